@@ -1,0 +1,12 @@
+from funcgrad import errors as errors
+from funcgrad.naming import detach as detach
+from funcgrad.naming import name as name
+from funcgrad.naming import scope as scope
+from funcgrad.registry import Marker as Marker
+from funcgrad.registry import Rule as Rule
+from funcgrad.registry import RuleSet as RuleSet
+from funcgrad.registry import exact as exact
+from funcgrad.registry import modified as modified
+from funcgrad.registry import op as op
+from funcgrad.registry import subgradient as subgradient
+from funcgrad.registry import surrogate as surrogate

@@ -1,0 +1,63 @@
+"""What funcgrad raises, and how it writes an array in a sentence.
+
+Every message is one sentence: which node, what was expected, what was found, what to do.
+"""
+
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class FuncgradError(Exception):
+    """Base of everything funcgrad raises on purpose."""
+
+
+class ShapeError(FuncgradError, ValueError):
+    """The arguments of an op or a layer do not fit together."""
+
+
+class RuleError(FuncgradError, TypeError):
+    """A rule does not keep its contract, or is registered for something that is not there."""
+
+
+class GraphError(FuncgradError, ValueError):
+    """A network or a name refers to a node that is missing, repeated or part of a cycle."""
+
+
+class GradientError(FuncgradError, TypeError):
+    """A gradient was asked for where none is defined."""
+
+
+def short_dtype(dtype: Any) -> str:
+    """`float32` as `f32`, `bfloat16` as `bf16`, `uint8` as `u8`, `complex64` as `c64`."""
+    name = np.dtype(dtype).name if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended) else str(dtype)
+    return re.sub(r"^(b?)(float|uint|int|complex)(?=\d)", lambda m: m[1] + m[2][0], name)
+
+
+def describe(x: Any) -> str:
+    """An array, tracer or aval as `f32[8,64]`; anything else by its type."""
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+        try:
+            x = jax.typeof(x)
+        except TypeError:
+            return type(x).__name__
+    return f"{short_dtype(x.dtype)}[{','.join(map(str, x.shape))}]"
+
+
+def describe_tree(tree: Any) -> str:
+    """A pytree with every leaf described; a bare array stays a bare `f32[8,64]`."""
+    leaves, structure = jax.tree.flatten(tree)
+    if jax.tree_util.treedef_is_leaf(structure) and leaves:
+        return describe(leaves[0])
+    return str(jax.tree.unflatten(structure, [_Described(describe(leaf)) for leaf in leaves]))
+
+
+class _Described(str):
+    """A string that prints without quotes inside a container."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)

@@ -1,0 +1,50 @@
+"""Names for the places of a program: scopes for nodes, names for values.
+
+Scopes are `jax.named_scope`s, so they are also what profilers and HLO dumps show. The path is kept a second
+time in a context variable, because an error raised while tracing must say where it is.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+
+from funcgrad.aliases import PyTree
+
+_path: ContextVar[tuple[str, ...]] = ContextVar("funcgrad_scope", default=())
+
+
+@contextlib.contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Prefix the names of all nodes made inside with `name/`.
+
+    >>> with fg.scope("block3"):
+    ...     h = fg.ops.relu(x)        # the node is called block3/relu
+    """
+    token = _path.set((*_path.get(), name))
+    try:
+        with jax.named_scope(name):
+            yield
+    finally:
+        _path.reset(token)
+
+
+def place(op_name: str) -> str:
+    """Where an op stands now, as errors write it: `block3/relu`."""
+    return "/".join((*_path.get(), op_name))
+
+
+def name(value: PyTree, label: str) -> PyTree:
+    """Give an intermediate value (every leaf of a pytree) a name; returns the value.
+
+    The name is what `fg.grad(f, wrt=label)` finds, and what the plan prints. It is JAX's own
+    `checkpoint_name`, so rematerialisation policies see it too.
+    """
+    return checkpoint_name(value, label)
+
+
+def detach(value: PyTree) -> PyTree:
+    """Return the value; no cotangent passes through it (`jax.lax.stop_gradient`)."""
+    return jax.lax.stop_gradient(value)

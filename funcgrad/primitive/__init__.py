@@ -1,0 +1,8 @@
+"""The one place that touches JAX's extension API: op primitives, batch levels, and reading jaxprs."""
+
+from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
+from funcgrad.primitive.binding import is_inexact as is_inexact
+from funcgrad.primitive.levels import Level as Level
+from funcgrad.primitive.levels import Levels as Levels
+from funcgrad.primitive.levels import Linear as Linear
+from funcgrad.primitive.levels import vectorize as vectorize

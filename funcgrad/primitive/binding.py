@@ -1,0 +1,238 @@
+"""One JAX primitive per op, with generic rules for every transformation.
+
+An op's primitive carries one parameter, a `call`, which knows the plain function and its pullbacks. JAX asks
+five things of a primitive, and each has one answer here:
+
+    lowering, evaluation   the plain function
+    abstract evaluation    the plain function, traced once per signature
+    batching               the call says how it absorbs a batch axis
+    JVP                    a second primitive, the *tangent*: linear in the tangents
+    transpose              of the tangent: the registered pullbacks, J^T
+
+so reverse mode reaches the registered rule by JAX's own road (JVP, then transpose), while forward mode,
+Hessians, `vmap`, `scan` and `checkpoint` need no rule of their own.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core
+from jax.interpreters import ad, batching, mlir
+
+from funcgrad.aliases import Array, Aval
+from funcgrad.primitive.levels import Level, Linear
+
+
+class Call(Protocol):
+    """One application of an op as its primitives see it: flat leaves in, flat leaves out."""
+
+    @property
+    def name(self) -> str:
+        """What profiles and jaxprs show."""
+        ...
+
+    @property
+    def recording(self) -> "Call":
+        """The same call, returning after its outputs the values its rules need saved."""
+        ...
+
+    def run(self, *leaves: Array) -> list[Array]:
+        """Apply the plain forward."""
+        ...
+
+    def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
+        """Give the avals of what `run` returns."""
+        ...
+
+    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array]]:
+        """Take in a batch axis that stands in front of the leaves flagged by `level`."""
+        ...
+
+    def linear(self, avals: Sequence[Aval], active: tuple[int, ...]) -> Linear:
+        """Describe the tangent of a recording call with respect to the primals at positions `active`."""
+        ...
+
+    def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
+        """Apply J: a tangent per inexact output."""
+        ...
+
+    def push_saved(self, linear: Linear, primals: list[Array], tangents: list[Array]) -> list[Array]:
+        """Give a tangent per inexact saved value."""
+        ...
+
+    def pull(self, linear: Linear, values: list[Array], g: list[Array]) -> list[Array | None]:
+        """Apply J^T: a cotangent per active primal, None where the op declares that there is none."""
+        ...
+
+
+class OpPrimitives:
+    """The primitive of one op, and its tangent."""
+
+    def __init__(self, name: str):
+        self.forward = _primitive(name, _run_forward, _forward_avals)
+        self.tangent = _primitive(f"{name}_tangent", _run_tangent, _tangent_avals)
+        ad.primitive_jvps[self.forward] = partial(_forward_jvp, self)
+        ad.primitive_jvps[self.tangent] = partial(_tangent_jvp, self)
+        ad.primitive_transposes[self.tangent] = _tangent_transpose
+        batching.fancy_primitive_batchers[self.forward] = partial(_forward_batch, self)
+        batching.fancy_primitive_batchers[self.tangent] = partial(_tangent_batch, self)
+
+    def bind(self, leaves: Sequence[Array], call: Call) -> list[Array]:
+        """Apply the op: one equation in a jaxpr."""
+        return self.forward.bind(*_vary_alike(leaves), call=call)
+
+    def bind_tangent(self, linear: Linear, values: list[Array], tangents: list[Array], call: Call) -> list[Array]:
+        """Apply J of the op: one linear equation in a jaxpr."""
+        return self.tangent.bind(*_vary_alike([*values, *tangents]), call=call, linear=linear)
+
+
+def _primitive(name: str, run: Callable[..., list[Array]], avals: Callable[..., list[Aval]]) -> core.Primitive:
+    primitive = core.Primitive(name)
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(avals)
+
+    @lru_cache(maxsize=4096)
+    def jitted(**params: Any) -> Callable[..., list[Array]]:
+        function = partial(run, **params)
+        function.__name__ = params["call"].name  # pyright: ignore[reportAttributeAccessIssue]
+        return jax.jit(function)
+
+    def evaluate(*operands: Array, **params: Any) -> list[Array]:
+        return jitted(**params)(*operands)
+
+    primitive.def_impl(evaluate)
+    # Lowered through jit, a call is one function in the module, shared by all uses with the same signature.
+    mlir.register_lowering(primitive, mlir.lower_fun(evaluate, multiple_results=True))
+    return primitive
+
+
+def _run_forward(*leaves: Array, call: Call) -> list[Array]:
+    return call.run(*leaves)
+
+
+def _forward_avals(*avals: Aval, call: Call) -> list[Aval]:
+    return call.output_avals(avals)
+
+
+def _forward_jvp(
+    primitives: OpPrimitives, primals: Sequence[Array], tangents: Sequence[Any], *, call: Call
+) -> tuple[list[Array], list[Any]]:
+    recording = call.recording
+    values = primitives.bind(primals, recording)
+    active = tuple(i for i, t in enumerate(tangents) if type(t) is not ad.Zero)
+    linear = recording.linear([jax.typeof(x) for x in primals], active)
+    seeds = [tangents[i] for i in active]
+    outputs, saved = values[: linear.n_outputs], values[linear.n_outputs :]
+    out_tangents = _scatter(outputs, primitives.bind_tangent(linear, [*primals, *values], seeds, recording))
+    if call != recording or not saved:
+        return outputs, out_tangents
+    saved_tangents = recording.push_saved(linear, list(primals), seeds)
+    return values, out_tangents + _scatter(saved, saved_tangents)
+
+
+def _scatter(values: Sequence[Array], tangents: list[Array]) -> list[Any]:
+    """A tangent per value; integer values have none, so they take none from the list."""
+    source = iter(tangents)
+    return [next(source) if is_inexact(jax.typeof(v)) else ad.Zero(jax.typeof(v).to_tangent_aval()) for v in values]
+
+
+def _forward_batch(
+    primitives: OpPrimitives, axis: Any, leaves: Sequence[Array], dims: Sequence[int | None], *, call: Call
+) -> tuple[list[Array], list[int | None]]:
+    leaves, level = _to_front(axis, leaves, dims)
+    if level is not None:
+        call, leaves = call.absorb(leaves, level)
+    outputs = primitives.bind(leaves, call)
+    return outputs, [None if level is None else 0] * len(outputs)
+
+
+def _run_tangent(*operands: Array, call: Call, linear: Linear) -> list[Array]:
+    return call.push(linear, *linear.split(operands))
+
+
+def _tangent_avals(*avals: Aval, call: Call, linear: Linear) -> list[Aval]:
+    del call
+    outputs = avals[linear.n_primals : linear.n_primals + linear.n_outputs]
+    return [aval.to_tangent_aval() for aval in outputs if is_inexact(aval)]
+
+
+def _tangent_jvp(
+    primitives: OpPrimitives, operands: Sequence[Array], dots: Sequence[Any], *, call: Call, linear: Linear
+) -> tuple[list[Array], list[Any]]:
+    """d(J v) = J dv + (dJ) v, the second term by JAX on the plain expression of J."""
+    values, tangents = linear.split(operands)
+    value_dots, tangent_dots = linear.split(dots)
+    out = primitives.bind_tangent(linear, values, tangents, call)
+    terms = []
+    if any(type(d) is not ad.Zero for d in tangent_dots):
+        seeds = [ad.instantiate_zeros(d) for d in tangent_dots]
+        terms.append(primitives.bind_tangent(linear, values, seeds, call))
+    moving = [i for i, d in enumerate(value_dots) if type(d) is not ad.Zero]
+    if moving:
+
+        def push(*moved: Array) -> list[Array]:
+            still = list(values)
+            for i, x in zip(moving, moved, strict=True):
+                still[i] = x
+            return call.push(linear, still, tangents)
+
+        terms.append(jax.jvp(push, [values[i] for i in moving], [value_dots[i] for i in moving])[1])
+    return out, [sum(column[1:], column[0]) for column in zip(*terms, strict=True)]
+
+
+def _tangent_transpose(g: Sequence[Any], *operands: Any, call: Call, linear: Linear) -> list[Any]:
+    values, tangents = linear.split(operands)
+    seeds = [ad.instantiate_zeros(x) for x in g]
+    pulled = call.pull(linear, values, seeds)
+    cotangents = [
+        None if not ad.is_undefined_primal(t) else ad.Zero(t.aval) if x is None else x
+        for t, x in zip(tangents, pulled, strict=True)
+    ]
+    return [None] * len(values) + cotangents
+
+
+def _tangent_batch(
+    primitives: OpPrimitives, axis: Any, operands: Sequence[Array], dims: Any, *, call: Call, linear: Linear
+) -> tuple[list[Array], list[int | None]]:
+    operands, level = _to_front(axis, operands, dims)
+    if level is not None:
+        linear = linear._replace(levels=(level, *linear.levels))
+        first, last = linear.n_primals, linear.n_primals + linear.n_outputs
+        # A tangent has its output's aval, so the outputs must carry the axis.
+        operands[first:last] = [
+            x if flag else jnp.broadcast_to(x, (level.size, *x.shape))
+            for x, flag in zip(operands[first:last], level.batched[first:last], strict=True)
+        ]
+        flags = level.batched[:first] + (True,) * linear.n_outputs + level.batched[last:]
+        linear = linear._replace(levels=(level._replace(batched=flags), *linear.levels[1:]))
+    tangents = primitives.bind_tangent(linear, *linear.split(operands), call)
+    return tangents, [None if level is None else 0] * len(tangents)
+
+
+def _to_front(axis: Any, operands: Sequence[Array], dims: Any) -> tuple[list[Array], Level | None]:
+    """The operands with the batch axis in front, and the level it makes; None where nothing is batched."""
+    batched = tuple(isinstance(d, int) for d in dims)
+    if not any(batched):
+        return list(operands), None
+    moved = [jnp.moveaxis(x, d, 0) if flag else x for x, d, flag in zip(operands, dims, batched, strict=True)]
+    return moved, Level(batched, axis.size, axis.spmd_name)
+
+
+def _vary_alike(operands: Sequence[Array]) -> Sequence[Array]:
+    """Inside `shard_map`, make all operands vary over the same mesh axes, as JAX's own operations do."""
+    varying = [getattr(jax.typeof(x), "manual_axis_type", None) for x in operands]
+    axes = frozenset().union(*(v.varying for v in varying if v is not None))
+    if not axes:
+        return operands
+    return [
+        jax.lax.pcast(x, tuple(axes - v.varying), to="varying") if v is not None and axes - v.varying else x
+        for x, v in zip(operands, varying, strict=True)
+    ]
+
+
+def is_inexact(aval: Aval) -> bool:
+    """Whether values of this aval can have a cotangent: floating or complex."""
+    return jnp.issubdtype(aval.dtype, jnp.inexact)

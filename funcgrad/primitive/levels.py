@@ -1,0 +1,88 @@
+"""Batch levels: the `vmap`s a call has been through.
+
+A call that cannot absorb a batch axis into its own shapes carries it as a level: which of its operands have the
+axis (always in front, the newest level outermost), and how long it is. `vectorize` turns the levels back into
+`jax.vmap`s around the per-example function.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from funcgrad.aliases import Array
+
+
+class Level(NamedTuple):
+    """One `vmap`: which operands carry its axis in front, the axis's length, and the mesh axis it is spread over."""
+
+    batched: tuple[bool, ...]
+    size: int
+    spmd_axis_name: Any = None
+
+    def vmap(self, function: Callable[..., Any], batched: tuple[bool, ...]) -> Callable[..., Any]:
+        """`function` over this level's axis, in the operands where `batched`."""
+        axes = tuple(0 if flag else None for flag in batched)
+        return jax.vmap(function, in_axes=axes, axis_size=self.size, spmd_axis_name=self.spmd_axis_name)
+
+
+Levels = tuple[Level, ...]
+
+
+def vectorize(function: Callable[..., list[Array]], levels: Levels) -> Callable[..., list[Array]]:
+    """The per-example `function` over all levels."""
+    for level in reversed(levels):
+        function = level.vmap(function, level.batched)
+    return function
+
+
+class Linear(NamedTuple):
+    """What a tangent (or its transpose) is linear in, beside the call it belongs to.
+
+    Its operands are the call's primals, its outputs, its saved values and one tangent per entry of `active`;
+    `levels` flags all of them.
+    """
+
+    n_primals: int
+    n_outputs: int
+    n_saved: int
+    active: tuple[int, ...]
+    levels: Levels = ()
+
+    def __repr__(self) -> str:
+        return f"wrt{self.active}"
+
+    @property
+    def n_values(self) -> int:
+        return self.n_primals + self.n_outputs + self.n_saved
+
+    def split(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Operands of the tangent as (values, tangents)."""
+        return list(operands[: self.n_values]), list(operands[self.n_values :])
+
+    def transpose(
+        self, pull: Callable[..., list[Array]], values: Sequence[int], targets: Sequence[int]
+    ) -> Callable[..., list[Array]]:
+        """A per-example pullback over all levels.
+
+        `pull` takes the operands at positions `values`, then cotangents, and returns a cotangent for each primal
+        in `targets`. Where a primal does not carry a level's axis, it was broadcast along it, so its cotangents
+        are summed along it.
+        """
+        for level in reversed(self.levels):
+            pull = _pull_level(pull, level, self, values, targets)
+        return pull
+
+
+def _pull_level(
+    pull: Callable[..., list[Array]], level: Level, linear: Linear, values: Sequence[int], targets: Sequence[int]
+) -> Callable[..., list[Array]]:
+    operand_flags = tuple(level.batched[v] for v in values)
+    target_flags = [level.batched[linear.n_values + linear.active.index(t)] for t in targets]
+
+    def over_level(*operands: Array) -> list[Array]:
+        n_cotangents = len(operands) - len(operand_flags)
+        mapped = level.vmap(pull, operand_flags + (True,) * n_cotangents)
+        return [x if flag else x.sum(0) for x, flag in zip(mapped(*operands), target_flags, strict=True)]
+
+    return over_level

@@ -1,0 +1,337 @@
+"""One application of an op: its attributes, the structure of its arguments, the batch levels it carries.
+
+A call is what the op's primitive holds as its only parameter, so it is hashable and knows no arrays. Everything
+here maps flat leaves to flat leaves; `Slot`s say which leaves make up the value that a rule knows by name.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
+from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
+from funcgrad.primitive import Level, Levels, Linear, is_inexact, vectorize
+from funcgrad.registry.rule import Marker, Rule
+
+if TYPE_CHECKING:
+    from funcgrad.registry.op import Op
+
+
+class Slot(NamedTuple):
+    """The structure of a named value, and where its leaves stand among a call's values."""
+
+    tree: PyTreeDef
+    positions: tuple[int, ...]
+
+    def take(self, values: Sequence[Any]) -> PyTree:
+        """The named value, from all values."""
+        return jax.tree.unflatten(self.tree, [values[p] for p in self.positions])
+
+
+class Outline(NamedTuple):
+    """What a call returns, before anything runs."""
+
+    avals: tuple[Aval, ...]
+    """Avals of the outputs, then of the saved values."""
+    outputs: PyTreeDef
+    saved: PyTreeDef
+
+    @property
+    def n_outputs(self) -> int:
+        return self.outputs.num_leaves
+
+    def unflatten_outputs(self, leaves: Sequence[Array]) -> PyTree:
+        """The op's result as its function returns it."""
+        return jax.tree.unflatten(self.outputs, leaves[: self.n_outputs])
+
+
+@dataclass(frozen=True)
+class Call:
+    """An op with everything but its arrays."""
+
+    op: "Op"
+    tree: PyTreeDef
+    """Structure of the tuple of arguments."""
+    attributes: tuple[tuple[str, Any], ...] = ()
+    saving: bool = False
+    levels: Levels = ()
+
+    def __repr__(self) -> str:
+        marks = [f"{n}={v!r}" for n, v in self.attributes]
+        return f"{self.op.name}({', '.join(marks)})" + "·vmap" * len(self.levels)
+
+    @property
+    def name(self) -> str:
+        return self.op.name
+
+    @property
+    def recording(self) -> "Call":
+        return replace(self, saving=self.op.saving_function is not None)
+
+    @cached_property
+    def argument_slots(self) -> dict[str, Slot]:
+        """Which leaves make up which argument."""
+        slots, start = {}, 0
+        for argument, tree in zip(self.op.arguments, self.tree.children(), strict=True):
+            slots[argument] = Slot(tree, tuple(range(start, start + tree.num_leaves)))
+            start += tree.num_leaves
+        return slots
+
+    def argument_of(self, position: int) -> str:
+        """The argument to which the leaf at `position` belongs."""
+        return next(a for a, slot in self.argument_slots.items() if position in slot.positions)
+
+    # -- forward ---------------------------------------------------------------------------------------------
+
+    def run(self, *leaves: Array) -> list[Array]:
+        """Outputs, then saved values, over all batch levels."""
+        return vectorize(self._run_one, self.levels)(*leaves)
+
+    def _run_one(self, *leaves: Array) -> list[Array]:
+        return jax.tree.leaves(self._evaluate(*leaves))
+
+    def _evaluate(self, *leaves: Array) -> tuple[PyTree, dict[str, PyTree]]:
+        arguments, attributes = jax.tree.unflatten(self.tree, leaves), dict(self.attributes)
+        if not self.saving:
+            return self.op.function(*arguments, **attributes), {}
+        assert self.op.saving_function is not None
+        output, saved = self.op.saving_function(*arguments, **attributes)
+        if set(saved) != set(self.op.saved):
+            raise RuleError(f"{self.name}: the saving forward declares {self.op.saved}, got {tuple(saved)}.")
+        return output, saved
+
+    def outline(self, avals: Sequence[Aval]) -> Outline:
+        """Trace the call once per signature."""
+        context = (jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion, jax.sharding.get_abstract_mesh())  # pyright: ignore[reportAttributeAccessIssue]
+        return _outline(self, tuple(avals), context)
+
+    def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
+        return list(self.outline(avals).avals)
+
+    def check(self, where: str, leaves: Sequence[Any]) -> list[Aval]:
+        """Avals of the leaves; ShapeError unless the op can take them."""
+        avals = []
+        for i, leaf in enumerate(leaves):
+            try:
+                avals.append(jax.typeof(leaf))
+            except TypeError:
+                raise ShapeError(f"{where}: {self.argument_of(i)} must be an array, got {describe(leaf)}.") from None
+        arguments = {a: s.take(avals) for a, s in self.argument_slots.items()}
+        self.op.shapes.check(where, {a: v for a, v in arguments.items() if hasattr(v, "shape")})
+        try:
+            self.outline(avals)
+        except FuncgradError:
+            raise
+        except (TypeError, ValueError) as error:
+            found = ", ".join(f"{self.argument_of(i)}: {describe(a)}" for i, a in enumerate(avals))
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise ShapeError(f"{where}: cannot take {found}; {reason}.") from error
+        return avals
+
+    # -- batching --------------------------------------------------------------------------------------------
+
+    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array]]:
+        """Take in a batch axis: as one axis more where the op declares that it can, else as a level."""
+        if not self.levels and self.op.elementwise:
+            return self, _align(leaves, level.batched)
+        leading = {p for a in self.op.leading for p in self.argument_slots[a].positions}
+        if not self.levels and all(i in leading for i, flag in enumerate(level.batched) if flag):
+            stretched = [
+                jnp.broadcast_to(x, (level.size, *x.shape)) if i in leading and not flag else x
+                for i, (x, flag) in enumerate(zip(leaves, level.batched, strict=True))
+            ]
+            return self, stretched
+        return replace(self, levels=(level, *self.levels)), leaves
+
+    # -- J and J^T -------------------------------------------------------------------------------------------
+
+    def linear(self, avals: Sequence[Aval], active: tuple[int, ...]) -> Linear:
+        outline = self.outline(avals)
+        n_values = len(outline.avals)
+        levels = tuple(
+            level._replace(batched=(*level.batched, *(True,) * n_values, *(level.batched[i] for i in active)))
+            for level in self.levels
+        )
+        return Linear(len(avals), outline.n_outputs, n_values - outline.n_outputs, active, levels)
+
+    def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
+        one = lambda *operands: self._push_one(linear, *linear.split(operands))  # noqa: E731
+        return vectorize(one, linear.levels)(*values, *tangents)
+
+    def _push_one(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
+        """J by rule: JAX's derivative of the forward, or the transpose of a rule that is not its derivative."""
+        primals = values[: linear.n_primals]
+        outputs = [x for x in values[linear.n_primals :][: linear.n_outputs] if is_inexact(jax.typeof(x))]
+        seeds = dict(zip(linear.active, tangents, strict=True))
+        total = [jnp.zeros_like(x) for x in outputs]
+        for rule, positions in self.rules_for(linear.active):
+            if isinstance(rule, Rule) and not rule.kind.is_derivative:
+                term = self._push_by_transpose(rule, linear, values, {p: seeds[p] for p in positions})
+            else:
+                term = self._push_by_jvp(primals, {p: seeds[p] for p in positions}, n=linear.n_outputs)
+            total = [a + b for a, b in zip(total, term, strict=True)]
+        return total
+
+    def _push_by_jvp(self, primals: list[Array], seeds: dict[int, Array], n: int | None, start: int = 0) -> list[Array]:
+        def inexact_outputs(*moved: Array) -> list[Array]:
+            values = replace(self, levels=())._run_one(*_put(primals, dict(zip(seeds, moved, strict=True))))
+            return [x for x in values[start:][:n] if is_inexact(jax.typeof(x))]
+
+        return jax.jvp(inexact_outputs, [primals[p] for p in seeds], list(seeds.values()))[1]
+
+    def _push_by_transpose(
+        self, rule: Rule, linear: Linear, values: list[Array], seeds: dict[int, Array]
+    ) -> list[Array]:
+        one = linear._replace(levels=())
+        avals = [jax.typeof(x) for x in values]
+        positions, pull = self.pullback(one, rule, avals)
+        g_avals = [a for a in avals[one.n_primals :][: one.n_outputs] if is_inexact(a)]
+        try:
+            push = jax.linear_transpose(lambda g: pull(*[values[p] for p in positions], *g), g_avals)
+            return push([seeds[p] for p in self.targets(rule, one.active)])[0]
+        except (NotImplementedError, AssertionError, TypeError) as error:
+            raise RuleError(
+                f"{self.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "
+                f"linear in g; use reverse mode."
+            ) from error
+
+    def push_saved(self, linear: Linear, primals: list[Array], tangents: list[Array]) -> list[Array]:
+        def one(*operands: Array) -> list[Array]:
+            seeds = dict(zip(linear.active, operands[linear.n_primals :], strict=True))
+            return self._push_by_jvp(list(operands[: linear.n_primals]), seeds, n=None, start=linear.n_outputs)
+
+        flags = [*range(linear.n_primals), *(linear.n_values + k for k in range(len(linear.active)))]
+        levels = tuple(v._replace(batched=tuple(v.batched[f] for f in flags)) for v in linear.levels)
+        return vectorize(one, levels)(*primals, *tangents)
+
+    def pull(self, linear: Linear, values: list[Array], g: list[Array]) -> list[Array | None]:
+        avals = [jax.typeof(x) for x in values]
+        found: dict[int, Array | None] = {}
+        for rule, positions in self.rules_for(linear.active):
+            if rule is None:
+                taken, pull, targets = range(linear.n_primals), self.derived(linear, avals, positions), positions
+            else:
+                (taken, pull), targets = self.pullback(linear, rule, avals), self.targets(rule, linear.active)
+            found.update(zip(targets, pull(*[values[p] for p in taken], *g), strict=True))
+        return [found.get(p) for p in linear.active]
+
+    def rules_for(self, active: Sequence[int]) -> list[tuple[Rule | None, tuple[int, ...]]]:
+        """The op's own rules for the leaves at positions `active`, each once; None stands for `derived`.
+
+        Marked arguments have none: nothing flows to them, or (NOT_IMPLEMENTED) RuleError.
+        """
+        groups: dict[Rule | None, list[int]] = {}
+        for p in active:
+            argument = self.argument_of(p)
+            rule = self.op.rules.get(argument)
+            if rule is Marker.NOT_IMPLEMENTED:
+                raise RuleError(f"{self.name}: the derivative with respect to {argument} is marked not implemented.")
+            if not isinstance(rule, Marker):
+                groups.setdefault(rule, []).append(p)
+        return [(rule, tuple(positions)) for rule, positions in groups.items()]
+
+    def targets(self, rule: Rule, active: Sequence[int]) -> tuple[int, ...]:
+        """Positions of the active leaves that the rule gives cotangents of."""
+        served = [p for a in rule.arguments for p in self.argument_slots[a].positions]
+        return tuple(p for p in served if p in active)
+
+    def pullback(
+        self, linear: Linear, rule: Rule, avals: Sequence[Aval]
+    ) -> tuple[tuple[int, ...], Callable[..., list[Any]]]:
+        """A rule as a flat function over all levels, and the positions of the values it takes.
+
+        The function takes those values, then a cotangent per inexact output; it returns a cotangent per target.
+        `avals` are those of the primals at least.
+        """
+        one, primal_avals = self._peel(linear, avals)
+        outline = one.outline(primal_avals)
+        slots = one._slots(outline)
+        named = [n for n in rule.needs if n in slots]
+        positions = tuple(dict.fromkeys(p for n in named for p in slots[n].positions))
+        targets = self.targets(rule, linear.active)
+        attributes = {n: v for n, v in self.attributes if n in rule.needs}
+        served = {a: self.argument_slots[a].take(primal_avals) for a in rule.arguments}
+        order = [p for a in rule.arguments for p in self.argument_slots[a].positions]
+
+        def pull(*operands: Array) -> list[Any]:
+            values = dict(zip(positions, operands, strict=False))
+            needs = {n: slots[n].take(values) for n in named}  # type: ignore[arg-type]
+            cotangents = one._cotangents(outline, operands[len(positions) :])
+            needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
+            result = dict(zip(order, rule.apply(needs | attributes, served, self.name), strict=True))
+            return [result[t] for t in targets]
+
+        return positions, linear.transpose(pull, positions, targets)
+
+    def derived(self, linear: Linear, avals: Sequence[Aval], targets: tuple[int, ...]) -> Callable[..., list[Array]]:
+        """J^T by `jax.vjp` of the plain forward, as a flat function of all primals and the cotangents."""
+        one, primal_avals = self._peel(linear, avals)
+        one = replace(one, saving=False)
+        del primal_avals
+
+        def pull(*operands: Array) -> list[Array]:
+            primals, g = list(operands[: linear.n_primals]), operands[linear.n_primals :]
+
+            def inexact_outputs(*moved: Array) -> list[Array]:
+                outputs = one._run_one(*_put(primals, dict(zip(targets, moved, strict=True))))
+                return [x for x in outputs if is_inexact(jax.typeof(x))]
+
+            return list(jax.vjp(inexact_outputs, *[primals[t] for t in targets])[1](list(g)))
+
+        return linear.transpose(pull, range(linear.n_primals), targets)
+
+    def _peel(self, linear: Linear, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
+        """The per-example call and the per-example avals of its primals."""
+        peeled = []
+        for i, aval in enumerate(avals[: linear.n_primals]):
+            depth = sum(level.batched[i] for level in linear.levels)
+            peeled.append(aval.update(shape=aval.shape[depth:], sharding=None) if depth else aval)
+        return replace(self, levels=()), peeled
+
+    def _slots(self, outline: Outline) -> dict[str, Slot]:
+        """Every name a rule may ask for beside cotangents and attributes."""
+        slots, start = dict(self.argument_slots), self.tree.num_leaves
+        names = self.op.outputs
+        trees = list(zip(names, outline.outputs.children(), strict=True)) if names else [("y", outline.outputs)]
+        # A saved dictionary flattens in the order of its sorted keys.
+        trees += list(zip(sorted(self.op.saved), outline.saved.children(), strict=False)) if self.saving else []
+        for name, tree in trees:
+            slots[name] = Slot(tree, tuple(range(start, start + tree.num_leaves)))
+            start += tree.num_leaves
+        return slots
+
+    def _cotangents(self, outline: Outline, g: Sequence[Array]) -> dict[str, PyTree]:
+        """Cotangents of the outputs under the names rules know; integer outputs get `float0` zeros, as in JAX."""
+        source = iter(g)
+        leaves = [
+            next(source) if is_inexact(a) else np.zeros(a.shape, jax.dtypes.float0)
+            for a in outline.avals[: outline.n_outputs]
+        ]
+        tree = jax.tree.unflatten(outline.outputs, leaves)
+        return {f"g_{n}": x for n, x in zip(self.op.outputs, tree, strict=True)} if self.op.outputs else {"g": tree}
+
+
+@lru_cache(maxsize=8192)
+def _outline(call: Call, avals: tuple[Aval, ...], context: tuple[Any, ...]) -> Outline:
+    del context
+    evaluate = vectorize(call._evaluate, call.levels)  # type: ignore[arg-type]
+    jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
+    return Outline(tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved))
+
+
+def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:
+    return [replacing.get(i, x) for i, x in enumerate(leaves)]
+
+
+def _align(leaves: Sequence[Array], batched: tuple[bool, ...]) -> list[Array]:
+    """Insert axes after the batch axis, so that numpy broadcasting lines up as it did per example."""
+    rank = max(np.ndim(x) - flag for x, flag in zip(leaves, batched, strict=True))
+    return [
+        jnp.reshape(x, (x.shape[0], *(1,) * (rank - x.ndim + 1), *x.shape[1:])) if flag else x
+        for x, flag in zip(leaves, batched, strict=True)
+    ]

@@ -1,0 +1,230 @@
+"""An op: a named pure function whose J^T can be registered argument by argument."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, overload
+
+import jax
+
+from funcgrad.aliases import PureFunction, PyTree
+from funcgrad.errors import RuleError, ShapeError, describe
+from funcgrad.naming import place
+from funcgrad.primitive import OpPrimitives
+from funcgrad.registry.call import Call
+from funcgrad.registry.rule import Kind, Marker, Rule, exact
+from funcgrad.registry.shapes import Shapes
+
+_OPS: dict[str, "Op"] = {}
+_RESERVED = ("g", "y")
+
+
+def registered() -> Mapping[str, "Op"]:
+    """All ops defined so far, by name."""
+    return dict(_OPS)
+
+
+class Op:
+    """A pure function of arrays (positional) and static attributes (keyword-only), bound as one JAX primitive.
+
+    Call it anywhere in JAX code. Made by `fg.op`; given rules by `pullback`, `saving` and `mark`.
+    """
+
+    def __init__(
+        self,
+        function: PureFunction,
+        *,
+        name: str | None = None,
+        outputs: tuple[str, ...] = (),
+        leading: tuple[str, ...] = (),
+        elementwise: bool = False,
+        shapes: str = "",
+        replace: bool = False,
+    ):
+        self.function = function
+        self.name = name or function.__name__
+        self.outputs = outputs
+        self.leading = leading
+        self.elementwise = elementwise
+        self.shapes = Shapes.parse(shapes)
+        self.saved: tuple[str, ...] = ()
+        self.saving_function: PureFunction | None = None
+        self.rules: dict[str, Rule | Marker] = {}
+        self.__doc__, self.__name__, self.__module__ = function.__doc__, self.name, function.__module__
+        self.__wrapped__ = function
+        self._check_declaration()
+        if self.name in _OPS and not replace:
+            raise RuleError(
+                f"An op named '{self.name}' exists already (in {_OPS[self.name].__module__}); "
+                f"choose another with name=, or pass replace=True."
+            )
+        self.primitives = OpPrimitives(self.name)
+        _OPS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join(self.signature.parameters)})>"
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the array arguments, in order."""
+        return tuple(n for n, p in self.signature.parameters.items() if p.kind != p.KEYWORD_ONLY)
+
+    @cached_property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the static attributes."""
+        return tuple(n for n, p in self.signature.parameters.items() if p.kind == p.KEYWORD_ONLY)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
+        """Apply the op: arrays (or pytrees of arrays) by position or name, attributes by name."""
+        where = place(self.name)
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ShapeError(f"{where}: {error}; its signature is {self.name}{self.signature}.") from None
+        bound.apply_defaults()
+        arrays = tuple(bound.arguments[n] for n in self.arguments)
+        attributes = tuple((n, bound.arguments[n]) for n in self.attributes)
+        for n, value in attributes:
+            _check_static(where, n, value)
+        leaves, tree = jax.tree.flatten(arrays)
+        call = Call(self, tree, attributes)
+        outline = call.outline(call.check(where, leaves))
+        return outline.unflatten_outputs(self.primitives.bind(leaves, call))
+
+    def pullback(self, *arguments: str, kind: Kind = exact) -> Callable[[PureFunction], PureFunction]:
+        """Register J^T with respect to one or several arguments.
+
+        The decorated function asks for what it needs by parameter name (see `Rule`) and returns the cotangent,
+        or a mapping by name where it serves several arguments. Un-broadcasting and casting to the primal's
+        dtype are done for it.
+
+        Raises:
+            RuleError: no such argument, an argument served twice, or a parameter that names nothing known.
+        """
+        for a in arguments:
+            if a not in self.arguments:
+                raise RuleError(f"{self.name} has no argument '{a}' to pull back to; it has {_listed(self.arguments)}.")
+            if a in self.rules:
+                raise RuleError(
+                    f"{self.name} has a rule for '{a}' already; use fg.RuleSet().override(...) for another one."
+                )
+        if not arguments:
+            raise RuleError(f"{self.name}.pullback needs the name of an argument, one of {_listed(self.arguments)}.")
+
+        def register(function: PureFunction) -> PureFunction:
+            rule = Rule(function, arguments, kind)
+            self.check_rule(rule)
+            self.rules.update(dict.fromkeys(arguments, rule))
+            return function
+
+        return register
+
+    def saving(self, *names: str) -> Callable[[PureFunction], PureFunction]:
+        """Register a forward that also returns what rules need: `(output, {name: value, ...})`.
+
+        Raises:
+            RuleError: the name is taken, a saving forward exists, or its parameters differ from the op's.
+        """
+        if self.saving_function is not None:
+            raise RuleError(f"{self.name} has a saving forward already.")
+        if taken := [n for n in names if n in self._known()]:
+            raise RuleError(f"{self.name} cannot save '{taken[0]}': the name is taken.")
+
+        def register(function: PureFunction) -> PureFunction:
+            if (found := tuple(inspect.signature(function).parameters)) != tuple(self.signature.parameters):
+                raise RuleError(
+                    f"{self.name}: the saving forward must take the op's parameters "
+                    f"{_listed(tuple(self.signature.parameters))}, got {_listed(found)}."
+                )
+            self.saved, self.saving_function = names, function
+            return function
+
+        return register
+
+    def mark(self, **markers: Marker) -> "Op":
+        """Say why arguments have no pullback: `op.mark(labels=fg.Marker.NON_DIFFERENTIABLE)`."""
+        for a, marker in markers.items():
+            if a not in self.arguments or a in self.rules:
+                problem = "has a rule already" if a in self.rules else "is no argument of it"
+                raise RuleError(f"{self.name} cannot mark '{a}': it {problem}.")
+            self.rules[a] = marker
+        return self
+
+    def check_rule(self, rule: Rule) -> None:
+        """RuleError unless every parameter of the rule names something this op can give it."""
+        for need in rule.needs:
+            if need not in self._known():
+                raise RuleError(
+                    f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self._known())}."
+                )
+
+    def _known(self) -> tuple[str, ...]:
+        cotangents = tuple(f"g_{o}" for o in self.outputs) or ("g",)
+        return cotangents + self.arguments + (self.outputs or ("y",)) + self.saved + self.attributes
+
+    def _check_declaration(self) -> None:
+        for n, p in self.signature.parameters.items():
+            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                raise RuleError(f"op {self.name}: {p} is not allowed; name every argument (a tuple may hold several).")
+            if n in _RESERVED:
+                raise RuleError(f"op {self.name}: an argument cannot be called '{n}', which rules use; rename it.")
+        for a in (*self.leading, *self.shapes.axes):
+            if a not in self.arguments:
+                raise RuleError(f"op {self.name} has no argument '{a}'; it has {_listed(self.arguments)}.")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names)
+
+
+def _check_static(where: str, name: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError:
+        raise ShapeError(
+            f"{where}: attribute {name} must be static and hashable, got {describe(value)}; "
+            f"pass arrays as positional arguments, and tuples for lists."
+        ) from None
+
+
+@overload
+def op(function: PureFunction, /) -> Op: ...
+@overload
+def op(
+    *,
+    name: str | None = None,
+    outputs: tuple[str, ...] = (),
+    leading: tuple[str, ...] = (),
+    elementwise: bool = False,
+    shapes: str = "",
+    replace: bool = False,
+) -> Callable[[PureFunction], Op]: ...
+def op(function: PureFunction | None = None, /, **options: Any) -> Op | Callable[[PureFunction], Op]:
+    """Make an op of a pure function: arrays positional, static attributes keyword-only.
+
+    Args:
+        function: the plain forward.
+        name: the op's name; the function's by default.
+        outputs: names of the outputs, for a function that returns a tuple of several. Rules then ask for
+            `g_<name>` and `<name>` instead of `g` and `y`.
+        leading: arguments (and all outputs) whose leading axes are batch axes, the same on all of them; `vmap`
+            over them is then the op itself with one axis more.
+        elementwise: the op broadcasts its arguments as numpy does; `vmap` is then the op itself.
+        shapes: a declaration such as `"x[..., n] w[n, m]"`, checked at every call.
+        replace: allow a second op of the same name.
+
+    Raises:
+        RuleError: the name is taken, or the signature cannot be an op's.
+
+    >>> @fg.op
+    ... def double(x): return 2 * x
+    >>> @double.pullback("x")
+    ... def double_x(g): return 2 * g
+    """
+    if function is not None:
+        return Op(function)
+    return lambda function: Op(function, **options)

@@ -1,0 +1,157 @@
+"""What a pullback is: a named pure function, the arguments it serves, and what it claims to be."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import jax
+
+from funcgrad.aliases import Array, Aval, PureFunction, PyTree
+from funcgrad.errors import RuleError, describe, describe_tree
+from funcgrad.primitive import is_inexact
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a rule claims: see `exact`, `subgradient`, `surrogate`, `modified`."""
+
+    name: str
+    convention: str = ""
+    of: PureFunction | None = None
+
+    def __str__(self) -> str:
+        if self.of is not None:
+            return f"{self.name} of {getattr(self.of, '__name__', self.of)}"
+        return f"{self.name} ({self.convention})" if self.convention else self.name
+
+    @property
+    def is_derivative(self) -> bool:
+        """Whether the rule is the derivative of the op's own forward."""
+        return self.name in ("exact", "subgradient")
+
+
+exact = Kind("exact")
+"""The derivative of the forward."""
+modified = Kind("modified")
+"""Deliberately not a derivative (LRP, gradient reversal, feedback alignment); linear in the cotangent."""
+
+
+def subgradient(convention: str) -> Kind:
+    """The derivative, with a convention where the forward has a kink: `subgradient("0 at 0")`."""
+    return Kind("subgradient", convention=convention)
+
+
+def surrogate(of: PureFunction) -> Kind:
+    """The derivative of another function `of` (straight-through, surrogate spikes)."""
+    return Kind("surrogate", of=of)
+
+
+class Marker(Enum):
+    """Why an argument has no pullback, when that is not an oversight."""
+
+    ZERO = "zero"
+    """The derivative is zero everywhere it exists; nothing flows."""
+    NON_DIFFERENTIABLE = "non-differentiable"
+    """The argument is no point of a continuum (a label, a key); nothing flows."""
+    NOT_IMPLEMENTED = "not implemented"
+    """There is a derivative, nobody wrote it; raises where a gradient would need it."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pullback: `function(**needs) -> cotangent`, or a mapping by name where it serves several arguments.
+
+    `needs` are the parameter names of `function`: `g` (the output cotangent; `g_<output>` for an op with named
+    outputs), any argument, `y` (the output; or the named outputs), any saved value, any attribute.
+    """
+
+    function: PureFunction
+    arguments: tuple[str, ...]
+    kind: Kind = exact
+
+    @property
+    def name(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(inspect.signature(self.function).parameters)
+
+    def apply(self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], op_name: str) -> list[Array | None]:
+        """Cotangents of the rule's arguments, leaf by leaf, shaped and typed like the primals.
+
+        `avals` gives the avals of each served argument. An integer leaf has no cotangent (None).
+        """
+        result = self.function(**needs)
+        if len(self.arguments) > 1:
+            result = self._by_name(result, op_name)
+        else:
+            result = {self.arguments[0]: result}
+        return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], op_name)]
+
+    def _by_name(self, result: Any, op_name: str) -> Mapping[str, Any]:
+        expected = ", ".join(self.arguments)
+        if not isinstance(result, Mapping):
+            raise RuleError(
+                f"{op_name}: rule {self.name} serves {expected}, so it must return a mapping with these names, "
+                f"got {type(result).__name__}."
+            )
+        if missing := [a for a in self.arguments if a not in result]:
+            raise RuleError(
+                f"{op_name}: rule {self.name} serves {expected}, but its result has no cotangent for "
+                f"{', '.join(missing)}; return one for every argument it serves."
+            )
+        if extra := [a for a in result if a not in self.arguments]:
+            raise RuleError(
+                f"{op_name}: rule {self.name} returned a cotangent for {', '.join(map(str, extra))}, "
+                f"which it does not serve; it serves {expected}."
+            )
+        return result
+
+    def _fit_argument(self, argument: str, result: PyTree, avals: PyTree, op_name: str) -> list[Array | None]:
+        flat_avals, structure = jax.tree.flatten(avals)
+        is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
+        leaves = jax.tree.leaves(result, is_leaf=is_none)
+        if len(leaves) != len(flat_avals) or (
+            len(leaves) > 1 and jax.tree.structure(result, is_leaf=is_none) != structure
+        ):
+            raise RuleError(
+                f"{op_name}: rule {self.name} must return the cotangent of {argument} as {describe_tree(avals)}, "
+                f"got {describe_tree(result)}."
+            )
+        return [self._fit(argument, x, aval, op_name) for x, aval in zip(leaves, flat_avals, strict=True)]
+
+    def _fit(self, argument: str, x: Any, aval: Aval, op_name: str) -> Array | None:
+        if not is_inexact(aval):
+            return None
+        promise = f"{op_name}: rule {self.name} must return the cotangent of {argument} as {describe(aval)}"
+        try:
+            found = jax.typeof(x)
+        except TypeError:
+            raise RuleError(f"{promise}, got {type(x).__name__}.") from None
+        if not is_inexact(found):
+            raise RuleError(f"{promise}, got {describe(found)}; return a floating cotangent.")
+        if jax.numpy.iscomplexobj(x) and not jax.numpy.issubdtype(aval.dtype, jax.numpy.complexfloating):
+            raise RuleError(f"{promise}, got {describe(found)}; return the real part.")
+        if not _broadcasts(aval.shape, found.shape):
+            raise RuleError(f"{promise}, got {describe(found)}.")
+        return unbroadcast(jax.numpy.asarray(x), aval)
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
+
+
+def unbroadcast(x: Array, aval: Aval) -> Array:
+    """Sum `x` over the axes along which a value of `aval` was broadcast, and cast to its dtype.
+
+    Broadcasting reads one entry several times, so its cotangent is the sum over the readings: the transpose of
+    `broadcast_to`.
+    """
+    if x.shape != aval.shape:
+        n_new = x.ndim - len(aval.shape)
+        stretched = [n_new + i for i, n in enumerate(aval.shape) if n == 1 and x.shape[n_new + i] != 1]
+        x = x.sum((*range(n_new), *stretched)).reshape(aval.shape)
+    return x.astype(aval.dtype)
