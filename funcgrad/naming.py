@@ -14,6 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from funcgrad.aliases import PyTree
 
 _path: ContextVar[tuple[str, ...]] = ContextVar("funcgrad_scope", default=())
+_node: ContextVar[str] = ContextVar("funcgrad_node", default="")
 
 
 @contextlib.contextmanager
@@ -31,9 +32,19 @@ def scope(name: str) -> Iterator[None]:
         _path.reset(token)
 
 
+@contextlib.contextmanager
+def standing_at(node_name: str) -> Iterator[None]:
+    """While the rules of a node run, errors name that node."""
+    token = _node.set(node_name)
+    try:
+        yield
+    finally:
+        _node.reset(token)
+
+
 def place(op_name: str) -> str:
-    """Where an op stands now, as errors write it: `block3/relu`."""
-    return "/".join((*_path.get(), op_name))
+    """Where an op or its rule stands now, as errors write it: `block3/relu`."""
+    return _node.get() or "/".join((*_path.get(), op_name))
 
 
 def name(value: PyTree, label: str) -> PyTree:

@@ -15,6 +15,7 @@ import numpy as np
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
+from funcgrad.naming import place
 from funcgrad.primitive import Level, Levels, Linear, is_inexact, vectorize
 from funcgrad.registry.rule import Marker, Rule
 
@@ -72,6 +73,11 @@ class Call:
     @property
     def recording(self) -> "Call":
         return replace(self, saving=self.op.saving_function is not None)
+
+    @property
+    def plain(self) -> "Call":
+        """The same call, saving nothing."""
+        return replace(self, saving=False)
 
     @cached_property
     def argument_slots(self) -> dict[str, Slot]:
@@ -263,27 +269,37 @@ class Call:
             needs = {n: slots[n].take(values) for n in named}  # type: ignore[arg-type]
             cotangents = one._cotangents(outline, operands[len(positions) :])
             needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
-            result = dict(zip(order, rule.apply(needs | attributes, served, self.name), strict=True))
+            result = dict(zip(order, rule.apply(needs | attributes, served, place(self.name)), strict=True))
             return [result[t] for t in targets]
 
         return positions, linear.transpose(pull, positions, targets)
 
-    def derived(self, linear: Linear, avals: Sequence[Aval], targets: tuple[int, ...]) -> Callable[..., list[Array]]:
-        """J^T by `jax.vjp` of the plain forward, as a flat function of all primals and the cotangents."""
+    def derived(
+        self, linear: Linear, avals: Sequence[Aval], targets: tuple[int, ...], of_saved: bool = False
+    ) -> Callable[..., list[Array]]:
+        """J^T by `jax.vjp` of the plain forward, as a flat function of all primals and the cotangents.
+
+        The cotangents are those of the outputs, or of the saved values with `of_saved`.
+        """
         one, primal_avals = self._peel(linear, avals)
-        one = replace(one, saving=False)
-        del primal_avals
+        n_outputs = one.outline(primal_avals).n_outputs
 
         def pull(*operands: Array) -> list[Array]:
             primals, g = list(operands[: linear.n_primals]), operands[linear.n_primals :]
 
             def inexact_outputs(*moved: Array) -> list[Array]:
-                outputs = one._run_one(*_put(primals, dict(zip(targets, moved, strict=True))))
+                values = (one if of_saved else one.plain)._run_one(*_put(primals, dict(zip(targets, moved, strict=True))))
+                outputs = values[n_outputs:] if of_saved else values[:n_outputs]
                 return [x for x in outputs if is_inexact(jax.typeof(x))]
 
             return list(jax.vjp(inexact_outputs, *[primals[t] for t in targets])[1](list(g)))
 
         return linear.transpose(pull, range(linear.n_primals), targets)
+
+    def saved_labels(self, outline: Outline) -> list[str]:
+        """A name for every saved leaf."""
+        labels = zip(sorted(self.op.saved), outline.saved.children(), strict=False)
+        return [n if t.num_leaves == 1 else f"{n}{i}" for n, t in labels for i in range(t.num_leaves)]
 
     def _peel(self, linear: Linear, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
         """The per-example call and the per-example avals of its primals."""

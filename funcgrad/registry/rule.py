@@ -79,38 +79,38 @@ class Rule:
     def needs(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.function).parameters)
 
-    def apply(self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], op_name: str) -> list[Array | None]:
+    def apply(self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], where: str) -> list[Array | None]:
         """Cotangents of the rule's arguments, leaf by leaf, shaped and typed like the primals.
 
         `avals` gives the avals of each served argument. An integer leaf has no cotangent (None).
         """
         result = self.function(**needs)
         if len(self.arguments) > 1:
-            result = self._by_name(result, op_name)
+            result = self._by_name(result, where)
         else:
             result = {self.arguments[0]: result}
-        return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], op_name)]
+        return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], where)]
 
-    def _by_name(self, result: Any, op_name: str) -> Mapping[str, Any]:
+    def _by_name(self, result: Any, where: str) -> Mapping[str, Any]:
         expected = ", ".join(self.arguments)
         if not isinstance(result, Mapping):
             raise RuleError(
-                f"{op_name}: rule {self.name} serves {expected}, so it must return a mapping with these names, "
+                f"{where}: rule {self.name} serves {expected}, so it must return a mapping with these names, "
                 f"got {type(result).__name__}."
             )
         if missing := [a for a in self.arguments if a not in result]:
             raise RuleError(
-                f"{op_name}: rule {self.name} serves {expected}, but its result has no cotangent for "
+                f"{where}: rule {self.name} serves {expected}, but its result has no cotangent for "
                 f"{', '.join(missing)}; return one for every argument it serves."
             )
         if extra := [a for a in result if a not in self.arguments]:
             raise RuleError(
-                f"{op_name}: rule {self.name} returned a cotangent for {', '.join(map(str, extra))}, "
+                f"{where}: rule {self.name} returned a cotangent for {', '.join(map(str, extra))}, "
                 f"which it does not serve; it serves {expected}."
             )
         return result
 
-    def _fit_argument(self, argument: str, result: PyTree, avals: PyTree, op_name: str) -> list[Array | None]:
+    def _fit_argument(self, argument: str, result: PyTree, avals: PyTree, where: str) -> list[Array | None]:
         flat_avals, structure = jax.tree.flatten(avals)
         is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
         leaves = jax.tree.leaves(result, is_leaf=is_none)
@@ -118,15 +118,15 @@ class Rule:
             len(leaves) > 1 and jax.tree.structure(result, is_leaf=is_none) != structure
         ):
             raise RuleError(
-                f"{op_name}: rule {self.name} must return the cotangent of {argument} as {describe_tree(avals)}, "
+                f"{where}: rule {self.name} must return the cotangent of {argument} as {describe_tree(avals)}, "
                 f"got {describe_tree(result)}."
             )
-        return [self._fit(argument, x, aval, op_name) for x, aval in zip(leaves, flat_avals, strict=True)]
+        return [self._fit(argument, x, aval, where) for x, aval in zip(leaves, flat_avals, strict=True)]
 
-    def _fit(self, argument: str, x: Any, aval: Aval, op_name: str) -> Array | None:
+    def _fit(self, argument: str, x: Any, aval: Aval, where: str) -> Array | None:
         if not is_inexact(aval):
             return None
-        promise = f"{op_name}: rule {self.name} must return the cotangent of {argument} as {describe(aval)}"
+        promise = f"{where}: rule {self.name} must return the cotangent of {argument} as {describe(aval)}"
         try:
             found = jax.typeof(x)
         except TypeError:

@@ -1,0 +1,8 @@
+"""Gradients of functions: trace, plan, forward, reverse."""
+
+from funcgrad.autodiff.gradients import grad as grad
+from funcgrad.autodiff.gradients import plan as plan
+from funcgrad.autodiff.gradients import value_and_grad as value_and_grad
+from funcgrad.autodiff.tape import Tape as Tape
+from funcgrad.autodiff.tape import record as record
+from funcgrad.autodiff.tape import vjp as vjp

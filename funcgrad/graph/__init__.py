@@ -1,0 +1,11 @@
+"""The DAG as a value, and the tracing that makes one of any JAX function."""
+
+from funcgrad.graph.arguments import Arguments as Arguments
+from funcgrad.graph.graphs import Graph as Graph
+from funcgrad.graph.graphs import Structure as Structure
+from funcgrad.graph.graphs import read as read
+from funcgrad.graph.tracing import trace as trace
+from funcgrad.graph.tracing import trace_arguments as trace_arguments
+from funcgrad.graph.values import Constant as Constant
+from funcgrad.graph.values import Node as Node
+from funcgrad.graph.values import Value as Value

@@ -1,0 +1,83 @@
+"""The arguments a function was traced with: which leaves are arrays of the graph, which are fixed in it."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from funcgrad.aliases import PyTreeDef
+from funcgrad.errors import GraphError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The structure of `(args, kwargs)`; leaves that are no arrays (numbers, strings, functions) are fixed.
+
+    Fixing them is what lets traced code branch on them, as it may under `jax.grad`.
+    """
+
+    tree: PyTreeDef
+    names: tuple[str, ...]
+    """A path for every leaf: `params/w1`."""
+    positions: tuple[int | None, ...]
+    """The positional argument that every leaf belongs to; None for a keyword argument."""
+    is_input: tuple[bool, ...]
+    fixed: tuple[Any, ...]
+
+    @classmethod
+    def of(
+        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], traced: Sequence[int] = ()
+    ) -> "Arguments":
+        """Describe arguments; numbers in the positional arguments `traced` are inputs too."""
+        parameters = _parameter_names(function, len(args))
+        paths, tree = jax.tree_util.tree_flatten_with_path((tuple(args), kwargs))
+        names, positions, is_input, fixed = [], [], [], []
+        for path, leaf in paths:
+            positional = path[0].idx == 0
+            position = path[1].idx if positional else None
+            head = parameters[position] if positional else path[1].key
+            tail = jax.tree_util.keystr(path[2:], simple=True, separator="/")
+            names.append(f"{head}/{tail}" if tail else head)
+            positions.append(position)
+            is_input.append(is_array(leaf) or position in traced)
+            fixed.append(None if is_input[-1] else leaf)
+        return cls(tree, tuple(names), tuple(positions), tuple(is_input), tuple(fixed))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(n for n, flag in zip(self.names, self.is_input, strict=True) if flag)
+
+    @property
+    def input_positions(self) -> tuple[int | None, ...]:
+        return tuple(p for p, flag in zip(self.positions, self.is_input, strict=True) if flag)
+
+    def inputs(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
+        """The input leaves; GraphError unless the structure is the one that was traced."""
+        leaves, tree = jax.tree.flatten((tuple(args), kwargs))
+        if tree != self.tree:
+            raise GraphError(f"The graph was traced with arguments of structure {self.tree}, got {tree}; trace again.")
+        return [leaf for leaf, flag in zip(leaves, self.is_input, strict=True) if flag]
+
+    def unflatten(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The `(args, kwargs)` of which `inputs` are the input leaves."""
+        source = iter(inputs)
+        leaves = [next(source) if flag else f for f, flag in zip(self.fixed, self.is_input, strict=True)]
+        return jax.tree.unflatten(self.tree, leaves)
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is an array, a tracer or the description of one."""
+    return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+
+
+def _parameter_names(function: Callable[..., Any], n_args: int) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), "arg")
+    return names[:n_args] + [f"{rest}{i}" for i in range(len(names), n_args)]

@@ -1,0 +1,73 @@
+"""The DAG as a value."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+
+from funcgrad.aliases import Array, PyTree, PyTreeDef
+from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.values import Constant, Node, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Everything of a graph but its constants' arrays: nodes in topological order, and what goes in and out."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    constants: tuple[Value, ...]
+    outputs: tuple[Value | Constant, ...]
+    arguments: Arguments
+    output_tree: PyTreeDef
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """Inputs, then every node's outputs."""
+        yield from self.inputs
+        for node in self.nodes:
+            yield from node.outputs
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["constants"], meta_fields=["structure"])
+@dataclass(frozen=True)
+class Graph:
+    """A pure function as a DAG. Call it like the function it was traced from.
+
+    A pytree whose leaves are the arrays the function closed over.
+    """
+
+    structure: Structure
+    constants: tuple[Array, ...]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes in topological order."""
+        return self.structure.nodes
+
+    def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
+        """Run the nodes in order."""
+        s = self.structure
+        values: dict[Value, Array] = dict(zip(s.constants, self.constants, strict=True))
+        values.update(zip(s.inputs, s.arguments.inputs(args, kwargs), strict=True))
+        for node in s.nodes:
+            values.update(zip(node.outputs, node.run(*read(node.inputs, values)), strict=True))
+        return jax.tree.unflatten(s.output_tree, read(s.outputs, values))
+
+    def __str__(self) -> str:
+        s = self.structure
+        lines = [f"graph({', '.join(map(str, s.inputs))})"]
+        width = max((len(n.name) for n in s.nodes), default=0)
+        for node in s.nodes:
+            reads = ", ".join(v.name for v in node.inputs)
+            made = ", ".join(map(str, node.outputs))
+            lines.append(f"  {node.name:<{width}}  {node.op_name}({reads}) -> {made}")
+        lines.append(f"  return {', '.join(v.name for v in s.outputs)}")
+        return "\n".join(lines)
+
+
+def read(values: Sequence[Value | Constant], arrays: dict[Value, Any]) -> list[Any]:
+    """The arrays that stand for values."""
+    return [v.content if isinstance(v, Constant) else arrays[v] for v in values]

@@ -1,0 +1,176 @@
+"""One rule at one node, ready to run: what it reads, what it writes, and its compiled function.
+
+Rules with the same signature (rule, op, shapes, attributes) share one jitted function, so a network of many
+equal layers traces each rule once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+
+from funcgrad.aliases import Array, Aval
+from funcgrad.graph import Constant, Node, Value, read
+from funcgrad.naming import standing_at
+from funcgrad.primitive import Equation, is_inexact, prune
+from funcgrad.registry import Call, Kind, Rule, exact
+
+Pull = Callable[..., Sequence[Array | None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pullback:
+    """J^T of one node with respect to some of its inputs."""
+
+    node: Node
+    rule: Rule | None
+    """None where it is derived by `jax.vjp`."""
+    sources: tuple[Value, ...]
+    """The outputs whose cotangents it takes."""
+    targets: tuple[Value, ...]
+    """The inputs that get a cotangent, one entry per use."""
+    needs: tuple[Value | Constant, ...]
+    """What is read: inputs, outputs and saved values of the node."""
+    pull: Pull
+
+    @property
+    def name(self) -> str:
+        """The rule's name; `(derived)` where there is none."""
+        return self.rule.name if self.rule else "(derived)"
+
+    @property
+    def kind(self) -> Kind:
+        return self.rule.kind if self.rule else exact
+
+    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array | None]:
+        """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
+        with standing_at(self.node.name):
+            return self.pull(*read(self.needs, values), *(g[v] for v in self.sources))
+
+
+def rule_pullback(
+    node: Node, call: Call, rule: Rule, positions: tuple[int, ...], outputs: Sequence[Value], saved: Sequence[Value]
+) -> Pullback:
+    """A hand rule for the inputs of an op node at `positions`."""
+    taken, targets, pull = _rule_pull(call.recording, rule, positions, _avals(node))
+    values = (*node.inputs, *outputs, *saved)
+    return Pullback(node, rule, _inexact(outputs), _inputs(node, targets), tuple(values[t] for t in taken), pull)
+
+
+def derived_pullback(
+    node: Node, call: Call, positions: tuple[int, ...], outputs: Sequence[Value], of_saved: bool = False
+) -> Pullback:
+    """`jax.vjp` of an op's plain forward; with `of_saved`, of what its saving forward saves."""
+    taken, pull = _derived_pull(call.recording, positions, _avals(node), of_saved)
+    needs = tuple(node.inputs[t] for t in taken)
+    return Pullback(node, None, _inexact(outputs), _inputs(node, positions), needs, pull)
+
+
+def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]) -> Pullback:
+    """`jax.vjp` of one JAX equation."""
+    outputs = tuple(v.aval for v in node.outputs)
+    taken, pull = _equation_pull(_Signature(equation), positions, _avals(node), outputs)
+    needs = tuple(node.inputs[t] for t in taken)
+    return Pullback(node, None, _inexact(node.outputs), _inputs(node, positions), needs, pull)
+
+
+def residual_pullback(node: Node, positions: tuple[int, ...], residuals: Value) -> Pullback:
+    """The pullback of a node whose forward pass leaves a `jax.vjp` function behind as `residuals`."""
+
+    def pull(vjp: Callable[..., Any], *g: Array) -> Sequence[Array]:
+        return vjp(list(g))
+
+    return Pullback(node, None, _inexact(node.outputs), _inputs(node, positions), (residuals,), pull)
+
+
+def _avals(node: Node) -> tuple[Aval, ...]:
+    return tuple(v.aval for v in node.inputs)
+
+
+def _inexact(values: Sequence[Value]) -> tuple[Value, ...]:
+    return tuple(v for v in values if v.is_inexact)
+
+
+def _inputs(node: Node, positions: Sequence[int]) -> tuple[Value, ...]:
+    return tuple(v for p in positions if isinstance(v := node.inputs[p], Value))
+
+
+def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Array]) -> tuple[list[Array], Any]:
+    """Run a node, differentiating at once: its outputs, and the `jax.vjp` function."""
+
+    def forward(*moved: Array) -> tuple[list[Array], list[Array]]:
+        outputs = node.run(*_put(leaves, positions, moved))
+        return [x for x in outputs if is_inexact(jax.typeof(x))], outputs
+
+    _, pull, outputs = jax.vjp(forward, *[leaves[p] for p in positions], has_aux=True)
+    return outputs, pull
+
+
+@lru_cache(maxsize=8192)
+def _rule_pull(
+    call: Call, rule: Rule, positions: tuple[int, ...], avals: tuple[Aval, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
+    linear = call.linear(avals, positions)
+    taken, pull = call.pullback(linear, rule, avals)
+    return taken, call.targets(rule, positions), jax.jit(pull, inline=True)
+
+
+@lru_cache(maxsize=8192)
+def _derived_pull(
+    call: Call, positions: tuple[int, ...], avals: tuple[Aval, ...], of_saved: bool
+) -> tuple[tuple[int, ...], Pull]:
+    pull = call.derived(call.linear(avals, positions), avals, positions, of_saved)
+    outline = call.outline(avals)
+    outputs = outline.avals[outline.n_outputs :] if of_saved else outline.avals[: outline.n_outputs]
+    return _pruned(pull, avals, outputs)
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """An equation, equal to others that compute the same function."""
+
+    equation: Equation
+
+    def __hash__(self) -> int:
+        return hash(self.equation.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Signature) and self.equation.key == other.equation.key
+
+
+@lru_cache(maxsize=8192)
+def _equation_pull(
+    signature: _Signature, positions: tuple[int, ...], avals: tuple[Aval, ...], outputs: tuple[Aval, ...]
+) -> tuple[tuple[int, ...], Pull]:
+    run = signature.equation.run
+
+    def pull(*operands: Array) -> Sequence[Array]:
+        leaves, g = operands[: len(avals)], operands[len(avals) :]
+
+        def inexact_outputs(*moved: Array) -> list[Array]:
+            return [x for x in run(*_put(leaves, positions, moved)) if is_inexact(jax.typeof(x))]
+
+        return jax.vjp(inexact_outputs, *[leaves[p] for p in positions])[1](list(g))
+
+    return _pruned(pull, avals, outputs)
+
+
+def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple[tuple[int, ...], Pull]:
+    """A pullback of all primals, cut down to the primals it reads (a sum reads none)."""
+    g_avals = [a for a in outputs if is_inexact(a)]
+    smaller, used = prune(pull, [*avals, *g_avals])
+    taken = tuple(i for i in used if i < len(avals))
+    kept_g = [i - len(avals) for i in used if i >= len(avals)]
+
+    def pull_used(*operands: Array) -> Sequence[Array]:
+        g = operands[len(taken) :]
+        return smaller(*operands[: len(taken)], *[g[i] for i in kept_g])
+
+    return taken, jax.jit(pull_used, inline=True)
+
+
+def _put(leaves: Sequence[Array], positions: Sequence[int], moved: Sequence[Array]) -> list[Array]:
+    replaced = dict(zip(positions, moved, strict=True))
+    return [replaced.get(i, x) for i, x in enumerate(leaves)]

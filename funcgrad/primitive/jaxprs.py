@@ -1,0 +1,100 @@
+"""Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+from jax.extend import core
+from jax.interpreters import partial_eval
+
+from funcgrad.aliases import Array, Aval
+
+# Calls that mean nothing but their body.
+_TRANSPARENT = ("jit", "pjit", "closed_call")
+# Calls whose J^T at reverse time costs no second forward: JAX's rules for them start from the inputs anyway.
+_RERUNNABLE = ("custom_jvp_call", "checkpoint", "remat", "remat2")
+_WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
+
+
+def is_literal(atom: Any) -> bool:
+    """Whether an equation's input is a constant written in place."""
+    return isinstance(atom, core.Literal)
+
+
+def body(equation: Any) -> Any | None:
+    """The closed jaxpr of a call that is transparent, None for any other equation.
+
+    A `jit` that fixes shardings is not transparent: they would be lost.
+    """
+    if equation.primitive.name not in _TRANSPARENT:
+        return None
+    shardings = (*equation.params.get("in_shardings", ()), *equation.params.get("out_shardings", ()))
+    if any(type(s).__name__ != "UnspecifiedValue" for s in shardings):
+        return None
+    return equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+
+
+def scope_of(equation: Any) -> str:
+    """The path of named scopes around an equation, without the transformations it went through."""
+    stack, previous = str(equation.source_info.name_stack), None
+    while previous != stack:
+        previous, stack = stack, _WRAPPER.sub(r"\1", stack)
+    return "/".join(part for part in stack.split("/") if part)
+
+
+@dataclass(frozen=True, eq=False)
+class Equation:
+    """One equation of a jaxpr, as a function of its inputs."""
+
+    source: Any
+
+    @cached_property
+    def name(self) -> str:
+        """The primitive's name; for a custom derivative, that of the function it was given to."""
+        if self.source.primitive.name.startswith("custom_"):
+            inner = self.source.params.get("call_jaxpr") or self.source.params.get("fun_jaxpr")
+            info = getattr(inner, "debug_info", None) or getattr(getattr(inner, "jaxpr", None), "debug_info", None)
+            return getattr(info, "func_name", None) or self.source.primitive.name
+        return self.source.primitive.name
+
+    @cached_property
+    def key(self) -> Any:
+        """Equal for equations that compute the same function; the equation itself where its parameters do not hash."""
+        try:
+            key = (self.source.primitive, tuple(sorted(self.source.params.items(), key=lambda item: item[0])))
+            hash(key)
+        except TypeError:
+            return self
+        return key
+
+    @cached_property
+    def blocks(self) -> bool:
+        """Whether no cotangent passes."""
+        return self.source.primitive.name == "stop_gradient"
+
+    @cached_property
+    def has_effects(self) -> bool:
+        return bool(self.source.effects)
+
+    @cached_property
+    def keeps_residuals(self) -> bool:
+        """Whether its pullback must be made in the forward pass, because making it later would run a body twice."""
+        holds_body = any(True for _ in core.jaxprs_in_params(self.source.params))
+        return holds_body and self.source.primitive.name not in _RERUNNABLE
+
+    def run(self, *leaves: Array) -> list[Array]:
+        """Apply the equation."""
+        primitive = self.source.primitive
+        with self.source.ctx.manager:
+            outputs = primitive.bind(*leaves, **primitive.get_bind_params(self.source.params))
+        return list(outputs) if primitive.multiple_results else [outputs]
+
+
+def prune(function: Callable[..., Sequence[Array]], avals: Sequence[Aval]) -> tuple[Any, tuple[int, ...]]:
+    """A flat function without its dead code, and the positions of the inputs it really takes."""
+    closed = jax.make_jaxpr(function)(*avals)
+    jaxpr, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, closed.consts)), tuple(i for i, u in enumerate(used) if u)

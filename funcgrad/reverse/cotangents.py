@@ -1,0 +1,34 @@
+"""The one place where cotangents are added."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import jax.numpy as jnp
+
+from funcgrad.aliases import Array
+from funcgrad.graph import Value
+
+
+class Cotangents:
+    """[∂ℓ/∂v] for every value v reached so far: a sum over the nodes that read v.
+
+    The first cotangent of a value is stored, later ones are added; a value that none has reached costs nothing.
+    """
+
+    def __init__(self, wanted: Collection[Value]):
+        self._sums: dict[Value, Array] = {}
+        self._wanted = frozenset(wanted)
+
+    def add(self, values: Sequence[Value], cotangents: Iterable[Array | None]) -> None:
+        """Add one cotangent to each value; None stands for none."""
+        for value, cotangent in zip(values, cotangents, strict=True):
+            if cotangent is not None:
+                self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
+
+    def pop(self, values: Sequence[Value]) -> dict[Value, Array]:
+        """The finished cotangents of values, zeros where none arrived; those that are not wanted are forgotten."""
+        return {v: self._take(v) for v in values}
+
+    def _take(self, value: Value) -> Array:
+        if value not in self._sums:
+            return jnp.zeros(value.aval.shape, value.aval.dtype)
+        return self._sums[value] if value in self._wanted else self._sums.pop(value)

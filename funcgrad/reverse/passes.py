@@ -1,0 +1,43 @@
+"""The forward pass, which leaves behind what the rules will read, and the reverse pass, which applies them.
+
+For a node a = φ(b; c), with g = [∂ℓ/∂a], the lecture's
+
+    [∂ℓ/∂b] = Σ over the nodes that read b of  J^T_{φ|b} g        and the same for c
+
+is the body of `reverse`: `pullback` is J^T, `cotangents` is the sum.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from funcgrad.aliases import Array
+from funcgrad.graph import Value, read
+from funcgrad.planning import Plan
+from funcgrad.reverse.cotangents import Cotangents
+
+
+def forward(plan: Plan, constants: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[Array], list[Any]]:
+    """Run the graph: its outputs, and what `plan.kept` lists."""
+    structure = plan.structure
+    values: dict[Value, Any] = dict(zip(structure.constants, constants, strict=True))
+    values.update(zip(structure.inputs, inputs, strict=True))
+    for node in structure.nodes:
+        step = plan.step_of.get(node)
+        leaves = read(node.inputs, values)
+        if step is None:
+            values.update(zip(node.outputs, node.run(*leaves), strict=True))
+        else:
+            values.update(zip((*node.outputs, *step.saved), step.forward(leaves), strict=True))
+    return read(structure.outputs, values), read(plan.kept, values)
+
+
+def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Array]:
+    """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`."""
+    values = dict(zip(plan.kept, kept, strict=True))
+    cotangents = Cotangents(plan.wanted)
+    cotangents.add(plan.sources, seeds)
+    for step in reversed(plan.steps):
+        g = cotangents.pop(step.outputs)
+        for pullback in step.pullbacks:
+            cotangents.add(pullback.targets, pullback(g, values))
+    return list(cotangents.pop(plan.wanted).values())
