@@ -16,6 +16,7 @@ from funcgrad.planning.pullbacks import (
     rule_pullback,
     run_with_residuals,
 )
+from funcgrad.planning.table import Row, Totals, make_rows, render
 from funcgrad.primitive import Equation
 from funcgrad.registry import Call, Marker, Outline, Rule, RuleSet
 
@@ -84,9 +85,21 @@ class Plan:
         """Nodes that the backward pass does not visit."""
         return tuple(n for n in self.structure.nodes if n not in self.step_of)
 
-    def __str__(self) -> str:
-        from funcgrad.planning.table import render  # the table is made only for who looks at it
+    @cached_property
+    def _table(self) -> tuple[tuple[Row, ...], Totals]:
+        return make_rows(self)
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The table as data, a row per node."""
+        return self._table[0]
+
+    @property
+    def totals(self) -> Totals:
+        """Bytes, FLOPs and rules of the whole pass."""
+        return self._table[1]
+
+    def __str__(self) -> str:
         return render(self)
 
 
@@ -101,7 +114,9 @@ def make_plan(
     rules = rules or RuleSet()
     rules.check([(n.function.op, n.name) for n in structure.nodes if isinstance(n.function, Call)])
     activity = find_activity(structure, wanted, sources, lambda node, i: _blocks(node, i, rules))
-    steps = tuple(_plan_step(node, positions, rules, activity.reached) for node, positions in activity.positions.items())
+    steps = tuple(
+        _plan_step(node, positions, rules, activity.reached) for node, positions in activity.positions.items()
+    )
     return Plan(structure, tuple(wanted), tuple(sources), steps, activity.reached)
 
 
@@ -124,17 +139,13 @@ def _plan_step(node: Node, positions: tuple[int, ...], rules: RuleSet, reached: 
     return Step(node, positions, (equation_pullback(node, function, positions),), ())
 
 
-def _plan_call(
-    node: Node, call: Call, positions: tuple[int, ...], rules: RuleSet, reached: frozenset[Value]
-) -> Step:
+def _plan_call(node: Node, call: Call, positions: tuple[int, ...], rules: RuleSet, reached: frozenset[Value]) -> Step:
     outline = call.recording.outline(tuple(v.aval for v in node.inputs))
     outputs = node.outputs[: outline.n_outputs]
     # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
     saved = node.outputs[outline.n_outputs :] if call.saving else _saved_values(node, call.recording, outline)
     pullbacks = [
-        rule_pullback(node, call, rule, group, outputs, saved)
-        if rule
-        else derived_pullback(node, call, group, outputs)
+        rule_pullback(node, call, rule, group, outputs, saved) if rule else derived_pullback(node, call, group, outputs)
         for rule, group in _rules_at(node, call, positions, rules)
     ]
     if call.saving:

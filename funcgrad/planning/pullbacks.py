@@ -15,7 +15,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.primitive import Equation, is_inexact, prune
-from funcgrad.registry import Call, Kind, Rule, exact
+from funcgrad.registry import Call, Rule
 
 Pull = Callable[..., Sequence[Array | None]]
 
@@ -34,15 +34,18 @@ class Pullback:
     needs: tuple[Value | Constant, ...]
     """What is read: inputs, outputs and saved values of the node."""
     pull: Pull
+    arguments: tuple[str, ...]
+    """What its targets are called in the node's function."""
 
     @property
     def name(self) -> str:
-        """The rule's name; `(derived)` where there is none."""
-        return self.rule.name if self.rule else "(derived)"
+        """The rule's name; `jax.vjp` where it is derived."""
+        return self.rule.name if self.rule else "jax.vjp"
 
     @property
-    def kind(self) -> Kind:
-        return self.rule.kind if self.rule else exact
+    def label(self) -> str:
+        """The kind of the rule, or `derived`."""
+        return str(self.rule.kind) if self.rule else "derived"
 
     def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array | None]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
@@ -56,7 +59,15 @@ def rule_pullback(
     """A hand rule for the inputs of an op node at `positions`."""
     taken, targets, pull = _rule_pull(call.recording, rule, positions, _avals(node))
     values = (*node.inputs, *outputs, *saved)
-    return Pullback(node, rule, _inexact(outputs), _inputs(node, targets), tuple(values[t] for t in taken), pull)
+    return Pullback(
+        node,
+        rule,
+        _inexact(outputs),
+        _inputs(node, targets),
+        tuple(values[t] for t in taken),
+        pull,
+        _arguments(call, targets),
+    )
 
 
 def derived_pullback(
@@ -65,7 +76,7 @@ def derived_pullback(
     """`jax.vjp` of an op's plain forward; with `of_saved`, of what its saving forward saves."""
     taken, pull = _derived_pull(call.recording, positions, _avals(node), of_saved)
     needs = tuple(node.inputs[t] for t in taken)
-    return Pullback(node, None, _inexact(outputs), _inputs(node, positions), needs, pull)
+    return Pullback(node, None, _inexact(outputs), _inputs(node, positions), needs, pull, _arguments(call, positions))
 
 
 def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]) -> Pullback:
@@ -73,7 +84,7 @@ def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]
     outputs = tuple(v.aval for v in node.outputs)
     taken, pull = _equation_pull(_Signature(equation), positions, _avals(node), outputs)
     needs = tuple(node.inputs[t] for t in taken)
-    return Pullback(node, None, _inexact(node.outputs), _inputs(node, positions), needs, pull)
+    return Pullback(node, None, _inexact(node.outputs), _inputs(node, positions), needs, pull, _places(positions))
 
 
 def residual_pullback(node: Node, positions: tuple[int, ...], residuals: Value) -> Pullback:
@@ -82,7 +93,17 @@ def residual_pullback(node: Node, positions: tuple[int, ...], residuals: Value) 
     def pull(vjp: Callable[..., Any], *g: Array) -> Sequence[Array]:
         return vjp(list(g))
 
-    return Pullback(node, None, _inexact(node.outputs), _inputs(node, positions), (residuals,), pull)
+    return Pullback(
+        node, None, _inexact(node.outputs), _inputs(node, positions), (residuals,), pull, _places(positions)
+    )
+
+
+def _arguments(call: Call, positions: Sequence[int]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(call.argument_of(p) for p in positions))
+
+
+def _places(positions: Sequence[int]) -> tuple[str, ...]:
+    return tuple(f"in{p}" for p in positions)
 
 
 def _avals(node: Node) -> tuple[Aval, ...]:

@@ -82,7 +82,7 @@ class Equation:
     @cached_property
     def keeps_residuals(self) -> bool:
         """Whether its pullback must be made in the forward pass, because making it later would run a body twice."""
-        holds_body = any(True for _ in core.jaxprs_in_params(self.source.params))
+        holds_body = bool(bodies(self.source))
         return holds_body and self.source.primitive.name not in _RERUNNABLE
 
     def run(self, *leaves: Array) -> list[Array]:
@@ -91,6 +91,11 @@ class Equation:
         with self.source.ctx.manager:
             outputs = primitive.bind(*leaves, **primitive.get_bind_params(self.source.params))
         return list(outputs) if primitive.multiple_results else [outputs]
+
+
+def bodies(equation: Any) -> list[Any]:
+    """The jaxprs inside an equation (of a loop, a branch, a call)."""
+    return list(core.jaxprs_in_params(equation.params))
 
 
 def prune(function: Callable[..., Sequence[Array]], avals: Sequence[Aval]) -> tuple[Any, tuple[int, ...]]:
