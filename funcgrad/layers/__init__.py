@@ -1,0 +1,26 @@
+"""Layers and networks: frozen descriptions with pure `init` and `apply`; parameters live outside.
+
+`eval(repr(net), vars(fg.layers)) == net` for every network made of these layers, funcgrad ops and JAX functions.
+"""
+
+import jax as jax  # so that a printed network can be read back
+
+from funcgrad import ops as ops
+from funcgrad.layers.affine import conv2d as conv2d
+from funcgrad.layers.affine import linear as linear
+from funcgrad.layers.branching import parallel as parallel
+from funcgrad.layers.branching import residual as residual
+from funcgrad.layers.dropping import dropout as dropout
+from funcgrad.layers.functions import parametric as parametric
+from funcgrad.layers.functions import pure as pure
+from funcgrad.layers.initialization import initializer as initializer
+from funcgrad.layers.layer import Layer as Layer
+from funcgrad.layers.normalization import layer_norm as layer_norm
+from funcgrad.layers.sequence import chain as chain
+from funcgrad.layers.sequence import repeat as repeat
+from funcgrad.layers.shaping import avg_pool2d as avg_pool2d
+from funcgrad.layers.shaping import concatenate as concatenate
+from funcgrad.layers.shaping import flatten as flatten
+from funcgrad.layers.shaping import max_pool2d as max_pool2d
+from funcgrad.layers.wiring import dag as dag
+from funcgrad.layers.wiring import node as node

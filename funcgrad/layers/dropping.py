@@ -1,0 +1,44 @@
+"""Layers that drop at random while training."""
+
+from funcgrad import ops
+from funcgrad.aliases import Array, PyTree
+from funcgrad.errors import GraphError
+from funcgrad.layers.layer import Layer
+
+
+class dropout(Layer):
+    """Zero each entry with probability `rate` and scale the others by `1/(1 - rate)`; nothing outside training.
+
+    Args:
+        rate: the probability, in [0, 1).
+
+    Raises:
+        GraphError: the rate is out of range; `train=True` without a key.
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate < 1:
+            raise GraphError(f"dropout: rate must be in [0, 1), got {self.rate}.")
+
+    @property
+    def random(self) -> bool:
+        """Whether anything is dropped."""
+        return self.rate > 0
+
+    def apply(
+        self,
+        params: PyTree,  # noqa: ARG002 (it has none)
+        state: PyTree,
+        x: Array,
+        *,
+        key: Array | None = None,
+        train: bool = False,
+    ) -> tuple[Array, PyTree]:
+        """The input, with entries dropped when `train` is true."""
+        if not (train and self.random):
+            return x, state
+        if key is None:
+            raise GraphError(f"{self.where}: train=True needs a random key, got None; pass key= to apply.")
+        return ops.dropout(x, key, rate=self.rate), state
