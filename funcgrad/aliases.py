@@ -7,7 +7,8 @@ import jax
 
 Array = jax.Array
 PyTree = Any
-PyTreeDef = jax.tree_util.PyTreeDef
-"""The shape, dtype (and sharding) of an array; what `jax.typeof` returns."""
+PyTreeDef = Any
+"""The structure of a pytree: a `jax.tree_util.PyTreeDef`, which type checkers see as a variable."""
 Aval = Any
+"""The shape, dtype (and sharding) of an array: what `jax.typeof` returns."""
 PureFunction = Callable[..., Any]

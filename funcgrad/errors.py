@@ -32,7 +32,7 @@ class GradientError(FuncgradError, TypeError):
 
 def short_dtype(dtype: Any) -> str:
     """`float32` as `f32`, `bfloat16` as `bf16`, `uint8` as `u8`, `complex64` as `c64`."""
-    name = np.dtype(dtype).name if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended) else str(dtype)
+    name = np.dtype(dtype).name if not jax.numpy.issubdtype(dtype, jax.dtypes.extended) else str(dtype)
     return re.sub(r"^(b?)(float|uint|int|complex)(?=\d)", lambda m: m[1] + m[2][0], name)
 
 

@@ -50,15 +50,14 @@ class ByArgument:
         return cls(tuple(argnums), tuple(trees), tuple(avals))
 
     def wanted(self, structure: Structure) -> tuple[Value, ...]:
+        """Choose the floating leaves of the arguments."""
         positions = structure.arguments.input_positions
         return tuple(
-            v
-            for n in self.argnums
-            for v, p in zip(structure.inputs, positions, strict=True)
-            if p == n and v.is_inexact
+            v for n in self.argnums for v, p in zip(structure.inputs, positions, strict=True) if p == n and v.is_inexact
         )
 
     def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> tuple[PyTree, ...]:
+        """Make a tuple of pytrees like the arguments; integer leaves get `float0` zeros."""
         del plan
         source = iter(cotangents)
         return tuple(
@@ -82,10 +81,12 @@ class ByName:
         return cls(tuple(wrt), single=False)
 
     def wanted(self, structure: Structure) -> tuple[Value, ...]:
+        """Find the values; GradientError where a name finds none."""
         values = list(structure.values)
         return tuple(dict.fromkeys(v for name in self.names for v in _find(name, values)))
 
     def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> PyTree:
+        """Map names to cotangents; GradientError for an exact name that the loss does not depend on."""
         found = dict(zip(plan.wanted, cotangents, strict=True))
         for value in found:
             if value.name in self.names and value not in plan.reached:
@@ -100,10 +101,14 @@ def _find(name: str, values: Sequence[Value]) -> list[Value]:
     else:
         found = [v for v in values if v.name == name]
         if found and not found[0].is_inexact:
-            raise GradientError(f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients.")
+            raise GradientError(
+                f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients."
+            )
     if not found:
         near = difflib.get_close_matches(name, [v.name for v in values], n=3)
-        hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "print(fg.trace(...)) lists the names."
+        hint = (
+            f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "print(fg.trace(...)) lists the names."
+        )
         raise GradientError(f"No value is named '{name}'; {hint}")
     return found
 

@@ -116,7 +116,9 @@ def trace_and_plan(
 def _split_auxiliary(output: Output) -> tuple[Output, Output]:
     children = output.tree.children()
     if output.tree.node_data() is None or output.tree.node_data()[0] is not tuple or len(children) != 2:
-        raise GradientError(f"With has_aux=True the function must return a pair (output, aux), got {output.describe()}.")
+        raise GradientError(
+            f"With has_aux=True the function must return a pair (output, aux), got {output.describe()}."
+        )
     n = children[0].num_leaves
     return Output(children[0], output.leaves[:n]), Output(children[1], output.leaves[n:])
 

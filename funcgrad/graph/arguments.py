@@ -38,7 +38,7 @@ class Arguments:
         for path, leaf in paths:
             positional = path[0].idx == 0
             position = path[1].idx if positional else None
-            head = parameters[position] if positional else path[1].key
+            head = parameters[path[1].idx] if positional else path[1].key
             tail = jax.tree_util.keystr(path[2:], simple=True, separator="/")
             names.append(f"{head}/{tail}" if tail else head)
             positions.append(position)
@@ -48,10 +48,12 @@ class Arguments:
 
     @property
     def input_names(self) -> tuple[str, ...]:
+        """Paths of the leaves that are inputs."""
         return tuple(n for n, flag in zip(self.names, self.is_input, strict=True) if flag)
 
     @property
     def input_positions(self) -> tuple[int | None, ...]:
+        """The positional argument of each input."""
         return tuple(p for p, flag in zip(self.positions, self.is_input, strict=True) if flag)
 
     def inputs(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:

@@ -84,7 +84,9 @@ class _Builder:
             known.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
-    def append(self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, Any]) -> list[Value]:
+    def append(
+        self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, Any]
+    ) -> list[Value]:
         call = equation.params.get("call")
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
         function = call if is_op else Equation(equation)

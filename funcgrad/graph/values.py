@@ -33,6 +33,7 @@ class Constant:
 
     @property
     def name(self) -> str:
+        """The number, as the graph prints it."""
         return str(self.content)
 
     is_inexact = False
@@ -54,6 +55,7 @@ class Node:
 
     @property
     def op_name(self) -> str:
+        """Name of the op or JAX primitive."""
         return self.function.name
 
     def run(self, *leaves: Array) -> list[Array]:

@@ -17,7 +17,7 @@ from funcgrad.naming import standing_at
 from funcgrad.primitive import Equation, is_inexact, prune
 from funcgrad.registry import Call, Rule
 
-Pull = Callable[..., Sequence[Array | None]]
+Pull = Callable[..., Sequence[Array]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Pullback:
         """The kind of the rule, or `derived`."""
         return str(self.rule.kind) if self.rule else "derived"
 
-    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array | None]:
+    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         with standing_at(self.node.name):
             return self.pull(*read(self.needs, values), *(g[v] for v in self.sources))

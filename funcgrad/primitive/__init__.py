@@ -2,13 +2,13 @@
 
 from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
 from funcgrad.primitive.binding import is_inexact as is_inexact
-from funcgrad.primitive.levels import Level as Level
-from funcgrad.primitive.levels import Levels as Levels
-from funcgrad.primitive.levels import Linear as Linear
-from funcgrad.primitive.levels import vectorize as vectorize
 from funcgrad.primitive.jaxprs import Equation as Equation
 from funcgrad.primitive.jaxprs import bodies as bodies
 from funcgrad.primitive.jaxprs import body as body
 from funcgrad.primitive.jaxprs import is_literal as is_literal
 from funcgrad.primitive.jaxprs import prune as prune
 from funcgrad.primitive.jaxprs import scope_of as scope_of
+from funcgrad.primitive.levels import Level as Level
+from funcgrad.primitive.levels import Levels as Levels
+from funcgrad.primitive.levels import Linear as Linear
+from funcgrad.primitive.levels import vectorize as vectorize

@@ -77,6 +77,7 @@ class Equation:
 
     @cached_property
     def has_effects(self) -> bool:
+        """Whether running it does more than compute (prints, say)."""
         return bool(self.source.effects)
 
     @cached_property

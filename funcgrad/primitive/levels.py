@@ -54,6 +54,7 @@ class Linear(NamedTuple):
 
     @property
     def n_values(self) -> int:
+        """Number of operands that are not tangents."""
         return self.n_primals + self.n_outputs + self.n_saved
 
     def split(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -44,6 +44,7 @@ class Outline(NamedTuple):
 
     @property
     def n_outputs(self) -> int:
+        """Number of output leaves."""
         return self.outputs.num_leaves
 
     def unflatten_outputs(self, leaves: Sequence[Array]) -> PyTree:
@@ -68,10 +69,12 @@ class Call:
 
     @property
     def name(self) -> str:
+        """The op's name."""
         return self.op.name
 
     @property
     def recording(self) -> "Call":
+        """The same call, saving what the op's rules may read."""
         return replace(self, saving=self.op.saving_function is not None)
 
     @property
@@ -117,6 +120,7 @@ class Call:
         return _outline(self, tuple(avals), context)
 
     def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
+        """Avals of what `run` returns."""
         return list(self.outline(avals).avals)
 
     def check(self, where: str, leaves: Sequence[Any]) -> list[Aval]:
@@ -157,6 +161,7 @@ class Call:
     # -- J and J^T -------------------------------------------------------------------------------------------
 
     def linear(self, avals: Sequence[Aval], active: tuple[int, ...]) -> Linear:
+        """Describe the tangent with respect to the leaves at positions `active`."""
         outline = self.outline(avals)
         n_values = len(outline.avals)
         levels = tuple(
@@ -166,6 +171,7 @@ class Call:
         return Linear(len(avals), outline.n_outputs, n_values - outline.n_outputs, active, levels)
 
     def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
+        """J: a tangent per inexact output."""
         one = lambda *operands: self._push_one(linear, *linear.split(operands))  # noqa: E731
         return vectorize(one, linear.levels)(*values, *tangents)
 
@@ -207,6 +213,8 @@ class Call:
             ) from error
 
     def push_saved(self, linear: Linear, primals: list[Array], tangents: list[Array]) -> list[Array]:
+        """J of the saved values, by JAX on the saving forward."""
+
         def one(*operands: Array) -> list[Array]:
             seeds = dict(zip(linear.active, operands[linear.n_primals :], strict=True))
             return self._push_by_jvp(list(operands[: linear.n_primals]), seeds, n=None, start=linear.n_outputs)
@@ -216,6 +224,7 @@ class Call:
         return vectorize(one, levels)(*primals, *tangents)
 
     def pull(self, linear: Linear, values: list[Array], g: list[Array]) -> list[Array | None]:
+        """J^T by the op's own rules: a cotangent per active leaf, None where nothing flows."""
         avals = [jax.typeof(x) for x in values]
         found: dict[int, Array | None] = {}
         for rule, positions in self.rules_for(linear.active):
@@ -288,7 +297,8 @@ class Call:
             primals, g = list(operands[: linear.n_primals]), operands[linear.n_primals :]
 
             def inexact_outputs(*moved: Array) -> list[Array]:
-                values = (one if of_saved else one.plain)._run_one(*_put(primals, dict(zip(targets, moved, strict=True))))
+                leaves = _put(primals, dict(zip(targets, moved, strict=True)))
+                values = (one if of_saved else one.plain)._run_one(*leaves)
                 outputs = values[n_outputs:] if of_saved else values[:n_outputs]
                 return [x for x in outputs if is_inexact(jax.typeof(x))]
 

@@ -66,6 +66,7 @@ class Op:
 
     @cached_property
     def signature(self) -> inspect.Signature:
+        """The plain function's signature."""
         return inspect.signature(self.function)
 
     @cached_property
@@ -216,6 +217,7 @@ def op(function: PureFunction | None = None, /, **options: Any) -> Op | Callable
         elementwise: the op broadcasts its arguments as numpy does; `vmap` is then the op itself.
         shapes: a declaration such as `"x[..., n] w[n, m]"`, checked at every call.
         replace: allow a second op of the same name.
+        options: all of the above, by name.
 
     Raises:
         RuleError: the name is taken, or the signature cannot be an op's.

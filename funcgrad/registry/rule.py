@@ -73,10 +73,12 @@ class Rule:
 
     @property
     def name(self) -> str:
+        """The function's name."""
         return getattr(self.function, "__name__", repr(self.function))
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """What the function asks for."""
         return tuple(inspect.signature(self.function).parameters)
 
     def apply(self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], where: str) -> list[Array | None]:
@@ -84,11 +86,9 @@ class Rule:
 
         `avals` gives the avals of each served argument. An integer leaf has no cotangent (None).
         """
+        first, *others = self.arguments
         result = self.function(**needs)
-        if len(self.arguments) > 1:
-            result = self._by_name(result, where)
-        else:
-            result = {self.arguments[0]: result}
+        result = self._by_name(result, where) if others else {first: result}
         return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], where)]
 
     def _by_name(self, result: Any, where: str) -> Mapping[str, Any]:

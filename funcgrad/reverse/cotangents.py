@@ -18,11 +18,10 @@ class Cotangents:
         self._sums: dict[Value, Array] = {}
         self._wanted = frozenset(wanted)
 
-    def add(self, values: Sequence[Value], cotangents: Iterable[Array | None]) -> None:
-        """Add one cotangent to each value; None stands for none."""
+    def add(self, values: Sequence[Value], cotangents: Iterable[Array]) -> None:
+        """Add one cotangent to each value."""
         for value, cotangent in zip(values, cotangents, strict=True):
-            if cotangent is not None:
-                self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
+            self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
 
     def pop(self, values: Sequence[Value]) -> dict[Value, Array]:
         """The finished cotangents of values, zeros where none arrived; those that are not wanted are forgotten."""
