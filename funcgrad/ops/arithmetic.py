@@ -1,0 +1,237 @@
+"""Elementwise arithmetic. Arguments of two broadcast as in numpy; the library sums the cotangents back.
+
+Each docstring gives `y = f(x)` and `x_bar`, with `g` the cotangent of `y`. A rule keeps the output rather than
+an input where the derivative can be written in it.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+
+from funcgrad.aliases import Array
+from funcgrad.ops.shapes import align, lift
+from funcgrad.registry import op, subgradient
+
+
+@op(elementwise=True)
+def add(a: Array, b: Array) -> Array:
+    """`y = a + b`; `a_bar = b_bar = g`. Keeps nothing."""
+    return jnp.add(*align(a, b))
+
+
+@add.pullback("a")
+def add_a(g: Array) -> Array:
+    """`a_bar = g`."""
+    return g
+
+
+@add.pullback("b")
+def add_b(g: Array) -> Array:
+    """`b_bar = g`."""
+    return g
+
+
+@op(elementwise=True)
+def subtract(a: Array, b: Array) -> Array:
+    """`y = a - b`; `a_bar = g`, `b_bar = -g`. Keeps nothing."""
+    return jnp.subtract(*align(a, b))
+
+
+@subtract.pullback("a")
+def subtract_a(g: Array) -> Array:
+    """`a_bar = g`."""
+    return g
+
+
+@subtract.pullback("b")
+def subtract_b(g: Array) -> Array:
+    """`b_bar = -g`."""
+    return -g
+
+
+@op(elementwise=True)
+def multiply(a: Array, b: Array) -> Array:
+    """`y = a b`; `a_bar = g b`, `b_bar = g a`. Keeps the other factor."""
+    return jnp.multiply(*align(a, b))
+
+
+@multiply.pullback("a")
+def multiply_a(g: Array, b: Array) -> Array:
+    """`a_bar = g b`."""
+    return g * lift(b, g)
+
+
+@multiply.pullback("b")
+def multiply_b(g: Array, a: Array) -> Array:
+    """`b_bar = g a`."""
+    return g * lift(a, g)
+
+
+@op(elementwise=True)
+def divide(a: Array, b: Array) -> Array:
+    """`y = a / b`; `a_bar = g / b`, `b_bar = -g y / b`. Keeps `b` and, for `b_bar`, the output."""
+    return jnp.divide(*align(a, b))
+
+
+@divide.pullback("a")
+def divide_a(g: Array, b: Array) -> Array:
+    """`a_bar = g / b`."""
+    return g / lift(b, g)
+
+
+@divide.pullback("b")
+def divide_b(g: Array, b: Array, y: Array) -> Array:
+    """`b_bar = -g y / b`."""
+    return -g * y / lift(b, g)
+
+
+@op(elementwise=True)
+def negative(x: Array) -> Array:
+    """`y = -x`; `x_bar = -g`. Keeps nothing."""
+    return jnp.negative(x)
+
+
+@negative.pullback("x")
+def negative_x(g: Array) -> Array:
+    """`x_bar = -g`."""
+    return -g
+
+
+@op(elementwise=True)
+def power(x: Array, *, exponent: float) -> Array:
+    """`y = x^p` for a static exponent; `x_bar = g p x^(p-1)`, zero for `p = 0`. Keeps `x`."""
+    return jnp.power(x, exponent)
+
+
+@power.pullback("x")
+def power_x(g: Array, x: Array, exponent: float) -> Array:
+    """`x_bar = g p x^(p-1)`."""
+    if exponent == 0:
+        return jnp.zeros_like(g)
+    return g * (exponent * jnp.power(x, exponent - 1))
+
+
+@op(elementwise=True)
+def square(x: Array) -> Array:
+    """`y = x^2`; `x_bar = 2 g x`. Keeps `x`."""
+    return jnp.square(x)
+
+
+@square.pullback("x")
+def square_x(g: Array, x: Array) -> Array:
+    """`x_bar = 2 g x`."""
+    return 2 * g * x
+
+
+@op(elementwise=True)
+def exp(x: Array) -> Array:
+    """`y = e^x`; `x_bar = g y`. Keeps the output."""
+    return jnp.exp(x)
+
+
+@exp.pullback("x")
+def exp_x(g: Array, y: Array) -> Array:
+    """`x_bar = g y`."""
+    return g * y
+
+
+@op(elementwise=True)
+def log(x: Array) -> Array:
+    """`y = log x`; `x_bar = g / x`. Keeps `x`."""
+    return jnp.log(x)
+
+
+@log.pullback("x")
+def log_x(g: Array, x: Array) -> Array:
+    """`x_bar = g / x`."""
+    return g / x
+
+
+@op(elementwise=True)
+def sqrt(x: Array) -> Array:
+    """`y = x^(1/2)`; `x_bar = g / (2 y)`, infinite at 0. Keeps the output."""
+    return jnp.sqrt(x)
+
+
+@sqrt.pullback("x")
+def sqrt_x(g: Array, y: Array) -> Array:
+    """`x_bar = g / (2 y)`."""
+    return g * (0.5 / y)
+
+
+@op(elementwise=True)
+def absolute(x: Array) -> Array:
+    """`y = |x|`; `x_bar = g sign(x)`, 0 at 0. Keeps `x`."""
+    return jnp.abs(x)
+
+
+@absolute.pullback("x", kind=subgradient("0 at 0"))
+def absolute_x(g: Array, x: Array) -> Array:
+    """`x_bar = g sign(x)`."""
+    return g * jnp.conj(jnp.sign(x))
+
+
+@op(elementwise=True)
+def maximum(a: Array, b: Array) -> Array:
+    """`y = max(a, b)`; `a_bar = g [a > b] + g/2 [a = b]`, `b_bar` likewise. Keeps both arguments."""
+    return jnp.maximum(*align(a, b))
+
+
+@op(elementwise=True)
+def minimum(a: Array, b: Array) -> Array:
+    """`y = min(a, b)`; `a_bar = g [a < b] + g/2 [a = b]`, `b_bar` likewise. Keeps both arguments."""
+    return jnp.minimum(*align(a, b))
+
+
+def _share(g: Array, wins: Array, ties: Array) -> Array:
+    """The cotangent of one of two candidates."""
+    return jnp.where(wins, g, jnp.where(ties, g / 2, 0))
+
+
+_HALVES = subgradient("half to each at a tie")
+
+
+@maximum.pullback("a", kind=_HALVES)
+def maximum_a(g: Array, a: Array, b: Array) -> Array:
+    """`a_bar = g [a > b] + g/2 [a = b]`."""
+    a, b = lift(a, g), lift(b, g)
+    return _share(g, a > b, a == b)
+
+
+@maximum.pullback("b", kind=_HALVES)
+def maximum_b(g: Array, a: Array, b: Array) -> Array:
+    """`b_bar = g [b > a] + g/2 [a = b]`."""
+    a, b = lift(a, g), lift(b, g)
+    return _share(g, b > a, a == b)
+
+
+@minimum.pullback("a", kind=_HALVES)
+def minimum_a(g: Array, a: Array, b: Array) -> Array:
+    """`a_bar = g [a < b] + g/2 [a = b]`."""
+    a, b = lift(a, g), lift(b, g)
+    return _share(g, a < b, a == b)
+
+
+@minimum.pullback("b", kind=_HALVES)
+def minimum_b(g: Array, a: Array, b: Array) -> Array:
+    """`b_bar = g [b < a] + g/2 [a = b]`."""
+    a, b = lift(a, g), lift(b, g)
+    return _share(g, b < a, a == b)
+
+
+@op(elementwise=True)
+def clip(x: Array, *, low: float, high: float) -> Array:
+    """`y = min(max(x, low), high)`; `x_bar = g` inside, `g/2` on a bound, 0 outside. Keeps `x`.
+
+    Raises:
+        ShapeError: `low` is not below `high`.
+
+    """
+    if not low < high:
+        raise ValueError(f"low must be below high, got low={low} and high={high}")
+    return lax.min(lax.max(x, jnp.asarray(low, x.dtype)), jnp.asarray(high, x.dtype))
+
+
+@clip.pullback("x", kind=subgradient("half on a bound"))
+def clip_x(g: Array, x: Array, low: float, high: float) -> Array:
+    """`x_bar = g [low < x < high] + g/2 [x = low or x = high]`."""
+    return _share(g, (x > low) & (x < high), (x == low) | (x == high))

@@ -1,0 +1,53 @@
+"""Sums over batch axes: where a parameter meets every example, its cotangent is a contraction over the examples.
+
+Leading axes are flattened first, because a 2-D matrix product is what every backend runs fastest. On a mesh with
+explicit axes the flattening could cut a sharded axis, so there the axes stay and the result's sharding is said:
+an axis of the result is sharded as it was in the operand it comes from, and the sum over a sharded batch is
+replicated.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from funcgrad.aliases import Array
+from funcgrad.ops.shapes import flatten_leading
+
+
+def widen(x: Array) -> Array:
+    """float16 and bfloat16 as float32, where a rule adds up many terms; anything else as it is."""
+    return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
+
+
+def accumulator(dtype: Any) -> Any:
+    """The dtype in which products of `dtype` are summed."""
+    return jnp.float32 if dtype in (jnp.float16, jnp.bfloat16) else dtype
+
+
+def contract_leading(x: Array, g: Array) -> Array:
+    """`x[..., n], g[..., m] -> [n, m]`: the sum over all leading axes of the outer products."""
+    out_sharding = _sharding_of_result(x, g)
+    if out_sharding is None:
+        x, g = flatten_leading(x, 1), flatten_leading(g, 1)
+    axes = tuple(range(x.ndim - 1))
+    return lax.dot_general(
+        x, g, ((axes, axes), ((), ())), preferred_element_type=accumulator(x.dtype), out_sharding=out_sharding
+    )
+
+
+def sum_leading(g: Array, keep: int) -> Array:
+    """The sum over all but the last `keep` axes, accumulated in float32 at least."""
+    return jnp.sum(widen(g), axis=tuple(range(g.ndim - keep)))
+
+
+def _sharding_of_result(x: Array, g: Array) -> NamedSharding | None:
+    """The sharding of `[n, m]` on a mesh with explicit axes; None elsewhere."""
+    shardings = [jax.typeof(x).sharding, jax.typeof(g).sharding]
+    mesh = next((s.mesh for s in shardings if AxisType.Explicit in s.mesh.axis_types), None)
+    if mesh is None:
+        return None
+    n, m = (s.spec[-1] if s.spec else None for s in shardings)
+    return NamedSharding(mesh, PartitionSpec(n, None if m == n else m))

@@ -1,0 +1,91 @@
+"""Matrix products: the linear layer, and numpy's matmul."""
+
+from string import ascii_lowercase
+
+import jax.numpy as jnp
+
+from funcgrad.aliases import Array
+from funcgrad.ops.contraction import accumulator, contract_leading, sum_leading
+from funcgrad.registry import op
+
+
+@op(leading=("x",), shapes="x[..., n] w[n, m] b[m]")
+def linear(x: Array, w: Array, b: Array | None = None) -> Array:
+    """`y = x w + b`, row by row: `x[..., n]`, `w[n, m]`, `b[m] -> y[..., m]`.
+
+        [∂ℓ/∂x] = g wᵀ,   [[∂ℓ/∂w]] = Σ xᵀ g,   [∂ℓ/∂b] = Σ g,   sums over the leading axes.
+
+    Keeps `x` and `w`. Leading axes are batch axes, so a `vmap` over `x` leaves one contraction for `w_bar`.
+    """
+    y = jnp.matmul(x, w)
+    return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + b.shape)
+
+
+@linear.pullback("x")
+def linear_x(g: Array, w: Array) -> Array:
+    """`[∂ℓ/∂x] = g wᵀ`."""
+    return jnp.matmul(g, w.T)
+
+
+@linear.pullback("w")
+def linear_w(g: Array, x: Array) -> Array:
+    """`[[∂ℓ/∂w]] = Σ xᵀ g`."""
+    return contract_leading(x, g)
+
+
+@linear.pullback("b")
+def linear_b(g: Array) -> Array:
+    """`[∂ℓ/∂b] = Σ g`."""
+    return sum_leading(g, keep=1)
+
+
+@op
+def matmul(a: Array, b: Array) -> Array:
+    """`y = a b` as `jnp.matmul`: `a[..., i, k]`, `b[..., k, j] -> y[..., i, j]`, leading axes broadcast.
+
+        a_bar = g bᵀ,   b_bar = aᵀ g,   summed over the leading axes that were broadcast.
+
+    The sums are part of the same contraction: no product per example is made. A vector `a[k]` stands for one
+    row, `b[k]` for one column. Keeps the other factor.
+    """
+    return jnp.matmul(a, b)
+
+
+@matmul.pullback("a")
+def matmul_a(g: Array, a: Array, b: Array) -> Array:
+    """`a_bar = g bᵀ`, summed over the leading axes that `a` lacks."""
+    rows, columns, out = _as_matrices(a, b, g)
+    return _product("ij", out, "kj", columns, "ik", rows.shape).reshape(a.shape)
+
+
+@matmul.pullback("b")
+def matmul_b(g: Array, a: Array, b: Array) -> Array:
+    """`b_bar = aᵀ g`, summed over the leading axes that `b` lacks."""
+    rows, columns, out = _as_matrices(a, b, g)
+    return _product("ik", rows, "ij", out, "kj", columns.shape).reshape(b.shape)
+
+
+def _as_matrices(a: Array, b: Array, g: Array) -> tuple[Array, Array, Array]:
+    """Vectors as a row (a) and a column (b), with `g` to fit."""
+    if b.ndim == 1:
+        g, b = g[..., None], b[:, None]
+    if a.ndim == 1:
+        g, a = jnp.expand_dims(g, -2), a[None, :]
+    return a, b, g
+
+
+def _product(left: str, a: Array, right: str, b: Array, target: str, shape: tuple[int, ...]) -> Array:
+    """`a` times `b` with matrix axes so labelled, summed over the batch axes along which `shape` is 1 or absent."""
+    labels = ascii_lowercase.translate(str.maketrans("", "", "ijk"))
+    rank = max(a.ndim, b.ndim) - 2
+    operands, subscripts = [], []
+    for x, matrix in ((a, left), (b, right)):
+        batch = x.shape[:-2]
+        stretched = tuple(i for i, n in enumerate(batch) if n == 1)
+        operands.append(jnp.squeeze(x, stretched))
+        subscripts.append("".join(labels[rank - len(batch) + i] for i, n in enumerate(batch) if n != 1) + matrix)
+    here = set(subscripts[0] + subscripts[1])
+    batch = shape[:-2]
+    kept = [labels[rank - len(batch) + i] for i, n in enumerate(batch) if n != 1]
+    equation = f"{subscripts[0]},{subscripts[1]}->{''.join(c for c in kept if c in here)}{target}"
+    return jnp.einsum(equation, *operands, preferred_element_type=accumulator(a.dtype))
