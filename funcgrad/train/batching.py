@@ -1,0 +1,56 @@
+"""Batches of arrays that fit in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from funcgrad.aliases import PyTree
+from funcgrad.errors import ShapeError, describe_tree
+from funcgrad.train.state import TrainingError
+
+
+@dataclass(frozen=True, eq=False)
+class minibatches:
+    """Arrays cut into batches in a new random order each epoch: `minibatches((images, labels), 64)(epoch)`.
+
+    The order depends on seed and epoch only. What is left after the last full batch sits out that epoch.
+
+    Args:
+        data: a pytree of arrays with the same first axis.
+        size: how many examples a batch has.
+        seed: of the order.
+
+    Raises:
+        ShapeError: the arrays differ in their first axis.
+        TrainingError: a batch would be empty, or larger than the data.
+    """
+
+    data: PyTree
+    size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        sizes = {np.shape(x)[:1] for x in jax.tree.leaves(self.data)}
+        if len(sizes) != 1 or () in sizes:
+            raise ShapeError(f"minibatches: all arrays must have the same first axis, got {describe_tree(self.data)}.")
+        if not 1 <= self.size <= self.n_examples:
+            raise TrainingError(f"minibatches: size must be between 1 and {self.n_examples}, got {self.size}.")
+
+    @property
+    def n_examples(self) -> int:
+        """How many examples there are."""
+        return len(jax.tree.leaves(self.data)[0])
+
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+        return self.n_examples // self.size
+
+    def __call__(self, epoch: int) -> Iterator[Any]:
+        """The batches of an epoch."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.n_examples)
+        for start in range(0, len(self) * self.size, self.size):
+            chosen = order[start : start + self.size]
+            yield jax.tree.map(lambda x: np.asarray(x)[chosen], self.data)  # noqa: B023 (used at once)

@@ -1,0 +1,33 @@
+"""Losses that `step` can use, made from networks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from funcgrad.aliases import Array, PyTree
+from funcgrad.layers import Layer
+
+LossFunction = Callable[[PyTree, PyTree, Any, Array], tuple[Array, tuple[PyTree, Mapping[str, Array]]]]
+"""`(params, model_state, batch, key) -> (loss, (model_state, metrics))`."""
+
+
+def supervised(net: Layer, objective: Callable[..., Any]) -> LossFunction:
+    """A loss for batches `(inputs, targets)`.
+
+    Args:
+        net: a network; a tuple of inputs becomes its several inputs.
+        objective: `objective(output, targets) -> loss`, or `-> (loss, metrics)` with metrics by name; the loss is
+            a mean over the batch.
+
+    >>> def objective(logits, labels):
+    ...     return fg.ops.mean(fg.ops.cross_entropy(logits, labels))
+    """
+
+    def loss(params: PyTree, model_state: PyTree, batch: Any, key: Array) -> tuple[Array, tuple[PyTree, Any]]:
+        inputs, targets = batch
+        several = inputs if isinstance(inputs, tuple) else (inputs,)
+        output, model_state = net.apply(params, model_state, *several, key=key, train=True)
+        result = objective(output, targets)
+        value, metrics = result if isinstance(result, tuple) else (result, {})
+        return value, (model_state, metrics)
+
+    return loss
