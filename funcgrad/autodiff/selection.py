@@ -105,7 +105,7 @@ def _find(name: str, values: Sequence[Value]) -> list[Value]:
                 f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients."
             )
     if not found:
-        near = difflib.get_close_matches(name, [v.name for v in values], n=3)
+        near = difflib.get_close_matches(name, [v.name for v in values], n=2)
         hint = (
             f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "print(fg.trace(...)) lists the names."
         )

@@ -32,7 +32,7 @@ class Structure:
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["constants"], meta_fields=["structure"])
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A pure function as a DAG. Call it like the function it was traced from.
 

@@ -1,0 +1,17 @@
+"""One way to test an error: its kind, and its whole sentence."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import pytest
+
+
+@contextlib.contextmanager
+def raises_sentence(kind: type[Exception], pattern: str) -> Iterator[None]:
+    """Expect an error whose whole text matches (JAX adds notes to it, which `match=` would include)."""
+    with pytest.raises(kind) as info:
+        yield
+    text = str(info.value)
+    assert re.fullmatch(pattern, text), f"expected {pattern!r}, got {text!r}"
+    assert "\n" not in text
