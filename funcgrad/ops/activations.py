@@ -28,7 +28,7 @@ def relu_x(g: Array, y: Array) -> Array:
 
 
 @op(elementwise=True)
-def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> Array:
+def leaky_relu(x: Array, *, negative_slope: int | float = 0.01) -> Array:
     """`y = x` where `x >= 0`, else `s x`; `x_bar = g` where `y >= 0`, else `s g`. Keeps the output.
 
     Raises:
@@ -41,13 +41,13 @@ def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> Array:
 
 
 @leaky_relu.pullback("x", kind=subgradient("1 at 0"))
-def leaky_relu_x(g: Array, y: Array, negative_slope: float) -> Array:
+def leaky_relu_x(g: Array, y: Array, negative_slope: int | float) -> Array:
     """`x_bar = g` where `y >= 0`, else `s g`."""
     return jnp.where(y >= 0, g, negative_slope * g)
 
 
 @op(elementwise=True)
-def elu(x: Array, *, alpha: float = 1.0) -> Array:
+def elu(x: Array, *, alpha: int | float = 1.0) -> Array:
     """`y = x` where `x > 0`, else `alpha (e^x - 1)`; `x_bar = g` where `y > 0`, else `g (y + alpha)`.
 
     Keeps the output. At 0 the derivative is `alpha`. Source: Clevert et al. 2016, eq. 15.
@@ -62,7 +62,7 @@ def elu(x: Array, *, alpha: float = 1.0) -> Array:
 
 
 @elu.pullback("x", kind=subgradient("alpha at 0"))
-def elu_x(g: Array, y: Array, alpha: float) -> Array:
+def elu_x(g: Array, y: Array, alpha: int | float) -> Array:
     """`x_bar = g` where `y > 0`, else `g (y + alpha)`."""
     return jnp.where(y > 0, g, g * (y + alpha))
 
@@ -130,8 +130,8 @@ def gelu(x: Array, *, approximate: bool = True) -> Array:
 @gelu.pullback("x")
 def gelu_x(g: Array, x: Array, approximate: bool) -> Array:
     """`x_bar = g (Φ(x) + x φ(x))`."""
-    # Beyond ±20 the derivative is 0 or 1 in every dtype; clipping keeps x³ from overflowing to 0 · inf.
-    x = jnp.clip(widen(x), -20, 20)
+    # Beyond ±40 the derivative is 0 or 1 in every dtype; clipping keeps x³ from overflowing to 0 · inf.
+    x = jnp.clip(widen(x), -40, 40)
     distribution, density = _normal_by_tanh(x) if approximate else _normal(x)
     return widen(g) * (distribution + x * density)
 

@@ -97,13 +97,13 @@ def negative_x(g: Array) -> Array:
 
 
 @op(elementwise=True)
-def power(x: Array, *, exponent: float) -> Array:
+def power(x: Array, *, exponent: int | float) -> Array:
     """`y = x^p` for a static exponent; `x_bar = g p x^(p-1)`, zero for `p = 0`. Keeps `x`."""
     return jnp.power(x, exponent)
 
 
 @power.pullback("x")
-def power_x(g: Array, x: Array, exponent: float) -> Array:
+def power_x(g: Array, x: Array, exponent: int | float) -> Array:
     """`x_bar = g p x^(p-1)`."""
     if exponent == 0:
         return jnp.zeros_like(g)
@@ -160,14 +160,16 @@ def sqrt_x(g: Array, y: Array) -> Array:
 
 @op(elementwise=True)
 def absolute(x: Array) -> Array:
-    """`y = |x|`; `x_bar = g sign(x)`, 0 at 0. Keeps `x`."""
+    """`y = |x|`; `x_bar = g` where `x >= 0`, else `-g` (complex: `g conj(x) / |x|`). Keeps `x`."""
     return jnp.abs(x)
 
 
-@absolute.pullback("x", kind=subgradient("0 at 0"))
+@absolute.pullback("x", kind=subgradient("1 at 0"))
 def absolute_x(g: Array, x: Array) -> Array:
-    """`x_bar = g sign(x)`."""
-    return g * jnp.conj(jnp.sign(x))
+    """`x_bar = g sign(x)`, with `sign(0) = 1` as in JAX."""
+    if jnp.iscomplexobj(x):
+        return g * jnp.conj(jnp.sign(x))
+    return jnp.where(x >= 0, g, -g)
 
 
 @op(elementwise=True)
@@ -219,7 +221,7 @@ def minimum_b(g: Array, a: Array, b: Array) -> Array:
 
 
 @op(elementwise=True)
-def clip(x: Array, *, low: float, high: float) -> Array:
+def clip(x: Array, *, low: int | float, high: int | float) -> Array:
     """`y = min(max(x, low), high)`; `x_bar = g` inside, `g/2` on a bound, 0 outside. Keeps `x`.
 
     Raises:
@@ -232,6 +234,6 @@ def clip(x: Array, *, low: float, high: float) -> Array:
 
 
 @clip.pullback("x", kind=subgradient("half on a bound"))
-def clip_x(g: Array, x: Array, low: float, high: float) -> Array:
+def clip_x(g: Array, x: Array, low: int | float, high: int | float) -> Array:
     """`x_bar = g [low < x < high] + g/2 [x = low or x = high]`."""
     return _share(g, (x > low) & (x < high), (x == low) | (x == high))

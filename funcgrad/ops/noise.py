@@ -8,7 +8,7 @@ from funcgrad.registry import Marker, op
 
 
 @op
-def dropout(x: Array, key: Array, *, rate: float) -> Array:
+def dropout(x: Array, key: Array, *, rate: int | float) -> Array:
     """`y = x m / (1 - rate)`, `m` a mask of independent bits, 0 with probability `rate`; `x_bar = g m / (1 - rate)`.
 
     The pullback makes the mask again from the key, so nothing of the size of `x` is kept; the mask depends on
@@ -25,7 +25,7 @@ def dropout(x: Array, key: Array, *, rate: float) -> Array:
 
 
 @dropout.pullback("x")
-def dropout_x(g: Array, key: Array, rate: float) -> Array:
+def dropout_x(g: Array, key: Array, rate: int | float) -> Array:
     """`x_bar = g m / (1 - rate)`, with the mask made again."""
     return _thin(g, key, rate)
 
@@ -33,7 +33,7 @@ def dropout_x(g: Array, key: Array, rate: float) -> Array:
 dropout.mark(key=Marker.NON_DIFFERENTIABLE)
 
 
-def _thin(x: Array, key: Array, rate: float) -> Array:
+def _thin(x: Array, key: Array, rate: int | float) -> Array:
     threshold = round(rate * 2**32)
     if threshold == 0:
         return x

@@ -9,7 +9,7 @@ from funcgrad.registry import op
 
 
 @op(leading=("x",), shapes="x[..., n] scale[n] bias[n]")
-def layer_norm(x: Array, scale: Array, bias: Array, *, eps: float = 1e-6) -> Array:
+def layer_norm(x: Array, scale: Array, bias: Array, *, eps: int | float = 1e-6) -> Array:
     """`y = scale x_hat + bias`, `x_hat = (x - mean) rstd`, `rstd = (var + eps)^(-1/2)`, over the last axis.
 
     Shapes `x[..., n]`, `scale[n]`, `bias[n] -> y[..., n]`. With `h = g scale`:
@@ -22,7 +22,7 @@ def layer_norm(x: Array, scale: Array, bias: Array, *, eps: float = 1e-6) -> Arr
     return _layer_norm(x, scale, bias, eps)[0]
 
 
-def _layer_norm(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+def _layer_norm(x: Array, scale: Array, bias: Array, eps: int | float) -> tuple[Array, Array, Array]:
     wide = widen(x)
     mean = jnp.mean(wide, axis=-1)
     centred = wide - mean[..., None]
@@ -32,7 +32,7 @@ def _layer_norm(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array,
 
 
 @layer_norm.saving("mean", "rstd")
-def layer_norm_saving(x: Array, scale: Array, bias: Array, *, eps: float) -> tuple[Array, dict[str, Array]]:
+def layer_norm_saving(x: Array, scale: Array, bias: Array, *, eps: int | float) -> tuple[Array, dict[str, Array]]:
     """The output, and `mean` and `rstd` of each row."""
     y, mean, rstd = _layer_norm(x, scale, bias, eps)
     return y, {"mean": mean, "rstd": rstd}

@@ -1,0 +1,24 @@
+"""Strict JAX for every test: no silent promotion of dtypes or ranks, float64 on, several CPU devices.
+
+Warnings are errors by pyproject.toml. The declared types of the ops and their rules are checked by beartype.
+"""
+
+import jax
+import numpy as np
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The core checks its own arguments; its Protocols are for the type checker only.
+install_import_hook("funcgrad.ops", "beartype.beartype")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same random numbers in every test and every run."""
+    return np.random.default_rng(0)

@@ -1,0 +1,92 @@
+"""Every rule of every op, over the registry and its cases."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from funcgrad.registry import Marker, registered
+from tests.ops.asserting import Flat, assert_nan_propagates, assert_rule, assert_second_order, assert_vmap
+from tests.ops.cases import CASES, Case, library_ops
+
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+each_op = pytest.mark.parametrize("case", [c for c in CASES if c.primary], ids=str)
+awkward = pytest.mark.parametrize("case", [c for c in CASES if not c.primary], ids=str)
+
+
+def test_every_op_has_cases():
+    assert library_ops() == {c.op.name for c in CASES}
+
+
+def test_every_argument_has_a_hand_rule_or_a_reason():
+    for name in library_ops():
+        op = registered()[name]
+        assert set(op.rules) == set(op.arguments), name
+        assert all(not isinstance(r, Marker) or r is Marker.NON_DIFFERENTIABLE for r in op.rules.values()), name
+
+
+def test_every_saved_value_is_asked_for():
+    for name in library_ops():
+        op = registered()[name]
+        asked = {n for rule in op.rules.values() if not isinstance(rule, Marker) for n in rule.needs}
+        assert set(op.saved) <= asked, name
+
+
+def test_case_labels_are_unique():
+    assert len({str(c) for c in CASES}) == len(CASES)
+
+
+@each_case
+def test_cotangents_in_float64(case: Case):
+    assert_rule(case.op, case.args, case.attributes)
+
+
+@each_op
+def test_cotangents_without_jit(case: Case):
+    assert_rule(case.op, case.args, case.attributes, jit=False)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.primary or c.label in ("wide", "huge", "ties")], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16], ids=["f32", "bf16"])
+def test_cotangents_in_low_precision(case: Case, dtype):
+    if not case.half and dtype == jnp.bfloat16:
+        pytest.skip("the case's numbers do not fit the dtype")
+    assert_rule(case.op, case.args, case.attributes, dtype)
+
+
+@each_op
+def test_cotangents_in_float16(case: Case):
+    assert_rule(case.op, case.args, case.attributes, np.float16)
+
+
+def _subsets(case: Case) -> list[list[int]]:
+    n = len(Flat(case.op, case.args, case.attributes).moving)
+    return [list(range(n))] + ([[i] for i in range(n)] if n > 1 else [])
+
+
+@each_op
+def test_vmap(case: Case):
+    for batched in _subsets(case):
+        assert_vmap(case.op, case.args, case.attributes, batched)
+
+
+@pytest.mark.slow
+@awkward
+def test_vmap_of_awkward_cases(case: Case):
+    for batched in _subsets(case):
+        assert_vmap(case.op, case.args, case.attributes, batched)
+
+
+@each_op
+def test_second_order(case: Case):
+    assert_second_order(case.op, case.args, case.attributes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [c for c in CASES if c.smooth and not c.primary], ids=str)
+def test_second_order_of_awkward_cases(case: Case):
+    assert_second_order(case.op, case.args, case.attributes)
+
+
+@each_op
+def test_nan_propagates(case: Case):
+    assert_nan_propagates(case.op, case.args, case.attributes)
