@@ -1,6 +1,9 @@
 """funcgrad: backpropagation you can read, replace and plan, on JAX."""
 
 from funcgrad import errors as errors
+from funcgrad import layers as layers
+from funcgrad import ops as ops
+from funcgrad import train as train
 from funcgrad.autodiff import Tape as Tape
 from funcgrad.autodiff import grad as grad
 from funcgrad.autodiff import plan as plan

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from funcgrad.errors import describe
-from funcgrad.graph import Node, Value
+from funcgrad.graph import Node, Structure, Value
 from funcgrad.planning.cost import kept_bytes, node_flops, pullback_flops
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class Totals:
 def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
     """All rows, in forward order, and their sums."""
     counted: set[Value] = set()
-    given = {*plan.structure.inputs, *plan.structure.constants}
+    given = _given(plan.structure)
     rows = [
         _active_row(plan.step_of[n], counted, given) if n in plan.step_of else _pruned_row(n)
         for n in plan.structure.nodes
     ]
-    kinds = Counter(p.label for p in plan.pullbacks)
+    kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.pullbacks)
     totals = Totals(
         kept_bytes=sum(r.new_bytes for r in rows),
         input_bytes=sum(kept_bytes(v, plan.structure.nodes[0], ()) for v in plan.kept if v in given),
@@ -66,6 +66,15 @@ def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
         pruned=len(plan.pruned),
     )
     return tuple(rows), totals
+
+
+def _given(structure: Structure) -> set[Value]:
+    """Inputs and constants, under all their names: they are in memory whether the plan keeps them or not."""
+    given = {*structure.inputs, *structure.constants}
+    for node in structure.nodes:
+        if node.op_name == "name" and node.inputs[0] in given:
+            given.update(node.outputs)
+    return given
 
 
 def _active_row(step: "Step", counted: set[Value], given: set[Value]) -> Row:

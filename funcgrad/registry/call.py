@@ -267,9 +267,10 @@ class Call:
         outline = one.outline(primal_avals)
         slots = one._slots(outline)
         named = [n for n in rule.needs if n in slots]
+        shapes = {f"{a}_aval": s.take(primal_avals) for a, s in self.argument_slots.items()}
         positions = tuple(dict.fromkeys(p for n in named for p in slots[n].positions))
         targets = self.targets(rule, linear.active)
-        attributes = {n: v for n, v in self.attributes if n in rule.needs}
+        statics = {n: v for n, v in (*self.attributes, *shapes.items()) if n in rule.needs}
         served = {a: self.argument_slots[a].take(primal_avals) for a in rule.arguments}
         order = [p for a in rule.arguments for p in self.argument_slots[a].positions]
 
@@ -278,7 +279,7 @@ class Call:
             needs = {n: slots[n].take(values) for n in named}  # type: ignore[arg-type]
             cotangents = one._cotangents(outline, operands[len(positions) :])
             needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
-            result = dict(zip(order, rule.apply(needs | attributes, served, place(self.name)), strict=True))
+            result = dict(zip(order, rule.apply(needs | statics, served, place(self.name)), strict=True))
             return [result[t] for t in targets]
 
         return positions, linear.transpose(pull, positions, targets)

@@ -165,7 +165,8 @@ class Op:
 
     def _known(self) -> tuple[str, ...]:
         cotangents = tuple(f"g_{o}" for o in self.outputs) or ("g",)
-        return cotangents + self.arguments + (self.outputs or ("y",)) + self.saved + self.attributes
+        avals = tuple(f"{a}_aval" for a in self.arguments)
+        return cotangents + self.arguments + avals + (self.outputs or ("y",)) + self.saved + self.attributes
 
     def _check_declaration(self) -> None:
         for n, p in self.signature.parameters.items():

@@ -64,7 +64,8 @@ class Rule:
     """A pullback: `function(**needs) -> cotangent`, or a mapping by name where it serves several arguments.
 
     `needs` are the parameter names of `function`: `g` (the output cotangent; `g_<output>` for an op with named
-    outputs), any argument, `y` (the output; or the named outputs), any saved value, any attribute.
+    outputs), any argument, `<argument>_aval` (its shape and dtype, which keeps nothing), `y` (the output; or the
+    named outputs), any saved value, any attribute.
     """
 
     function: PureFunction
