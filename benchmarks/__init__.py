@@ -1,0 +1,1 @@
+"""Measurements behind every performance claim: ratios to a peer, in one run, medians of interleaved rounds."""
