@@ -111,7 +111,7 @@ class Call:
         assert self.op.saving_function is not None
         output, saved = self.op.saving_function(*arguments, **attributes)
         if set(saved) != set(self.op.saved):
-            raise RuleError(f"{self.name}: the saving forward declares {self.op.saved}, got {tuple(saved)}.")
+            raise RuleError(f"{self.name}: the saving forward must return the saved values {', '.join(self.op.saved)}, got {', '.join(saved)}.")
         return output, saved
 
     def outline(self, avals: Sequence[Aval]) -> Outline:

@@ -85,7 +85,7 @@ class Op:
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise ShapeError(f"{where}: {error}; its signature is {self.name}{self.signature}.") from None
+            raise ShapeError(f"{where}: {error}; its signature is {self.name}{self._written_signature()}.") from None
         bound.apply_defaults()
         arrays = tuple(bound.arguments[n] for n in self.arguments)
         attributes = tuple((n, bound.arguments[n]) for n in self.attributes)
@@ -162,6 +162,11 @@ class Op:
                 raise RuleError(
                     f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self._known())}."
                 )
+
+    def _written_signature(self) -> inspect.Signature:
+        """The signature without annotations, as errors write it."""
+        bare = [p.replace(annotation=p.empty) for p in self.signature.parameters.values()]
+        return self.signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
 
     def _known(self) -> tuple[str, ...]:
         cotangents = tuple(f"g_{o}" for o in self.outputs) or ("g",)

@@ -131,7 +131,7 @@ class Rule:
         try:
             found = jax.typeof(x)
         except TypeError:
-            raise RuleError(f"{promise}, got {type(x).__name__}.") from None
+            raise RuleError(f"{promise}, got {type(x).__name__}; return an array.") from None
         if not is_inexact(found):
             raise RuleError(f"{promise}, got {describe(found)}; return a floating cotangent.")
         if jax.numpy.iscomplexobj(x) and not jax.numpy.issubdtype(aval.dtype, jax.numpy.complexfloating):

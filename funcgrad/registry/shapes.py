@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from funcgrad.aliases import Aval
 from funcgrad.errors import RuleError, ShapeError, describe
 
-_ARGUMENT = re.compile(r"\s*(\w+)\[([^\]]*)\]")
+_ARGUMENT = re.compile(r"\s*(\w+)\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True)
