@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from jax import lax
 
-from funcgrad.aliases import Array
+from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import sum_leading
-from funcgrad.ops.shapes import Padding, extent, flatten_leading, pair, resolve_padding, shape_in
+from funcgrad.ops.shapes import Padding, flatten_leading, pair, resolve_padding
 from funcgrad.registry import op
 
 Stride = int | tuple[int, int]
@@ -34,10 +34,6 @@ def conv2d(x: Array, kernel: Array, b: Array | None = None, *, stride: Stride = 
             ((top, bottom), (left, right)).
 
     """
-    return _conv2d(x, kernel, b, stride, padding)
-
-
-def _conv2d(x: Array, kernel: Array, b: Array | None, stride: Stride, padding: Padding) -> Array:
     size, window, steps = x.shape[-3:-1], kernel.shape[:2], pair(stride)
     y = lax.conv_general_dilated(
         flatten_leading(x, 3),
@@ -50,18 +46,10 @@ def _conv2d(x: Array, kernel: Array, b: Array | None, stride: Stride, padding: P
     return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + b.shape)
 
 
-@conv2d.saving("x_extent")
-def conv2d_saving(
-    x: Array, kernel: Array, b: Array | None, *, stride: Stride, padding: Padding
-) -> tuple[Array, dict[str, Array]]:
-    """The output, and the shape of `x`."""
-    return _conv2d(x, kernel, b, stride, padding), {"x_extent": extent(x)}
-
-
 @conv2d.pullback("x")
-def conv2d_x(g: Array, kernel: Array, x_extent: Array, stride: Stride, padding: Padding) -> Array:
+def conv2d_x(g: Array, kernel: Array, x_aval: Aval, stride: Stride, padding: Padding) -> Array:
     """`x_bar`: `g`, spread by the stride, convolved with the turned kernel."""
-    shape, window, steps = shape_in(x_extent), kernel.shape[:2], pair(stride)
+    shape, window, steps = x_aval.shape, kernel.shape[:2], pair(stride)
     size = shape[-3:-1]
     # Along one axis: the entry `g[i]` came from rows i s - p to i s - p + k - 1, so it must reach back k - 1 - p
     # rows before the first, and as many after the last as complete the input's size.
@@ -83,9 +71,9 @@ def conv2d_x(g: Array, kernel: Array, x_extent: Array, stride: Stride, padding: 
 
 
 @conv2d.pullback("kernel")
-def conv2d_kernel(g: Array, x: Array, kernel: Array, stride: Stride, padding: Padding) -> Array:
+def conv2d_kernel(g: Array, x: Array, kernel_aval: Aval, stride: Stride, padding: Padding) -> Array:
     """`kernel_bar`: `x` convolved with `g`, spread by the stride."""
-    size, window, steps = x.shape[-3:-1], kernel.shape[:2], pair(stride)
+    size, window, steps = x.shape[-3:-1], kernel_aval.shape[:2], pair(stride)
     # Along one axis: entry u of the kernel meets row i s + u - p for each i, so `g`, spread by s, slides over k
     # places; the padding after the last row is what leaves exactly k of them.
     pads = [

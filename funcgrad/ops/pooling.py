@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcgrad.aliases import Array
-from funcgrad.ops.shapes import Padding, extent, flatten_leading, pair, resolve_padding, shape_in
+from funcgrad.aliases import Array, Aval
+from funcgrad.ops.shapes import Padding, flatten_leading, pair, resolve_padding
 from funcgrad.registry import op, subgradient
 
 Window = int | tuple[int, int]
@@ -38,22 +38,22 @@ def max_pool2d(x: Array, *, window: Window, stride: Window | None = None, paddin
     return _reduce(x, window, stride, padding, "max")
 
 
-@max_pool2d.saving("place", "x_extent")
+@max_pool2d.saving("place")
 def max_pool2d_saving(
     x: Array, *, window: Window, stride: Window | None, padding: Padding
 ) -> tuple[Array, dict[str, Array]]:
     """The maxima, and where in its window each stood."""
     place = _place_of_maximum(lax.stop_gradient(x), window, stride, padding)
     y = _reduce(x, window, stride, padding, "max")
-    return y, {"place": place, "x_extent": extent(x)}
+    return y, {"place": place}
 
 
 @max_pool2d.pullback("x", kind=subgradient("to the first maximum"))
 def max_pool2d_x(
-    g: Array, place: Array, x_extent: Array, window: Window, stride: Window | None, padding: Padding
+    g: Array, place: Array, x_aval: Aval, window: Window, stride: Window | None, padding: Padding
 ) -> Array:
     """`x_bar`: `g` at the place of each window's maximum."""
-    return _spread(g, place, shape_in(x_extent), window, stride, padding)
+    return _spread(g, place, x_aval.shape, window, stride, padding)
 
 
 @op(leading=("x",), shapes="x[..., h, w, c]")
@@ -67,20 +67,11 @@ def avg_pool2d(x: Array, *, window: Window, stride: Window | None = None, paddin
     return _reduce(x, window, stride, padding, "add") / (kh * kw)
 
 
-@avg_pool2d.saving("x_extent")
-def avg_pool2d_saving(
-    x: Array, *, window: Window, stride: Window | None, padding: Padding
-) -> tuple[Array, dict[str, Array]]:
-    """The means, and the shape of `x`."""
-    kh, kw = pair(window)
-    return _reduce(x, window, stride, padding, "add") / (kh * kw), {"x_extent": extent(x)}
-
-
 @avg_pool2d.pullback("x")
-def avg_pool2d_x(g: Array, x_extent: Array, window: Window, stride: Window | None, padding: Padding) -> Array:
+def avg_pool2d_x(g: Array, x_aval: Aval, window: Window, stride: Window | None, padding: Padding) -> Array:
     """`x_bar`: the sum of `g` over the windows that hold an entry, over the window's size."""
     kh, kw = pair(window)
-    return _spread(g / (kh * kw), None, shape_in(x_extent), window, stride, padding)
+    return _spread(g / (kh * kw), None, x_aval.shape, window, stride, padding)
 
 
 class _Axis(NamedTuple):

@@ -4,8 +4,8 @@ from math import prod
 
 import jax.numpy as jnp
 
-from funcgrad.aliases import Array
-from funcgrad.ops.shapes import extent, normalize_axes, shape_in
+from funcgrad.aliases import Array, Aval
+from funcgrad.ops.shapes import normalize_axes
 from funcgrad.registry import op, subgradient
 
 Axes = int | tuple[int, ...] | None
@@ -17,16 +17,10 @@ def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     return jnp.sum(x, axis=axis, keepdims=keepdims)
 
 
-@sum.saving("x_extent")
-def sum_saving(x: Array, *, axis: Axes, keepdims: bool) -> tuple[Array, dict[str, Array]]:
-    """The sum, and the shape of `x`."""
-    return jnp.sum(x, axis=axis, keepdims=keepdims), {"x_extent": extent(x)}
-
-
 @sum.pullback("x")
-def sum_x(g: Array, x_extent: Array, axis: Axes, keepdims: bool) -> Array:
+def sum_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g`, repeated along `axis`."""
-    return jnp.broadcast_to(_restore(g, x_extent.ndim - 1, axis, keepdims), shape_in(x_extent))
+    return jnp.broadcast_to(_restore(g, x_aval.ndim, axis, keepdims), x_aval.shape)
 
 
 @op
@@ -35,18 +29,11 @@ def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     return jnp.mean(x, axis=axis, keepdims=keepdims)
 
 
-@mean.saving("x_extent")
-def mean_saving(x: Array, *, axis: Axes, keepdims: bool) -> tuple[Array, dict[str, Array]]:
-    """The mean, and the shape of `x`."""
-    return jnp.mean(x, axis=axis, keepdims=keepdims), {"x_extent": extent(x)}
-
-
 @mean.pullback("x")
-def mean_x(g: Array, x_extent: Array, axis: Axes, keepdims: bool) -> Array:
+def mean_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g / n`, repeated along `axis`."""
-    shape = shape_in(x_extent)
-    n = prod(shape[a] for a in normalize_axes(axis, len(shape)))
-    return jnp.broadcast_to(_restore(g / n if n else g, len(shape), axis, keepdims), shape)
+    n = prod(x_aval.shape[a] for a in normalize_axes(axis, x_aval.ndim))
+    return jnp.broadcast_to(_restore(g / n if n else g, x_aval.ndim, axis, keepdims), x_aval.shape)
 
 
 @op

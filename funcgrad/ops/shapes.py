@@ -1,4 +1,4 @@
-"""Shapes that rules need: aligning ranks, one batch axis in place of many, remembering a shape for free."""
+"""Shapes that rules need: aligning ranks, one batch axis in place of many."""
 
 from math import prod
 
@@ -18,19 +18,6 @@ def align(a: Array, b: Array) -> tuple[Array, Array]:
     """Both operands at the higher of their ranks."""
     a, b = jnp.asarray(a), jnp.asarray(b)
     return lift(a, b), lift(b, a)
-
-
-def extent(x: Array) -> Array:
-    """An empty array `[*x.shape, 0]`: what a rule saves when it needs the shape of `x` and nothing else.
-
-    It takes no memory, and `vmap` gives it the same batch axes as `x`.
-    """
-    return jnp.zeros((*x.shape, 0), bool)
-
-
-def shape_in(extent: Array) -> tuple[int, ...]:
-    """The shape that `extent` remembers."""
-    return extent.shape[:-1]
 
 
 def flatten_leading(x: Array, keep: int) -> Array:

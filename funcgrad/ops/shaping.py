@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from funcgrad.aliases import Array
-from funcgrad.ops.shapes import extent, shape_in
+from funcgrad.aliases import Array, Aval
 from funcgrad.registry import op
 
 
@@ -15,16 +14,10 @@ def reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
     return jnp.reshape(x, shape)
 
 
-@reshape.saving("x_extent")
-def reshape_saving(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
-    """The new shape, and what the old one was."""
-    return jnp.reshape(x, shape), {"x_extent": extent(x)}
-
-
 @reshape.pullback("x")
-def reshape_x(g: Array, x_extent: Array) -> Array:
+def reshape_x(g: Array, x_aval: Aval) -> Array:
     """`x_bar` is `g` in the shape of `x`."""
-    return jnp.reshape(g, shape_in(x_extent))
+    return jnp.reshape(g, x_aval.shape)
 
 
 @op
@@ -60,18 +53,10 @@ def concatenate(xs: tuple[Array, ...] | list[Array], *, axis: int = 0) -> Array:
     return jnp.concatenate(xs, axis)
 
 
-@concatenate.saving("extents")
-def concatenate_saving(xs: tuple[Array, ...] | list[Array], *, axis: int) -> tuple[Array, dict[str, list[Array]]]:
-    """The arrays end to end, and the shape of each."""
-    return jnp.concatenate(xs, axis), {"extents": [extent(x) for x in xs]}
-
-
 @concatenate.pullback("xs")
-def concatenate_xs(
-    g: Array, xs: tuple[Array, ...] | list[Array], extents: list[Array], axis: int
-) -> tuple[Array, ...] | list[Array]:
+def concatenate_xs(g: Array, xs_aval: tuple[Aval, ...] | list[Aval], axis: int) -> tuple[Array, ...] | list[Array]:
     """The sections of `g`, one for each of `xs`."""
     axis %= g.ndim
-    ends = np.cumsum([shape_in(e)[axis] for e in extents]).tolist()
+    ends = np.cumsum([x.shape[axis] for x in xs_aval]).tolist()
     sections = [lax.slice_in_dim(g, lo, hi, axis=axis) for lo, hi in zip([0, *ends], ends, strict=False)]
-    return type(xs)(sections)
+    return type(xs_aval)(sections)
