@@ -173,6 +173,6 @@ def _rules_at(
 
 
 def _saved_values(node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
-    labels = recording.saved_labels(outline)
     avals = outline.avals[outline.n_outputs :]
-    return tuple(Value(f"{node.name}.{label}", aval) for label, aval in zip(labels, avals, strict=True))
+    names = recording.leaf_names(outline)[-len(avals) :] if avals else []
+    return tuple(Value(f"{node.name}.{name}", aval) for name, aval in zip(names, avals, strict=True))

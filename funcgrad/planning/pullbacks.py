@@ -36,6 +36,8 @@ class Pullback:
     pull: Pull
     arguments: tuple[str, ...]
     """What its targets are called in the node's function."""
+    reads: tuple[str, ...]
+    """What its needs are called there."""
 
     @property
     def name(self) -> str:
@@ -57,34 +59,26 @@ def rule_pullback(
     node: Node, call: Call, rule: Rule, positions: tuple[int, ...], outputs: Sequence[Value], saved: Sequence[Value]
 ) -> Pullback:
     """A hand rule for the inputs of an op node at `positions`."""
-    taken, targets, pull = _rule_pull(call.recording, rule, positions, _avals(node))
-    values = (*node.inputs, *outputs, *saved)
-    return Pullback(
-        node,
-        rule,
-        _inexact(outputs),
-        _inputs(node, targets),
-        tuple(values[t] for t in taken),
-        pull,
-        _arguments(call, targets),
-    )
+    avals = _avals(node)
+    taken, targets, pull = _rule_pull(call.recording, rule, positions, avals)
+    names = call.recording.leaf_names(call.recording.outline(avals))
+    return _make(node, rule, outputs, targets, (*node.inputs, *outputs, *saved), taken, pull, names)
 
 
 def derived_pullback(
     node: Node, call: Call, positions: tuple[int, ...], outputs: Sequence[Value], of_saved: bool = False
 ) -> Pullback:
     """`jax.vjp` of an op's plain forward; with `of_saved`, of what its saving forward saves."""
-    taken, pull = _derived_pull(call.recording, positions, _avals(node), of_saved)
-    needs = tuple(node.inputs[t] for t in taken)
-    return Pullback(node, None, _inexact(outputs), _inputs(node, positions), needs, pull, _arguments(call, positions))
+    avals = _avals(node)
+    taken, pull = _derived_pull(call.recording, positions, avals, of_saved)
+    return _make(node, None, outputs, positions, node.inputs, taken, pull, call.leaf_names(call.outline(avals)))
 
 
 def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]) -> Pullback:
     """`jax.vjp` of one JAX equation."""
     outputs = tuple(v.aval for v in node.outputs)
     taken, pull = _equation_pull(_Signature(equation), positions, _avals(node), outputs)
-    needs = tuple(node.inputs[t] for t in taken)
-    return Pullback(node, None, _inexact(node.outputs), _inputs(node, positions), needs, pull, _places(positions))
+    return _make(node, None, node.outputs, positions, node.inputs, taken, pull, _places(node))
 
 
 def residual_pullback(node: Node, positions: tuple[int, ...], residuals: Value) -> Pullback:
@@ -93,29 +87,40 @@ def residual_pullback(node: Node, positions: tuple[int, ...], residuals: Value) 
     def pull(vjp: Callable[..., Any], *g: Array) -> Sequence[Array]:
         return vjp(list(g))
 
+    taken, names = (len(node.inputs),), [*_places(node), "residuals"]
+    return _make(node, None, node.outputs, positions, (*node.inputs, residuals), taken, pull, names)
+
+
+def _make(
+    node: Node,
+    rule: Rule | None,
+    outputs: Sequence[Value],
+    targets: Sequence[int],
+    values: Sequence[Value | Constant],
+    taken: Sequence[int],
+    pull: Pull,
+    names: Sequence[str],
+) -> Pullback:
+    """A pullback that reads the `values` at positions `taken`; `names` are those of all values."""
     return Pullback(
-        node, None, _inexact(node.outputs), _inputs(node, positions), (residuals,), pull, _places(positions)
+        node,
+        rule,
+        sources=tuple(v for v in outputs if v.is_inexact),
+        targets=tuple(v for t in targets if isinstance(v := node.inputs[t], Value)),
+        needs=tuple(values[t] for t in taken),
+        pull=pull,
+        arguments=tuple(names[t] for t in targets),
+        reads=tuple(names[t] for t in taken),
     )
 
 
-def _arguments(call: Call, positions: Sequence[int]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(call.argument_of(p) for p in positions))
-
-
-def _places(positions: Sequence[int]) -> tuple[str, ...]:
-    return tuple(f"in{p}" for p in positions)
+def _places(node: Node) -> list[str]:
+    """Names for the inputs of an equation, which has none."""
+    return [f"in{i}" for i in range(len(node.inputs))]
 
 
 def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
-
-
-def _inexact(values: Sequence[Value]) -> tuple[Value, ...]:
-    return tuple(v for v in values if v.is_inexact)
-
-
-def _inputs(node: Node, positions: Sequence[int]) -> tuple[Value, ...]:
-    return tuple(v for p in positions if isinstance(v := node.inputs[p], Value))
 
 
 def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Array]) -> tuple[list[Array], Any]:

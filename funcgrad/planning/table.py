@@ -21,8 +21,10 @@ class Row:
     shape: str
     rules: tuple[str, ...]
     """One entry per rule: `w: linear_w`, with the kind where it is not exact."""
+    reads: tuple[str, ...]
+    """What the rules read, by the names they use; `*` marks what is an input of the graph."""
     keeps: tuple[str, ...]
-    """The values that the rules read and the forward must leave behind; `(in)` marks inputs of the graph."""
+    """The same as names of graph values: what the forward must leave behind."""
     new_bytes: int
     """Bytes of the kept values that no earlier row counts; inputs count nothing, they are there anyway."""
     forward_flops: float
@@ -78,10 +80,10 @@ def _given(structure: Structure) -> set[Value]:
 
 
 def _active_row(step: "Step", counted: set[Value], given: set[Value]) -> Row:
-    node, keeps, new_bytes = step.node, [], 0
-    needed = dict.fromkeys(v for p in step.pullbacks for v in p.needs if isinstance(v, Value))
-    for value in needed:
-        keeps.append(f"{value.name} (in)" if value in given else value.name)
+    node, new_bytes = step.node, 0
+    named = dict(item for p in step.pullbacks for item in zip(p.needs, p.reads, strict=True))
+    read = {v: name for v, name in named.items() if isinstance(v, Value)}
+    for value in read:
         if value not in given and value not in counted:
             counted.add(value)
             new_bytes += kept_bytes(value, node, step.positions)
@@ -90,7 +92,8 @@ def _active_row(step: "Step", counted: set[Value], given: set[Value]) -> Row:
         node.op_name,
         _shape(node),
         tuple(_rule_text(p.arguments, p.name, p.label) for p in step.pullbacks),
-        tuple(keeps),
+        tuple(f"{name}*" if v in given else name for v, name in read.items()),
+        tuple(v.name for v in read),
         new_bytes,
         node_flops(node),
         sum(pullback_flops(p, step.positions) for p in step.pullbacks),
@@ -103,7 +106,7 @@ def _rule_text(arguments: tuple[str, ...], name: str, label: str) -> str:
 
 
 def _pruned_row(node: Node) -> Row:
-    return Row(node.name, node.op_name, _shape(node), (), (), 0, node_flops(node), 0.0)
+    return Row(node.name, node.op_name, _shape(node), (), (), (), 0, node_flops(node), 0.0)
 
 
 def _shape(node: Node) -> str:
@@ -113,7 +116,7 @@ def _shape(node: Node) -> str:
 def render(plan: "Plan") -> str:
     """The table."""
     rows, totals = plan.rows, plan.totals
-    header = ("node", "op", "shape", "cotangent to: rule", "keeps", "bytes", "forward", "backward")
+    header = ("node", "op", "shape", "cotangent to: rule", "reads", "keeps", "forward", "backward")
     cells = [header, *map(_cells, rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
     lines = [_line(line, widths) for line in cells]
@@ -122,16 +125,21 @@ def render(plan: "Plan") -> str:
     lines += [
         lines[1],
         f"kept     {quantity(totals.kept_bytes, 'B')} for the backward pass"
-        f" (and {quantity(totals.input_bytes, 'B')} of inputs and parameters, read in place)",
+        f" (and {quantity(totals.input_bytes, 'B')} of inputs and parameters, marked *, read in place)",
         f"FLOPs    forward {quantity(totals.forward_flops)}, backward {quantity(totals.backward_flops)}:"
         f" {totals.ratio:.2f} times the forward",
         f"rules    {kinds or 'none'}",
         f"pruned   {totals.pruned} of {len(rows)} nodes, which no wanted gradient passes through",
-        f"wanted   {', '.join(v.name for v in plan.wanted)}",
+        f"wanted   {_listed([v.name for v in plan.wanted])}",
     ]
     if unreached := [v.name for v in plan.wanted if v not in plan.reached]:
-        lines.append(f"zero     {', '.join(unreached)}: nothing that is differentiated depends on them")
+        lines.append(f"zero     {_listed(unreached)}: nothing that is differentiated depends on them")
     return "\n".join(lines)
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -141,8 +149,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.op,
         row.shape,
         "; ".join(row.rules) if active else "(pruned)",
-        ", ".join(row.keeps) if active else "",
-        quantity(row.new_bytes, "B") if active else "",
+        ", ".join(row.reads) if active else "",
+        quantity(row.new_bytes, "B") if row.new_bytes else "",
         quantity(row.forward_flops),
         quantity(row.backward_flops) if active else "",
     )

@@ -111,13 +111,13 @@ class Call:
         assert self.op.saving_function is not None
         output, saved = self.op.saving_function(*arguments, **attributes)
         if set(saved) != set(self.op.saved):
-            raise RuleError(f"{self.name}: the saving forward must return the saved values {', '.join(self.op.saved)}, got {', '.join(saved)}.")
+            expected, found = ", ".join(self.op.saved), ", ".join(saved)
+            raise RuleError(f"{self.name}: the saving forward must return the saved values {expected}, got {found}.")
         return output, saved
 
     def outline(self, avals: Sequence[Aval]) -> Outline:
         """Trace the call once per signature."""
-        context = (jax.config.jax_enable_x64, jax.config.jax_numpy_dtype_promotion, jax.sharding.get_abstract_mesh())  # pyright: ignore[reportAttributeAccessIssue]
-        return _outline(self, tuple(avals), context)
+        return _outline(self, tuple(avals), _context())
 
     def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
         """Avals of what `run` returns."""
@@ -245,7 +245,10 @@ class Call:
             argument = self.argument_of(p)
             rule = self.op.rules.get(argument)
             if rule is Marker.NOT_IMPLEMENTED:
-                raise RuleError(f"{self.name}: the derivative with respect to {argument} is marked not implemented.")
+                raise RuleError(
+                    f"{self.name}: the derivative with respect to {argument} is marked not implemented; "
+                    f"register a pullback for it, or detach the value."
+                )
             if not isinstance(rule, Marker):
                 groups.setdefault(rule, []).append(p)
         return [(rule, tuple(positions)) for rule, positions in groups.items()]
@@ -307,10 +310,10 @@ class Call:
 
         return linear.transpose(pull, range(linear.n_primals), targets)
 
-    def saved_labels(self, outline: Outline) -> list[str]:
-        """A name for every saved leaf."""
-        labels = zip(sorted(self.op.saved), outline.saved.children(), strict=False)
-        return [n if t.num_leaves == 1 else f"{n}{i}" for n, t in labels for i in range(t.num_leaves)]
+    def leaf_names(self, outline: Outline) -> list[str]:
+        """What rules call each primal, output and saved leaf: `x`, `y`, `rstd`; `xs0`, `xs1` for a tuple's."""
+        slots = self._slots(outline).items()
+        return [n if t.num_leaves == 1 else f"{n}{i}" for n, (t, _) in slots for i in range(t.num_leaves)]
 
     def _peel(self, linear: Linear, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
         """The per-example call and the per-example avals of its primals."""
@@ -341,6 +344,13 @@ class Call:
         ]
         tree = jax.tree.unflatten(outline.outputs, leaves)
         return {f"g_{n}": x for n, x in zip(self.op.outputs, tree, strict=True)} if self.op.outputs else {"g": tree}
+
+
+def _context() -> tuple[Any, ...]:
+    """What beside the avals decides how a function is traced."""
+    config = jax.config
+    names = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion")
+    return (*(getattr(config, n) for n in names), jax.sharding.get_abstract_mesh())
 
 
 @lru_cache(maxsize=8192)

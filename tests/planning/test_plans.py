@@ -30,7 +30,8 @@ def row(plan: fg.Plan, node: str):
 def test_a_rule_keeps_only_what_it_names():
     plan = fg.plan(mlp, PARAMS, X)
     assert row(plan, "relu").keeps == ("relu",)  # its own output, which linear#2 keeps anyway
-    assert row(plan, "linear").keeps == ("x (in)",)
+    assert row(plan, "linear").keeps == ("x",)
+    assert row(plan, "linear").reads == ("x*",)  # an input: read in place, it costs nothing
     assert [v.name for v in plan.kept] == ["x", "relu", "params/w2", "linear#2"]
     assert plan.totals.kept_bytes == (3 * 5 + 3 * 2) * ITEM
 
@@ -112,7 +113,7 @@ def test_the_residuals_of_a_loop_are_counted_from_its_vjp():
 def test_the_table_names_rules_kinds_bytes_and_totals():
     rules = fg.RuleSet().override(ops.relu, guided, at="relu")
     lines = str(fg.plan(mlp, PARAMS, X, rules=rules)).splitlines()
-    assert lines[0].split() == "node op shape cotangent to: rule keeps bytes forward backward".split()
+    assert lines[0].split() == "node op shape cotangent to: rule reads keeps forward backward".split()
     assert "x: guided [modified]" in lines[3]
     text = "\n".join(lines)
     assert "times the forward" in text
