@@ -111,11 +111,15 @@ case(ops.linear, normal(2, 5, 4), normal(4, 3), label="no-bias")
 case(ops.linear, normal(4), normal(4, 3), normal(3), label="vector")
 case(ops.linear, normal(0, 4), normal(4, 3), normal(3), label="empty")
 case(ops.linear, normal(1, 1), normal(1, 1), normal(1), label="size1")
-for i, (a, b) in enumerate(
-    [((5, 4), (4, 3)), ((4,), (4,)), ((4,), (2, 4, 3)), ((2, 3, 4), (4,)), ((2, 1, 3, 4), (5, 4, 6)), ((7, 3, 4), (4, 6)),
-     ((1, 3, 4), (2, 4, 1)), ((2, 0, 4), (2, 4, 3)), ((3, 4), (2, 4, 5))]
-):  # fmt: skip
-    case(ops.matmul, normal(*a), normal(*b), label="" if i == 0 else "x".join(map(str, (a, b))).replace(" ", ""))
+case(ops.matmul, normal(5, 4), normal(4, 3))
+case(ops.matmul, normal(4), normal(4), label="vectors")
+case(ops.matmul, normal(4), normal(2, 4, 3), label="row")
+case(ops.matmul, normal(2, 3, 4), normal(4), label="column")
+case(ops.matmul, normal(2, 1, 3, 4), normal(5, 4, 6), label="broadcast")
+case(ops.matmul, normal(7, 3, 4), normal(4, 6), label="shared")
+case(ops.matmul, normal(3, 4), normal(2, 4, 5), label="shared-left")
+case(ops.matmul, normal(1, 3, 4), normal(2, 4, 1), label="size1")
+case(ops.matmul, normal(2, 0, 4), normal(2, 4, 3), label="empty")
 
 # reductions
 for reduction in (ops.sum, ops.mean, ops.max):
