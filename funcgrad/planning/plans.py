@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.errors import RuleError
@@ -17,8 +18,8 @@ from funcgrad.planning.pullbacks import (
     run_with_residuals,
 )
 from funcgrad.planning.table import Row, Totals, make_rows, render
-from funcgrad.primitive import Equation
-from funcgrad.registry import Call, Marker, Outline, Rule, RuleSet
+from funcgrad.primitive import Equation, bodies, scope_of
+from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet, matches
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,15 +110,39 @@ def make_plan(
     """Plan the cotangents of `wanted`, given those of `sources`.
 
     Raises:
-        RuleError: an override matches no node, or a rule that the pass needs is marked not implemented.
+        RuleError: an override matches no node or one inside a loop's body, or a rule that the pass needs is
+            marked not implemented.
     """
     rules = rules or RuleSet()
     rules.check([(n.function.op, n.name) for n in structure.nodes if isinstance(n.function, Call)])
+    _check_reach(rules, structure)
     activity = find_activity(structure, wanted, sources, lambda node, i: _blocks(node, i, rules))
     steps = tuple(
         _plan_step(node, positions, rules, activity.reached) for node, positions in activity.positions.items()
     )
     return Plan(structure, tuple(wanted), tuple(sources), steps, activity.reached)
+
+
+def _check_reach(rules: RuleSet, structure: Structure) -> None:
+    """RuleError if an override is meant for ops inside the body of an equation, where JAX differentiates."""
+    for override in rules.overrides:
+        for node in structure.nodes:
+            inside = bodies(node.function.source) if isinstance(node.function, Equation) else []
+            for name in (n for inner in inside for n in _ops_inside(inner, node.scope, override.op)):
+                if matches(override.at, name):
+                    raise RuleError(
+                        f"The override of {override.op.name} at '{override.at}' matches '{name}' inside the body of "
+                        f"'{node.name}', where rules cannot be replaced; narrow the pattern, or unroll '{node.name}'."
+                    )
+
+
+def _ops_inside(jaxpr: Any, scope: str, op: Op) -> Iterator[str]:
+    for equation in jaxpr.eqns:
+        here = "/".join(part for part in (scope, scope_of(equation)) if part)
+        if equation.primitive is op.primitives.forward:
+            yield f"{here}/{op.name}" if here else op.name
+        for inner in bodies(equation):
+            yield from _ops_inside(inner, here, op)
 
 
 def _blocks(node: Node, position: int, rules: RuleSet) -> bool:

@@ -153,6 +153,25 @@ def test_an_override_that_matches_nothing_is_an_error():
         fg.plan(mlp, PARAMS, X, rules=rules)
 
 
+def test_an_override_that_would_have_to_reach_into_a_loop_is_an_error():
+    def f(x):
+        with fg.scope("head"):
+            x = ops.relu(x)
+        with fg.scope("loop"):
+            return jnp.sum(jax.lax.scan(lambda c, _: (ops.relu(c), None), x, length=2)[0])
+
+    double = lambda g: 2 * g
+    np.testing.assert_array_equal(
+        fg.grad(f, rules=fg.RuleSet().override(ops.relu, double, at="head/*"))(X), np.where(X > 0, 2.0, 0.0)
+    )
+    with raises_sentence(
+        fg.errors.RuleError,
+        r"The override of relu at '\*\*' matches 'loop/relu' inside the body of 'loop/scan', where rules cannot be "
+        r"replaced; narrow the pattern, or unroll 'loop/scan'\.",
+    ):
+        fg.plan(f, X, rules=fg.RuleSet().override(ops.relu, double))
+
+
 def test_markers_stop_or_raise():
     @fg.op(name="test_plans_marked")
     def marked(x, zero, never):
