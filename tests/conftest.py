@@ -13,6 +13,8 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# JAX's own way of shortening tracebacks adds a note to every message.
+jax.config.update("jax_traceback_filtering", "tracebackhide")
 
 # The core checks its own arguments; its Protocols are for the type checker only.
 install_import_hook("funcgrad.ops", "beartype.beartype")

@@ -1,0 +1,63 @@
+"""Choosing rules: globs, the latest override wins, sets are values."""
+
+import pytest
+
+import funcgrad as fg
+from funcgrad.registry import matches
+
+
+def guided(g, y):
+    return g
+
+
+def reversed_sign(g):
+    return -g
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "expected"),
+    [
+        ("relu", "relu", True),
+        ("relu", "block/relu", False),
+        ("*/relu", "block/relu", True),
+        ("*/relu", "a/b/relu", False),
+        ("**/relu", "a/b/relu", True),
+        ("**/relu", "relu", True),
+        ("a/**", "a", True),
+        ("a/**", "a/b/c", True),
+        ("a/**", "ab/c", False),
+        ("**", "anything/at#2/all", True),
+        ("block*/relu#2", "block12/relu#2", True),
+        ("a.c", "abc", False),
+    ],
+)
+def test_globs(glob, name, expected):
+    assert matches(glob, name) is expected
+
+
+def test_the_latest_matching_override_wins_and_the_op_keeps_its_own_rule():
+    first = fg.RuleSet().override(fg.ops.relu, guided, at="block3/*")
+    second = first.override(fg.ops.relu, reversed_sign, at="block3/relu#2")
+    assert first.find(fg.ops.relu, "x", "block3/relu#2").function is guided
+    assert second.find(fg.ops.relu, "x", "block3/relu#2").function is reversed_sign
+    assert second.find(fg.ops.relu, "x", "block3/relu").function is guided
+    own = fg.ops.relu.rules["x"]
+    assert second.find(fg.ops.relu, "x", "block4/relu") is own
+    assert fg.RuleSet().find(fg.ops.relu, "x", "block3/relu") is own
+
+
+def test_an_override_of_one_argument_leaves_the_others():
+    rules = fg.RuleSet().override(fg.ops.linear, reversed_sign, "b")
+    assert rules.find(fg.ops.linear, "b", "linear").function is reversed_sign
+    assert rules.find(fg.ops.linear, "w", "linear") is fg.ops.linear.rules["w"]
+
+
+def test_sets_are_values_that_print_and_diff():
+    one = fg.RuleSet().override(fg.ops.relu, guided)
+    assert one == fg.RuleSet().override(fg.ops.relu, guided)
+    assert hash(one) == hash(fg.RuleSet().override(fg.ops.relu, guided))
+    assert str(fg.RuleSet()) == "the ops' own rules"
+    assert str(one) == "relu at '**': guided for x (modified)"
+    assert fg.RuleSet().diff(one) == "+ relu at '**': guided for x (modified)"
+    assert one.diff(fg.RuleSet()) == "- relu at '**': guided for x (modified)"
+    assert one.diff(one) == ""
