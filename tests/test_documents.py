@@ -1,0 +1,54 @@
+"""The code in README and docs runs, and prints what they say it prints."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run(code: str) -> str:
+    """Run code in a fresh interpreter, where JAX has its default settings."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_readme_runs_and_prints_its_plan():
+    python = blocks("README.md", "python")
+    assert len(python) == 2
+    checks = """
+import jax.numpy as jnp
+terms = at["w1@x1"] + at["w1@x3"]
+assert jnp.allclose(terms, gradient["w1"], rtol=1e-5) and at["x1"].shape == (32, 10)
+assert not jnp.allclose(swapped["w2"], gradient["w2"])
+w = params["w1"]
+assert jnp.allclose(jax.grad(lambda w: affine(x, w).sum())(w), jax.grad(lambda w: (x @ w).sum())(w), rtol=1e-5)
+"""
+    printed = run("\n".join(python) + checks)
+    assert printed == blocks("README.md", "text")[0]
+
+
+def test_readme_shows_the_loop_as_it_is():
+    loop = blocks("README.md", "text")[1]
+    source = (ROOT / "funcgrad" / "reverse" / "passes.py").read_text()
+    assert re.sub(r"\s+", " ", loop) in re.sub(r"\s+", " ", source)
+
+
+def test_the_rule_in_the_docs_is_right():
+    first = blocks("docs/rules.md", "python")[0]
+    run(f"""
+import jax, jax.numpy as jnp, funcgrad as fg
+{first}
+x = jnp.arange(1.0, 5.0)
+plain = lambda x: jnp.sum(jnp.sin(x / jnp.sqrt(jnp.sum(x**2) + 1e-6)))
+assert jnp.allclose(fg.grad(lambda x: jnp.sum(jnp.sin(normalize(x))))(x), jax.grad(plain)(x), atol=1e-6)
+assert [v.name for v in fg.plan(normalize, x).kept] == ["normalize", "normalize.length"]
+""")
