@@ -168,7 +168,7 @@ def absolute(x: Array) -> Array:
 def absolute_x(g: Array, x: Array) -> Array:
     """`x_bar = g sign(x)`, with `sign(0) = 1` as in JAX."""
     if jnp.iscomplexobj(x):
-        return g * jnp.conj(jnp.sign(x))
+        return g.astype(x.dtype) * jnp.conj(jnp.sign(x))
     return jnp.where(x >= 0, g, -g)
 
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.ops.contraction import widen
@@ -41,40 +42,44 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
         y = log Σ_j e^{z_j} - z_label,   z_bar = g (softmax(z) - onehot(label)).
 
-    Keeps the logits, the labels and `log Σ e^z` (one number per example): no probabilities. A label outside
-    `0..k-1` gives NaN and no gradient.
+    Keeps the logits, the labels, and per example the largest logit and `Σ_j e^{z_j - max}`: no probabilities.
+    The pullback writes `e^{z - max}` as the forward does, so a compiler that sees both next to each other
+    computes it once. A label outside `0..k-1` gives NaN and no gradient.
 
     Raises:
         ShapeError: the labels are not integers, or their shape is not that of the logits without the last axis.
-
     """
     return _cross_entropy(logits, labels)[0]
 
 
-def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
+def _cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array, Array]:
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels must be integers (class numbers), got {labels.dtype}")
-    logsumexp = jax.nn.logsumexp(widen(logits), axis=-1)
-    chosen = jnp.take_along_axis(widen(logits), _class_numbers(labels)[..., None], axis=-1, mode="clip")[..., 0]
-    loss = jnp.where(_is_class(labels, logits), logsumexp - chosen, jnp.nan)
-    return loss.astype(logits.dtype), logsumexp
+    z = widen(logits)
+    highest = lax.stop_gradient(jnp.max(z, axis=-1))
+    highest = jnp.where(jnp.isfinite(highest), highest, 0)
+    total = jnp.sum(jnp.exp(z - highest[..., None]), axis=-1)
+    chosen = jnp.take_along_axis(z, _class_numbers(labels)[..., None], axis=-1, mode="clip")[..., 0]
+    loss = jnp.where(_is_class(labels, logits), jnp.log(total) + (highest - chosen), jnp.nan)
+    return loss.astype(logits.dtype), highest, total
 
 
-@cross_entropy.saving("logsumexp")
+@cross_entropy.saving("highest", "total")
 def cross_entropy_saving(logits: Array, labels: Array) -> tuple[Array, dict[str, Array]]:
-    """The loss, and `log Σ e^z`."""
-    loss, logsumexp = _cross_entropy(logits, labels)
-    return loss, {"logsumexp": logsumexp}
+    """The loss, the largest logit, and `Σ e^{z - max}`."""
+    loss, highest, total = _cross_entropy(logits, labels)
+    return loss, {"highest": highest, "total": total}
 
 
 @cross_entropy.pullback("logits")
-def cross_entropy_logits(g: Array, logits: Array, labels: Array, logsumexp: Array) -> Array:
+def cross_entropy_logits(g: Array, logits: Array, labels: Array, highest: Array, total: Array) -> Array:
     """`z_bar = g (softmax(z) - onehot(label))`."""
     g = jnp.where(_is_class(labels, logits), widen(g), 0)
-    probabilities = jnp.exp(widen(logits) - logsumexp[..., None])
+    exponentials = jnp.exp(widen(logits) - highest[..., None])
     classes = jnp.arange(logits.shape[-1]).reshape((1,) * labels.ndim + (-1,))
-    is_label = _class_numbers(labels)[..., None] == classes.astype(_class_numbers(labels).dtype)
-    return g[..., None] * jnp.where(is_label, probabilities - 1, probabilities)
+    labels = _class_numbers(labels)[..., None]
+    is_label = labels == classes.astype(labels.dtype)
+    return exponentials * (g / total)[..., None] - jnp.where(is_label, g[..., None], 0)
 
 
 cross_entropy.mark(labels=Marker.NON_DIFFERENTIABLE)

@@ -7,7 +7,7 @@ not overlap, and never a scatter.
 """
 
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +18,8 @@ from funcgrad.ops.shapes import Padding, flatten_leading, pair, resolve_padding
 from funcgrad.registry import op, subgradient
 
 Window = int | tuple[int, int]
+_UNROLL = 16
+"""Windows up to this many entries are compared in one fused pass; larger ones in a loop, to compile fast."""
 
 
 @op(leading=("x",), shapes="x[..., h, w, c]")
@@ -122,15 +124,29 @@ def _place_of_maximum(x: Array, window: Window, stride: Window | None, padding: 
     h, w = _geometry(x.shape, window, stride, padding)
     edges = ((0, 0, 0), (h.before, h.after, 0), (w.before, w.after, 0), (0, 0, 0))
     padded = lax.pad(flatten_leading(x, 3), np.asarray(_lowest(x), x.dtype), edges)
-    entries = [
-        padded[:, d : padded.shape[1] - h.window + d + 1 : h.step, e : padded.shape[2] - w.window + e + 1 : w.step]
-        for d, e in product(range(h.window), range(w.window))
-    ]
-    best = entries[0]
-    place = jnp.zeros(best.shape, np.uint8 if len(entries) <= 255 else np.int32)
-    for i, entry in enumerate(entries[1:], start=1):
-        place = jnp.where(entry > best, jnp.asarray(i, place.dtype), place)
-        best = lax.max(best, entry)
+    b, height, width, c = padded.shape
+    span = (b, max(height - h.window + 1, 0), max(width - w.window + 1, 0), c)
+    n = h.window * w.window
+
+    def entry(i: Any) -> Array:
+        """Entry `i` of every window."""
+        corner = [jnp.asarray(d, jnp.int32) for d in (0, i // w.window, i % w.window, 0)]
+        return lax.dynamic_slice(padded, corner, span)[:, :: h.step, :: w.step]
+
+    def compare(i: Any, leading: tuple[Array, Array]) -> tuple[Array, Array]:
+        best, place = leading
+        challenger = entry(i)
+        place = jnp.where(challenger > best, jnp.asarray(i, place.dtype), place)
+        return lax.max(best, challenger), place
+
+    first = entry(0)
+    leading = first, jnp.zeros(first.shape, np.uint8 if n <= 255 else np.int32)
+    if n <= _UNROLL:
+        for i in range(1, n):
+            leading = compare(i, leading)
+    else:
+        leading = lax.fori_loop(1, n, compare, leading)
+    place = leading[1]
     return place.reshape(*x.shape[:-3], *place.shape[1:])
 
 

@@ -185,6 +185,8 @@ def _tangent_jvp(
 
 def _tangent_transpose(g: Sequence[Any], *operands: Any, call: Call, linear: Linear) -> list[Any]:
     values, tangents = linear.split(operands)
+    # A constant arrives as the literal it is written as in the jaxpr; a rule reads arrays.
+    values = [x if isinstance(x, jax.Array) else jnp.asarray(x, jax.typeof(x).dtype) for x in values]
     seeds = [ad.instantiate_zeros(x) for x in g]
     pulled = call.pull(linear, values, seeds)
     cotangents = [
