@@ -9,6 +9,7 @@ from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError, describe
 from funcgrad.layers.layer import Layer, positional_range
 from funcgrad.layers.printing import call, function_path
+from funcgrad.naming import place
 from funcgrad.registry import Op
 
 
@@ -30,6 +31,11 @@ class pure(Layer):
     def forward(self, _: PyTree, *inputs: Any) -> PyTree:
         """`function(*inputs, **options)`."""
         return self.function(*inputs, **dict(self.options))
+
+    @property
+    def where(self) -> str:
+        """Where the function stands, under its own name."""
+        return place(getattr(self.function, "__name__", "pure"))
 
     @property
     def arity(self) -> tuple[int, float]:

@@ -78,6 +78,11 @@ class Layer:
         return call(type(self).__name__, arguments)
 
     @property
+    def short(self) -> str:
+        """As combinators print it; a bare function goes by its name."""
+        return repr(self)
+
+    @property
     def where(self) -> str:
         """Where the layer stands while it is traced, as errors write it."""
         return place(type(self).__name__)

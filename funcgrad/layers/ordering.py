@@ -43,7 +43,7 @@ def _check_node(name: str, node: Any, known: Sequence[str]) -> None:
                 f"dag: node '{name}' reads '{read}', which is neither a node nor an input; {did_you_mean(read, known)}"
             )
     if (problem := wrong_count(node.layer, len(node.reads))) is not None:
-        raise ShapeError(f"dag: node '{name}': {node.layer} {problem} ({', '.join(node.reads)}).")
+        raise ShapeError(f"dag: node '{name}': {node.layer.short} {problem} ({', '.join(node.reads)}).")
 
 
 def sort_nodes(reads: Mapping[str, Sequence[str]]) -> list[str]:

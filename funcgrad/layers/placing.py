@@ -14,7 +14,6 @@ from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
 from funcgrad.layers.functions import lift, pure
 from funcgrad.layers.layer import Layer
-from funcgrad.layers.printing import spelled
 from funcgrad.naming import scope
 
 
@@ -59,7 +58,7 @@ class Child:
         return scope(self.name) if self.name else contextlib.nullcontext()
 
     def __str__(self) -> str:
-        return self.layer.short if isinstance(self.layer, pure) else spelled(self.layer)
+        return self.layer.short
 
 
 def name_children(kind: str, positional: Iterable[Any], named: Mapping[str, Any]) -> tuple[Child, ...]:

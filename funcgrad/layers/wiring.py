@@ -39,7 +39,7 @@ class node:
 
     def __repr__(self) -> str:
         by_hand = isinstance(self.layer, parametric) and self.layer.start is None and self.params
-        phi = repr(self.layer).removeprefix("parametric(").removesuffix(")") if by_hand else str(Child("", self.layer))
+        phi = repr(self.layer).removeprefix("parametric(").removesuffix(")") if by_hand else self.layer.short
         params = [] if self.params is None else [f"params={self.params!r}"]
         return call("node", [phi, *map(repr, self.reads), *params])
 

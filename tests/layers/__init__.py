@@ -1,0 +1,1 @@
+"""Networks against numpy and plain JAX."""
