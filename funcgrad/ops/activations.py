@@ -50,7 +50,8 @@ def leaky_relu_x(g: Array, y: Array, negative_slope: int | float) -> Array:
 def elu(x: Array, *, alpha: int | float = 1.0) -> Array:
     """`y = x` where `x > 0`, else `alpha (e^x - 1)`; `x_bar = g` where `y > 0`, else `g (y + alpha)`.
 
-    Keeps the output. At 0 the derivative is `alpha`. Source: Clevert et al. 2016, eq. 15.
+    Keeps the output. At 0 the derivative is `alpha`; far left, where the slope is below a rounding of `alpha`, the
+    rule gives 0. Source: Clevert et al. 2016, eq. 15.
 
     Raises:
         ShapeError: `alpha` is negative, so the output's sign would not tell the branch.
