@@ -68,10 +68,13 @@ def _one_hot(shape: tuple[int, ...], where: int) -> np.ndarray:
     return out
 
 
-def assert_close(found: Any, expected: Any, what: str, dtype: Any = np.float64, ulps: float = 0) -> None:
+def assert_close(
+    found: Any, expected: Any, what: str, dtype: Any = np.float64, ulps: float = 0, floor: float = 0.0
+) -> None:
     """Equal in shape and, NaN and infinity included, in value: 1e-10 in float64, `ulps` units otherwise.
 
-    The unit is one rounding of the largest entry, since a sum's error is relative to its terms.
+    The unit is one rounding of the largest entry, since a sum's error is relative to its terms. `floor` is an
+    error always allowed, for sums whose terms cancel to nothing.
     """
     # Rounding the oracle turns what the dtype cannot hold into infinity, as it should be.
     found, expected = (np.asarray(jnp.asarray(x).astype(dtype), np.float64) for x in (found, expected))
@@ -84,7 +87,7 @@ def assert_close(found: Any, expected: Any, what: str, dtype: Any = np.float64, 
     scale = np.abs(expected[finite]).max()
     unit = 1e-10 if dtype == np.float64 else ulps * float(jnp.finfo(dtype).eps)
     error = np.abs(found[finite] - expected[finite]).max()
-    assert error <= unit * scale + 4 * float(jnp.finfo(dtype).tiny), (
+    assert error <= unit * scale + 4 * float(jnp.finfo(dtype).tiny) + floor, (
         f"{what}: off by {error:.3g} where the largest entry is {scale:.3g}; allowed {unit * scale:.3g}"
     )
 
@@ -188,8 +191,10 @@ def assert_second_order(op: Op, args: tuple[Any, ...], attributes: dict[str, Any
     ours, oracle = everything(plain=False), everything(plain=True)
     for what, found in ours.items():
         for name, a, b in zip(_names(flat, found), found, oracle[what], strict=True):
-            assert_close(a, b, f"{op.name}: {what} with respect to {name}")
-    assert_close(ours["forward"][0], ours["forward by reverse"][0], f"{op.name}: <g, J t> against <J^T g, t>")
+            assert_close(a, b, f"{op.name}: {what} with respect to {name}", floor=1e-13)
+    assert_close(
+        ours["forward"][0], ours["forward by reverse"][0], f"{op.name}: <g, J t> against <J^T g, t>", floor=1e-13
+    )
 
 
 def assert_nan_propagates(op: Op, args: tuple[Any, ...], attributes: dict[str, Any]) -> None:

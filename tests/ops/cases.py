@@ -99,7 +99,10 @@ for activation in (ops.relu, ops.leaky_relu, ops.elu, ops.sigmoid, ops.tanh, ops
     case(activation, normal(3, 4))
     case(activation, normal(), label="scalar")
     # elu's rule is right to a rounding of alpha, not of the tiny slope far left.
-    case(activation, WIDE if activation is not ops.elu else np.clip(WIDE, -8, None), label="wide")
+    if activation is ops.elu:
+        case(activation, np.clip(WIDE, -8, None), label="left")
+    else:
+        case(activation, WIDE, label="wide")
     case(activation, KINKS, label="kinks", smooth=activation not in (ops.relu, ops.leaky_relu, ops.elu))
 case(ops.leaky_relu, normal(5), negative_slope=0.3, label="steep")
 case(ops.elu, normal(5), alpha=0.4, label="alpha")
