@@ -15,6 +15,7 @@ from funcgrad.layers.functions import parametric as parametric
 from funcgrad.layers.functions import pure as pure
 from funcgrad.layers.initialization import initializer as initializer
 from funcgrad.layers.layer import Layer as Layer
+from funcgrad.layers.nodes import node as node
 from funcgrad.layers.normalization import layer_norm as layer_norm
 from funcgrad.layers.sequence import chain as chain
 from funcgrad.layers.sequence import repeat as repeat
@@ -23,4 +24,3 @@ from funcgrad.layers.shaping import concatenate as concatenate
 from funcgrad.layers.shaping import flatten as flatten
 from funcgrad.layers.shaping import max_pool2d as max_pool2d
 from funcgrad.layers.wiring import dag as dag
-from funcgrad.layers.wiring import node as node

@@ -8,7 +8,7 @@ from funcgrad.layers.layer import wrong_count
 from funcgrad.layers.printing import did_you_mean
 
 if TYPE_CHECKING:
-    from funcgrad.layers.wiring import node
+    from funcgrad.layers.nodes import node
 
 
 def check_names(inputs: Sequence[str], nodes: Mapping[str, "node"], output: Any) -> None:

@@ -1,47 +1,19 @@
 """Networks as a DAG: every node names what it reads, and may share its parameters."""
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
-
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import GraphError, ShapeError, describe_tree
-from funcgrad.layers.functions import lift, parametric
+from funcgrad.errors import GraphError
+from funcgrad.layers.functions import parametric
 from funcgrad.layers.layer import Layer
+from funcgrad.layers.nodes import check_alike, label_use, node
 from funcgrad.layers.ordering import check_names, sort_nodes
 from funcgrad.layers.placing import Child, entry, fold
 from funcgrad.layers.printing import call
 from funcgrad.naming import name as label
 from funcgrad.naming import scope
-
-
-@dataclass(frozen=True, init=False, repr=False)
-class node:
-    """`φ(reads; params)`, one node of a `dag`.
-
-    Args:
-        phi: a layer; a function of its inputs; or, where `params` is given, a function `phi(params, *inputs)`.
-        reads: names of the inputs, in the order in which `phi` takes them.
-        params: name of its parameters; nodes with the same one share them. The node's own name by default.
-    """
-
-    layer: Layer
-    reads: tuple[str, ...]
-    params: str | None
-
-    def __init__(self, phi: Any, *reads: str, params: str | None = None):
-        layer = lift(phi, "node") if params is None or isinstance(phi, Layer) else parametric(phi)
-        for field, value in (("layer", layer), ("reads", reads), ("params", params)):
-            object.__setattr__(self, field, value)
-
-    def __repr__(self) -> str:
-        by_hand = isinstance(self.layer, parametric) and self.layer.start is None and self.params
-        phi = repr(self.layer).removeprefix("parametric(").removesuffix(")") if by_hand else self.layer.short
-        params = [] if self.params is None else [f"params={self.params!r}"]
-        return call("node", [phi, *map(repr, self.reads), *params])
 
 
 class dag(Layer):
@@ -109,22 +81,22 @@ class dag(Layer):
         self.check_inputs(len(specs))
         values, makers = dict(zip(self.inputs, specs, strict=True)), {}
         params, state = {}, {}
-        for name, node in self.ordered:
-            reads = [values[r] for r in node.reads]
-            owned = node.params or name
-            if owned in makers and isinstance(node.layer, parametric) and node.layer.start is None:
+        for name, line in self.ordered:
+            reads = [values[r] for r in line.reads]
+            owned = line.params or name
+            if owned in makers and isinstance(line.layer, parametric) and line.layer.start is None:
                 node_state = {}
             else:
                 with scope(name):
-                    found, node_state = node.layer.init(fold(key, owned), *reads)
+                    found, node_state = line.layer.init(fold(key, owned), *reads)
                 if owned in makers:
-                    _check_alike(owned, params.get(owned, {}), makers[owned], found, name)
+                    check_alike(owned, params.get(owned, {}), makers[owned], found, name)
                 else:
                     makers[owned] = name
                     params |= entry(owned, found)
             state |= entry(name, node_state)
             with scope(name):
-                values[name] = node.layer.output_spec(params.get(owned, {}), node_state, *reads)
+                values[name] = line.layer.output_spec(params.get(owned, {}), node_state, *reads)
         return params, state
 
     def apply(
@@ -133,45 +105,26 @@ class dag(Layer):
         """The output's value, and every node's new state."""
         self.check_inputs(len(inputs))
         values, after = dict(zip(self.inputs, inputs, strict=True)), {}
-        for name, node in self.ordered:
-            own = self._parameters(params, name, node)
-            reads = [values[r] for r in node.reads]
-            value, kept = Child(name, node.layer).apply(own, state.get(name, {}), *reads, key=key, train=train)
+        for name, line in self.ordered:
+            own = self._parameters(params, name, line)
+            reads = [values[r] for r in line.reads]
+            value, kept = Child(name, line.layer).apply(own, state.get(name, {}), *reads, key=key, train=train)
             values[name] = label(value, name)
             after |= entry(name, kept)
         output = values[self.output] if isinstance(self.output, str) else tuple(values[o] for o in self.output)
         return output, after
 
-    def _parameters(self, params: PyTree, name: str, node: node) -> PyTree:
+    def _parameters(self, params: PyTree, name: str, line: node) -> PyTree:
         """A node's parameters, each use of a shared one under its own name."""
-        owned = node.params or name
-        if node.params is not None and owned not in params:
+        owned = line.params or name
+        if line.params is not None and owned not in params:
             raise GraphError(
                 f"{self.where}: node '{name}' needs params['{owned}'], got params for {', '.join(params) or 'nothing'}."
             )
         own = params.get(owned, {})
-        if owned not in self.shared:
-            return own
-        use = f"{owned}@{name}"
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: label(leaf, "/".join((use, *_keys(path)))), own)
+        return label_use(own, f"{owned}@{name}") if owned in self.shared else own
 
     def __repr__(self) -> str:
         output = [] if self.output == self.nodes[-1][0] else [f"output={self.output!r}"]
-        nodes = [f"{name}={node!r}" for name, node in self.nodes]
+        nodes = [f"{name}={line!r}" for name, line in self.nodes]
         return call("dag", [*map(repr, self.inputs), *nodes, *output])
-
-
-def _keys(path: tuple[Any, ...]) -> list[str]:
-    return [jax.tree_util.keystr(path, simple=True, separator="/")] if path else []
-
-
-def _check_alike(parameter: str, made: PyTree, maker: str, found: PyTree, name: str) -> None:
-    same_tree = jax.tree.structure(made) == jax.tree.structure(found)
-    if not same_tree or any(
-        (a.shape, a.dtype) != (b.shape, b.dtype)
-        for a, b in zip(jax.tree.leaves(made), jax.tree.leaves(found), strict=True)
-    ):
-        raise ShapeError(
-            f"dag: nodes '{maker}' and '{name}' share '{parameter}', so '{name}' must make it as "
-            f"{describe_tree(made)}, got {describe_tree(found)}; give them parameters of different names."
-        )
