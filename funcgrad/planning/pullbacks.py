@@ -41,12 +41,16 @@ class Pullback:
 
     @property
     def name(self) -> str:
-        """The rule's name; `jax.vjp` where it is derived."""
+        """The rule's name; `jax.vjp` where it is derived; a label passes its cotangent on."""
+        if self.node.op_name == "name":
+            return "g"
         return self.rule.name if self.rule else "jax.vjp"
 
     @property
     def label(self) -> str:
-        """The kind of the rule, or `derived`."""
+        """The kind of the rule, `derived`, or `label`."""
+        if self.node.op_name == "name":
+            return "label"
         return str(self.rule.kind) if self.rule else "derived"
 
     def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array]:

@@ -59,6 +59,7 @@ def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
         for n in plan.structure.nodes
     ]
     kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.pullbacks)
+    del kinds["label"]
     totals = Totals(
         kept_bytes=sum(r.new_bytes for r in rows),
         input_bytes=sum(kept_bytes(v, plan.structure.nodes[0], ()) for v in plan.kept if v in given),
@@ -102,7 +103,7 @@ def _active_row(step: "Step", counted: set[Value], given: set[Value]) -> Row:
 
 def _rule_text(arguments: tuple[str, ...], name: str, label: str) -> str:
     text = f"{', '.join(arguments)}: {name}"
-    return text if label in ("exact", "derived") else f"{text} [{label}]"
+    return text if label in ("exact", "derived", "label") else f"{text} [{label}]"
 
 
 def _pruned_row(node: Node) -> Row:

@@ -53,7 +53,9 @@ class Op:
         self.__doc__, self.__name__, self.__module__ = function.__doc__, self.name, function.__module__
         self.__wrapped__ = function
         self._check_declaration()
-        if self.name in _OPS and not replace:
+        here = function.__module__
+        rerun = here == "__main__" and self.name in _OPS and _OPS[self.name].__module__ == here  # a notebook cell, say
+        if self.name in _OPS and not (replace or rerun):
             raise RuleError(
                 f"An op named '{self.name}' exists already (in {_OPS[self.name].__module__}); "
                 f"choose another with name=, or pass replace=True."
@@ -222,7 +224,7 @@ def op(function: PureFunction | None = None, /, **options: Any) -> Op | Callable
             over them is then the op itself with one axis more.
         elementwise: the op broadcasts its arguments as numpy does; `vmap` is then the op itself.
         shapes: a declaration such as `"x[..., n] w[n, m]"`, checked at every call.
-        replace: allow a second op of the same name.
+        replace: allow a second op of the same name; in an interactive session that is allowed anyway.
         options: all of the above, by name.
 
     Raises:
