@@ -1,5 +1,6 @@
 """A tape is a value: it leaves `jit`, is pulled many times, and is a pytree of what the plan keeps."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +21,9 @@ PARAMS = {"w": W, "b": jnp.linspace(-0.2, 0.2, 4)}
 
 
 def assert_close(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), found, expected)
+    chex.assert_trees_all_equal_structs(found, expected)
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, expected)
+    chex.assert_trees_all_close(found, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_a_tape_is_pulled_as_often_as_one_likes():
