@@ -1,4 +1,28 @@
-"""funcgrad: backpropagation you can read, replace and plan, on JAX."""
+"""funcgrad: backpropagation you can read, replace and plan, on JAX.
+
+Ops and rules
+    op           make an op of a pure function; op.pullback registers J^T argument by argument
+    RuleSet      which rule stands where; override by op and node name
+    Rule, Marker, exact, subgradient, surrogate, modified
+                 what a rule is, and what it claims to be
+
+Graphs and plans
+    trace        any JAX function as a Graph: a DAG of named nodes
+    plan         its backward pass before it runs; print it
+    name, scope  names for values and nodes
+    detach       stop cotangents here
+
+Gradients
+    grad, value_and_grad, vjp
+                 in the place of JAX's; wrt= differentiates by named values
+    record       run forward and keep a Tape, which can be pulled many times
+
+Modules
+    ops          functions with hand-written rules
+    layers       networks as pure functions: chain, parallel, residual, repeat, dag
+    train        one jitted step for any optax optimizer, and a loop
+    errors       what is raised
+"""
 
 from funcgrad import errors as errors
 from funcgrad import layers as layers
@@ -24,3 +48,32 @@ from funcgrad.registry import modified as modified
 from funcgrad.registry import op as op
 from funcgrad.registry import subgradient as subgradient
 from funcgrad.registry import surrogate as surrogate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Graph",
+    "Marker",
+    "Plan",
+    "Rule",
+    "RuleSet",
+    "Tape",
+    "detach",
+    "errors",
+    "exact",
+    "grad",
+    "layers",
+    "modified",
+    "name",
+    "op",
+    "ops",
+    "plan",
+    "record",
+    "scope",
+    "subgradient",
+    "surrogate",
+    "trace",
+    "train",
+    "value_and_grad",
+    "vjp",
+]

@@ -30,6 +30,10 @@ class GradientError(FuncgradError, TypeError):
     """A gradient was asked for where none is defined."""
 
 
+class TrainingError(FuncgradError, ValueError):
+    """A training run is set up in a way that cannot work."""
+
+
 def short_dtype(dtype: Any) -> str:
     """`float32` as `f32`, `bfloat16` as `bf16`, `uint8` as `u8`, `complex64` as `c64`."""
     name = np.dtype(dtype).name if not jax.numpy.issubdtype(dtype, jax.dtypes.extended) else str(dtype)

@@ -17,7 +17,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_traceback_filtering", "tracebackhide")
 
 # The core checks its own arguments; its Protocols are for the type checker only.
-install_import_hook("funcgrad.ops", "beartype.beartype")
+install_import_hook("funcgrad", "beartype.beartype")
 
 
 @pytest.fixture

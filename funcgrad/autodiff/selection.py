@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from funcgrad.planning import Plan
 from funcgrad.registry import matches
 
 
+@runtime_checkable
 class Selection(Protocol):
     """A choice of values, and the shape in which their cotangents are handed back."""
 

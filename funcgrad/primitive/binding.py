@@ -15,7 +15,7 @@ Hessians, `vmap`, `scan` and `checkpoint` need no rule of their own.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.primitive.levels import Level, Linear
 
 
+@runtime_checkable
 class Call(Protocol):
     """One application of an op as its primitives see it: flat leaves in, flat leaves out."""
 

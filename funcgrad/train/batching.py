@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from funcgrad.aliases import PyTree
-from funcgrad.errors import ShapeError, describe_tree
-from funcgrad.train.state import TrainingError
+from funcgrad.errors import ShapeError, TrainingError, describe_tree
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from funcgrad.aliases import Array, PyTree
+from funcgrad.errors import TrainingError
 from funcgrad.train.journal import Journal, Record
-from funcgrad.train.state import State, TrainingError
+from funcgrad.train.state import State
 from funcgrad.train.stepping import Step
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]

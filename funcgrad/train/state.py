@@ -9,11 +9,6 @@ import jax.numpy as jnp
 import optax
 
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import FuncgradError
-
-
-class TrainingError(FuncgradError, ValueError):
-    """A training run is set up in a way that cannot work."""
 
 
 @partial(

@@ -9,10 +9,10 @@ import optax
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
-from funcgrad.errors import GradientError, ShapeError, describe, describe_tree
+from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree
 from funcgrad.registry import RuleSet
 from funcgrad.train.objectives import LossFunction
-from funcgrad.train.state import State, TrainingError
+from funcgrad.train.state import State
 
 Step = Callable[[State, Any, Array], tuple[State, dict[str, Array]]]
 """`(state, batch, key) -> (state, metrics)`."""

@@ -11,6 +11,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import train
+from funcgrad.errors import TrainingError
 from funcgrad.train.journal import _LAG, Journal
 from tests.raising import raises_sentence
 from tests.train.problems import KEY, NET, assert_close, make_problem, objective, plain_steps
@@ -155,7 +156,7 @@ def test_progress_without_tqdm(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     train.fit(Counter(), count, [0], key=KEY, steps=1, progress=None)
     sentence = r"train\.fit: progress=True needs tqdm, which is not installed; pip install 'funcgrad\[progress\]'\."
-    with raises_sentence(train.TrainingError, sentence):
+    with raises_sentence(TrainingError, sentence):
         train.fit(Counter(), count, [0], key=KEY, steps=1, progress=True)
 
 
@@ -178,7 +179,7 @@ def test_journal_keeps_device_arrays_in_order():
     ],
 )
 def test_bad_options(options, sentence):
-    with raises_sentence(train.TrainingError, sentence):
+    with raises_sentence(TrainingError, sentence):
         train.fit(Counter(), count, [0], key=KEY, **options)
 
 
@@ -187,7 +188,7 @@ def test_batches_that_run_out():
         r"train\.fit: epoch 1 has no batches; pass a list or a function epoch -> iterable, since an iterator can be "
         r"gone through only once\."
     )
-    with raises_sentence(train.TrainingError, sentence):
+    with raises_sentence(TrainingError, sentence):
         train.fit(Counter(), count, iter([1, 2]), key=KEY, steps=3)
 
 
@@ -214,8 +215,8 @@ def test_minibatches_cut_every_epoch_anew():
             fg.errors.ShapeError,
             r"minibatches: all arrays must have the same first axis, got \(f64\[3\], f64\[4\]\)\.",
         ),
-        (np.ones(3), 4, train.TrainingError, r"minibatches: size must be between 1 and 3, got 4\."),
-        (np.ones(3), 0, train.TrainingError, r"minibatches: size must be between 1 and 3, got 0\."),
+        (np.ones(3), 4, TrainingError, r"minibatches: size must be between 1 and 3, got 4\."),
+        (np.ones(3), 0, TrainingError, r"minibatches: size must be between 1 and 3, got 0\."),
     ],
 )
 def test_bad_minibatches(data, size, kind, sentence):

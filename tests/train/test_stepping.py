@@ -8,6 +8,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import ops, train
+from funcgrad.errors import TrainingError
 from funcgrad.layers import chain, dropout
 from tests.layers.networks import running_mean
 from tests.raising import raises_sentence
@@ -227,5 +228,5 @@ def test_bad_batches(batch, sentence):
     ],
 )
 def test_bad_options(options, sentence):
-    with raises_sentence(train.TrainingError, sentence):
+    with raises_sentence(TrainingError, sentence):
         train.step(LOSS, optax.sgd(0.1), **options)
