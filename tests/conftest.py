@@ -1,6 +1,7 @@
 """Strict JAX for every test: no silent promotion of dtypes or ranks, float64 on, several CPU devices.
 
-Warnings are errors by pyproject.toml. The declared types of the ops and their rules are checked by beartype.
+Warnings are errors by pyproject.toml. The declared types of ops, rules and planning are checked by
+beartype.
 """
 
 import jax
@@ -16,8 +17,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # JAX's own way of shortening tracebacks adds a note to every message.
 jax.config.update("jax_traceback_filtering", "tracebackhide")
 
-# The core checks its own arguments; its Protocols are for the type checker only.
-install_import_hook("funcgrad", "beartype.beartype")
+# Elsewhere public functions check their arguments themselves, and answer in our own sentences.
+install_import_hook(["funcgrad.ops", "funcgrad.planning"], "beartype.beartype")
 
 
 @pytest.fixture

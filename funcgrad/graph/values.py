@@ -1,6 +1,7 @@
 """The parts of a graph: values (the edges) and nodes (one function each)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe
@@ -28,7 +29,7 @@ class Value:
 class Constant:
     """A number written into the graph."""
 
-    content: Array | float
+    content: Any
     aval: Aval = field(repr=False)
 
     @property

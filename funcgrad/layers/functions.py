@@ -38,7 +38,7 @@ class pure(Layer):
         return place(getattr(self.function, "__name__", "pure"))
 
     @property
-    def arity(self) -> tuple[int, float]:
+    def arity(self) -> tuple[int, int | float]:
         """What the function's signature says."""
         return _arity(self.function)
 
@@ -81,7 +81,7 @@ class parametric(Layer):
         return self.function(params, *inputs)
 
     @property
-    def arity(self) -> tuple[int, float]:
+    def arity(self) -> tuple[int, int | float]:
         """What the function's signature says, less the parameters."""
         return _arity(self.function, skip=1)
 
@@ -101,7 +101,7 @@ def _described(value: Any) -> str:
     return describe(value)
 
 
-def _arity(function: Callable[..., Any], skip: int = 0) -> tuple[int, float]:
+def _arity(function: Callable[..., Any], skip: int = 0) -> tuple[int, int | float]:
     try:
         signature = function.signature if isinstance(function, Op) else inspect.signature(function)
     except (TypeError, ValueError):

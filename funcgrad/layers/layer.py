@@ -88,7 +88,7 @@ class Layer:
         return place(type(self).__name__)
 
     @property
-    def arity(self) -> tuple[int, float]:
+    def arity(self) -> tuple[int, int | float]:
         """The least and the largest number of inputs that `apply` takes."""
         if type(self).apply is Layer.apply:
             return positional_range(inspect.signature(self.forward), skip=1)
@@ -113,7 +113,7 @@ def wrong_count(layer: Layer, found: int) -> str | None:
     return f"takes {expected} input{'s' if expected != '1' else ''}, got {found}"
 
 
-def positional_range(signature: inspect.Signature, skip: int = 0) -> tuple[int, float]:
+def positional_range(signature: inspect.Signature, skip: int = 0) -> tuple[int, int | float]:
     """The least and the largest number of positional arguments after the first `skip`."""
     parameters = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     variadic = any(p.kind == p.VAR_POSITIONAL for p in signature.parameters.values())

@@ -72,7 +72,7 @@ class dag(Layer):
         return any(node.layer.random for _, node in self.nodes)
 
     @property
-    def arity(self) -> tuple[int, float]:
+    def arity(self) -> tuple[int, int | float]:
         """As many inputs as it names."""
         return len(self.inputs), len(self.inputs)
 

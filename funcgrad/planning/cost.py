@@ -27,7 +27,7 @@ _FREE = frozenset(
 
 def jaxpr_flops(jaxpr: Any) -> float:
     """FLOPs of a jaxpr; a `while` counts as one turn, a `cond` as its dearest branch."""
-    return sum(map(_equation_flops, jaxpr.eqns))
+    return sum(map(_equation_flops, jaxpr.eqns), 0.0)
 
 
 def _equation_flops(equation: Any) -> float:

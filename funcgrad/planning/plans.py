@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from funcgrad.aliases import Array
 from funcgrad.errors import RuleError
 from funcgrad.graph import Node, Structure, Value
 from funcgrad.planning.activity import find_activity
@@ -38,7 +37,7 @@ class Step:
         """The node's outputs that can have a cotangent."""
         return tuple(v for v in self.node.outputs if v.is_inexact)
 
-    def forward(self, leaves: Sequence[Array]) -> list[Array]:
+    def forward(self, leaves: Sequence[Any]) -> list[Any]:
         """Run the node: its outputs, then what it saves."""
         function = self.node.function
         if not self.saved:

@@ -127,7 +127,7 @@ def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
 
 
-def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Array]) -> tuple[list[Array], Any]:
+def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Any]) -> tuple[list[Array], Any]:
     """Run a node, differentiating at once: its outputs, and the `jax.vjp` function."""
 
     def forward(*moved: Array) -> tuple[list[Array], list[Array]]:
@@ -201,6 +201,6 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
     return taken, jax.jit(pull_used, inline=True)
 
 
-def _put(leaves: Sequence[Array], positions: Sequence[int], moved: Sequence[Array]) -> list[Array]:
+def _put(leaves: Sequence[Any], positions: Sequence[int], moved: Sequence[Any]) -> list[Any]:
     replaced = dict(zip(positions, moved, strict=True))
     return [replaced.get(i, x) for i, x in enumerate(leaves)]

@@ -163,7 +163,7 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(left + right).rstrip()
 
 
-def quantity(x: float, unit: str = "") -> str:
+def quantity(x: int | float, unit: str = "") -> str:
     """A count with a decimal prefix: `1.23 M`, `4.1 kB`."""
     for prefix in ("", "k", "M", "G", "T"):
         if abs(x) < 1000 or prefix == "T":

@@ -4,7 +4,7 @@ A call is what the op's primitive holds as its only parameter, so it is hashable
 here maps flat leaves to flat leaves; `Slot`s say which leaves make up the value that a rule knows by name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +29,7 @@ class Slot(NamedTuple):
     tree: PyTreeDef
     positions: tuple[int, ...]
 
-    def take(self, values: Sequence[Any]) -> PyTree:
+    def take(self, values: Sequence[Any] | Mapping[int, Any]) -> PyTree:
         """The named value, from all values."""
         return jax.tree.unflatten(self.tree, [values[p] for p in self.positions])
 
@@ -279,7 +279,7 @@ class Call:
 
         def pull(*operands: Array) -> list[Any]:
             values = dict(zip(positions, operands, strict=False))
-            needs = {n: slots[n].take(values) for n in named}  # type: ignore[arg-type]
+            needs = {n: slots[n].take(values) for n in named}
             cotangents = one._cotangents(outline, operands[len(positions) :])
             needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
             result = dict(zip(order, rule.apply(needs | statics, served, place(self.name)), strict=True))
