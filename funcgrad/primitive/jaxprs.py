@@ -99,8 +99,13 @@ def bodies(equation: Any) -> list[Any]:
     return list(core.jaxprs_in_params(equation.params))
 
 
+def as_function(jaxpr: Any) -> Callable[..., list[Array]]:
+    """What `jax.make_jaxpr` made, as a function again: cheaper to trace than the one it was made from."""
+    return core.jaxpr_as_fun(jaxpr)
+
+
 def prune(function: Callable[..., Sequence[Array]], avals: Sequence[Aval]) -> tuple[Any, tuple[int, ...]]:
     """A flat function without its dead code, and the positions of the inputs it really takes."""
     closed = jax.make_jaxpr(function)(*avals)
     jaxpr, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, closed.consts)), tuple(i for i, u in enumerate(used) if u)
+    return as_function(core.ClosedJaxpr(jaxpr, closed.consts)), tuple(i for i, u in enumerate(used) if u)

@@ -16,7 +16,7 @@ import numpy as np
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
 from funcgrad.naming import place
-from funcgrad.primitive import Level, Levels, Linear, is_inexact, vectorize
+from funcgrad.primitive import Level, Levels, Linear, as_function, is_inexact, vectorize
 from funcgrad.registry.rule import Marker, Rule
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Slot(NamedTuple):
 class Outline(NamedTuple):
     """What a call returns, before anything runs."""
 
+    evaluate: Callable[..., list[Array]]
+    """The call as it was traced, for leaves of the same avals."""
     avals: tuple[Aval, ...]
     """Avals of the outputs, then of the saved values."""
     outputs: PyTreeDef
@@ -99,7 +101,7 @@ class Call:
 
     def run(self, *leaves: Array) -> list[Array]:
         """Outputs, then saved values, over all batch levels."""
-        return vectorize(self._run_one, self.levels)(*leaves)
+        return self.outline([jax.typeof(x) for x in leaves]).evaluate(*leaves)
 
     def _run_one(self, *leaves: Array) -> list[Array]:
         return jax.tree.leaves(self._evaluate(*leaves))
@@ -349,8 +351,8 @@ class Call:
 def _context() -> tuple[Any, ...]:
     """What beside the avals decides how a function is traced."""
     config = jax.config
-    names = ("jax_enable_x64", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion")
-    return (*(getattr(config, n) for n in names), jax.sharding.get_abstract_mesh())
+    names = ("enable_x64", "numpy_dtype_promotion", "numpy_rank_promotion", "default_matmul_precision")
+    return (*(getattr(config, f"jax_{n}") for n in names), jax.sharding.get_abstract_mesh())
 
 
 @lru_cache(maxsize=8192)
@@ -358,7 +360,7 @@ def _outline(call: Call, avals: tuple[Aval, ...], context: tuple[Any, ...]) -> O
     del context
     evaluate = vectorize(call._evaluate, call.levels)  # type: ignore[arg-type]
     jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
-    return Outline(tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved))
+    return Outline(as_function(jaxpr), tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved))
 
 
 def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:
