@@ -25,13 +25,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suite", choices=["speed"])
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds: under two minutes")
-    parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 30, quick 5)")
+    parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 100, quick 5)")
     parser.add_argument("--only", help="one network by name")
     parser.add_argument("--json", type=Path, help="write rows {network, against, metric, ratio} here")
     options = parser.parse_args()
     networks = [make(**(QUICK.get(make.__name__, {}) if options.quick else {})) for make in ALL]
     networks = [n for n in networks if options.only in (None, n.name)]
-    rounds, compiles = options.rounds or (5 if options.quick else 30), 1 if options.quick else 3
+    rounds, compiles = options.rounds or (5 if options.quick else 100), 1 if options.quick else 3
     rows = [row for network in networks for row in compare(network, rounds, compiles)]
     print(table(rows))
     if options.json:
