@@ -69,13 +69,14 @@ class _Builder:
         known: dict[Any, Value | Constant] = dict(zip(jaxpr.invars, inputs, strict=True))
         known.update(zip(jaxpr.constvars, constants, strict=True))
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
-        labels = _labels(jaxpr)
-        aliases = {id(label) for label in labels.values()}
+        aliases = _labels(jaxpr)
+        labels = {v: _join(_scope(prefix, e), e.params["name"]) for v, e in aliases.items()}
+        passed = {id(e) for e in aliases.values()}
         for equation in jaxpr.eqns:
-            scope = "/".join(part for part in (prefix, scope_of(equation)) if part)
+            scope = _scope(prefix, equation)
             operands = [read(atom) for atom in equation.invars]
             results: Sequence[Value | Constant]
-            if id(equation) in aliases:
+            if id(equation) in passed:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is not None:
                 results = self.open(inner, operands, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
@@ -85,7 +86,7 @@ class _Builder:
         return [read(atom) for atom in jaxpr.outvars]
 
     def append(
-        self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, Any]
+        self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, str]
     ) -> list[Value]:
         call = equation.params.get("call")
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
@@ -99,17 +100,13 @@ class _Builder:
         self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs)))
         return outputs
 
-    def values(self, equation: Any, node_name: str, labels: dict[Any, Any]) -> list[Value]:
+    def values(self, equation: Any, node_name: str, labels: dict[Any, str]) -> list[Value]:
         """Output values, named by their label where they have one, else after the node."""
         several = len(equation.outvars) > 1
         values = []
         for i, var in enumerate(equation.outvars):
-            label = labels.get(var)
-            if label is None:
-                name = f"{node_name}.{i}" if several else node_name
-            else:
-                name = self.unique(_join(scope_of(label), label.params["name"]))
-            values.append(Value(name, var.aval))
+            own = f"{node_name}.{i}" if several else node_name
+            values.append(Value(self.unique(labels[var]) if var in labels else own, var.aval))
         return values
 
 
@@ -124,8 +121,16 @@ def _labels(jaxpr: Any) -> dict[Any, Any]:
     return {
         e.invars[0]: e
         for e in jaxpr.eqns
-        if e.primitive.name == "name" and e.invars[0] in made_here and readers[e.invars[0]] == 1
+        if e.primitive.name == "name"
+        and not is_literal(e.invars[0])
+        and e.invars[0] in made_here
+        and readers[e.invars[0]] == 1
     }
+
+
+def _scope(prefix: str, equation: Any) -> str:
+    """Where an equation stands: inside the scope of the call that holds it."""
+    return "/".join(part for part in (prefix, scope_of(equation)) if part)
 
 
 def _join(scope: str, name: str) -> str:

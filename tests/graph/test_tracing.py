@@ -58,6 +58,20 @@ def test_a_name_labels_a_value_that_nothing_else_reads():
     assert graph.nodes[0].outputs[0].name == "h1"
 
 
+def test_a_name_inside_a_jitted_function_keeps_the_outer_scope():
+    def f(x):
+        with fg.scope("outer"):
+            return jax.jit(lambda x: fg.name(ops.relu(x), "h") * 2.0)(x)
+
+    assert fg.trace(f, X).nodes[0].outputs[0].name == "outer/h"
+    np.testing.assert_array_equal(fg.grad(lambda x: jnp.sum(f(x)), wrt="outer/h")(X), jnp.full(X.shape, 2.0))
+
+
+def test_a_number_can_have_a_name():
+    graph = fg.trace(lambda x: x * fg.name(2.0, "two"), X)
+    np.testing.assert_array_equal(graph(X), 2.0 * X)
+
+
 def test_a_name_on_one_use_of_a_value_is_a_node():
     graph = fg.trace(lambda x: fg.name(x, "x@first") * x, X)
     assert names(graph) == ["x@first", "mul"]
