@@ -39,7 +39,7 @@ def linear_b(g: Array) -> Array:
     return sum_leading(g, keep=1)
 
 
-@op
+@op(core_axes=2)
 def matmul(a: Array, b: Array) -> Array:
     """`y = a b` as `jnp.matmul`: `a[..., i, k]`, `b[..., k, j] -> y[..., i, j]`, leading axes broadcast.
 

@@ -149,8 +149,9 @@ class Call:
 
     def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array]]:
         """Take in a batch axis: as one axis more where the op declares that it can, else as a level."""
-        if not self.levels and self.op.elementwise:
-            return self, _align(leaves, level.batched)
+        ranks = [np.ndim(x) - flag for x, flag in zip(leaves, level.batched, strict=True)]
+        if not self.levels and self.op.core_axes is not None and min(ranks) >= self.op.core_axes:
+            return self, _align(leaves, level.batched, max(ranks))
         leading = {p for a in self.op.leading for p in self.argument_slots[a].positions}
         if not self.levels and all(i in leading for i, flag in enumerate(level.batched) if flag):
             stretched = [
@@ -367,9 +368,8 @@ def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:
     return [replacing.get(i, x) for i, x in enumerate(leaves)]
 
 
-def _align(leaves: Sequence[Array], batched: tuple[bool, ...]) -> list[Array]:
+def _align(leaves: Sequence[Array], batched: tuple[bool, ...], rank: int) -> list[Array]:
     """Insert axes after the batch axis, so that numpy broadcasting lines up as it did per example."""
-    rank = max(np.ndim(x) - flag for x, flag in zip(leaves, batched, strict=True))
     return [
         jnp.reshape(x, (x.shape[0], *(1,) * (rank - x.ndim + 1), *x.shape[1:])) if flag else x
         for x, flag in zip(leaves, batched, strict=True)

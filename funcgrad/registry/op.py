@@ -38,6 +38,7 @@ class Op:
         outputs: tuple[str, ...] = (),
         leading: tuple[str, ...] = (),
         elementwise: bool = False,
+        core_axes: int | None = None,
         shapes: str = "",
         replace: bool = False,
     ):
@@ -45,7 +46,7 @@ class Op:
         self.name = name or function.__name__
         self.outputs = outputs
         self.leading = leading
-        self.elementwise = elementwise
+        self.core_axes = 0 if elementwise else core_axes
         self.shapes = Shapes.parse(shapes)
         self.saved: tuple[str, ...] = ()
         self.saving_function: PureFunction | None = None
@@ -209,6 +210,7 @@ def op(
     outputs: tuple[str, ...] = (),
     leading: tuple[str, ...] = (),
     elementwise: bool = False,
+    core_axes: int | None = None,
     shapes: str = "",
     replace: bool = False,
 ) -> Callable[[PureFunction], Op]: ...
@@ -223,6 +225,8 @@ def op(function: PureFunction | None = None, /, **options: Any) -> Op | Callable
         leading: arguments (and all outputs) whose leading axes are batch axes, the same on all of them; `vmap`
             over them is then the op itself with one axis more.
         elementwise: the op broadcasts its arguments as numpy does; `vmap` is then the op itself.
+        core_axes: the op broadcasts all but the last so many axes as numpy does (2 for a matrix product); `vmap`
+            is then the op itself for arguments that have these axes.
         shapes: a declaration such as `"x[..., n] w[n, m]"`, checked at every call.
         replace: allow a second op of the same name; in an interactive session that is allowed anyway.
         options: all of the above, by name.

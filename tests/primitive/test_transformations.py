@@ -174,6 +174,19 @@ def test_one_contraction_for_the_weight_under_grad_of_vmap():
     close(jax.grad(loss)(w), 7 * jnp.ones((4, 3)))
 
 
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((1, 3, 4), (2, 4, 5))])
+def test_a_matrix_product_absorbs_vmap(rng, shapes):
+    """`vmap` over either factor is one product with one axis more, and the other's cotangent one contraction."""
+    a, b = (jnp.asarray(rng.normal(size=s)) for s in shapes)
+    batch = jnp.asarray(rng.normal(size=(7, *a.shape)))
+    loss = lambda multiply: lambda xs, b: jnp.sum(jnp.sin(jax.vmap(multiply, (0, None))(xs, b)))
+    jaxpr = jax.make_jaxpr(jax.vmap(fg.ops.matmul, (0, None)))(batch, b)
+    assert [e.params["call"].levels for e in jaxpr.eqns if e.primitive.name == "matmul"] == [()]
+    found, expected = (jax.grad(loss(f), (0, 1))(batch, b) for f in (fg.ops.matmul, jnp.matmul))
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12)
+
+
 def test_saved_values_survive_checkpoint_and_vmap_together():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
     scale, bias = jnp.full(4, 2.0), jnp.ones(4)
