@@ -76,11 +76,6 @@ class Equation:
         return self.source.primitive.name == "stop_gradient"
 
     @cached_property
-    def has_effects(self) -> bool:
-        """Whether running it does more than compute (prints, say)."""
-        return bool(self.source.effects)
-
-    @cached_property
     def keeps_residuals(self) -> bool:
         """Whether its pullback must be made in the forward pass, because making it later would run a body twice."""
         holds_body = bool(bodies(self.source))
