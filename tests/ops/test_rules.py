@@ -1,5 +1,7 @@
 """Every rule of every op, over the registry and its cases."""
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,8 +10,14 @@ from funcgrad.registry import Marker, registered
 from tests.ops.asserting import Flat, assert_nan_propagates, assert_rule, assert_second_order, assert_vmap
 from tests.ops.cases import CASES, Case, library_ops
 
-each_case = pytest.mark.parametrize("case", CASES, ids=str)
-each_op = pytest.mark.parametrize("case", [c for c in CASES if c.primary], ids=str)
+
+def over(cases: Iterable[Case]) -> pytest.MarkDecorator:
+    marks = {True: [pytest.mark.slow], False: []}
+    return pytest.mark.parametrize("case", [pytest.param(c, id=str(c), marks=marks[c.slow]) for c in cases])
+
+
+each_case = over(CASES)
+each_op = over(c for c in CASES if c.primary)
 
 
 def test_every_op_has_cases():
@@ -47,12 +55,12 @@ def test_cotangents_without_jit(case: Case):
 PRECISION_CASES = [c for c in CASES if c.primary or c.label in ("wide", "huge", "ties")]
 
 
-@pytest.mark.parametrize("case", PRECISION_CASES, ids=str)
+@over(PRECISION_CASES)
 def test_cotangents_in_float32(case: Case):
     assert_rule(case.op, case.args, case.attributes, np.float32)
 
 
-@pytest.mark.parametrize("case", [c for c in PRECISION_CASES if c.half], ids=str)
+@over(c for c in PRECISION_CASES if c.half)
 def test_cotangents_in_bfloat16(case: Case):
     assert_rule(case.op, case.args, case.attributes, jnp.bfloat16)
 
@@ -75,7 +83,7 @@ def test_vmap(case: Case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=str)
+@each_case
 def test_vmap_of_awkward_cases(case: Case):
     for batched in _subsets(case):
         assert_vmap(case.op, case.args, case.attributes, batched)
@@ -87,7 +95,7 @@ def test_second_order(case: Case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [c for c in CASES if c.smooth and not c.primary], ids=str)
+@over(c for c in CASES if c.smooth and not c.primary)
 def test_second_order_of_awkward_cases(case: Case):
     assert_second_order(case.op, case.args, case.attributes)
 
