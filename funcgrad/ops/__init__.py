@@ -33,6 +33,12 @@ from funcgrad.ops.pooling import avg_pool2d as avg_pool2d
 from funcgrad.ops.pooling import max_pool2d as max_pool2d
 from funcgrad.ops.products import linear as linear
 from funcgrad.ops.products import matmul as matmul
+from funcgrad.ops.recurrent import gru as gru
+from funcgrad.ops.recurrent import gru_cell as gru_cell
+from funcgrad.ops.recurrent import lstm as lstm
+from funcgrad.ops.recurrent import lstm_cell as lstm_cell
+from funcgrad.ops.recurrent import rnn as rnn
+from funcgrad.ops.recurrent import rnn_cell as rnn_cell
 from funcgrad.ops.reductions import max as max
 from funcgrad.ops.reductions import mean as mean
 from funcgrad.ops.reductions import sum as sum
