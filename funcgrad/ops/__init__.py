@@ -1,12 +1,13 @@
 """Ops with registered rules, by mathematical family. Each is an ordinary function of JAX arrays."""
 
-from funcgrad.ops.activations import elu as elu
 from funcgrad.ops.activations import gelu as gelu
-from funcgrad.ops.activations import leaky_relu as leaky_relu
-from funcgrad.ops.activations import relu as relu
+from funcgrad.ops.activations import log_sigmoid as log_sigmoid
+from funcgrad.ops.activations import mish as mish
 from funcgrad.ops.activations import sigmoid as sigmoid
 from funcgrad.ops.activations import silu as silu
+from funcgrad.ops.activations import soft_sign as soft_sign
 from funcgrad.ops.activations import softplus as softplus
+from funcgrad.ops.activations import squareplus as squareplus
 from funcgrad.ops.activations import tanh as tanh
 from funcgrad.ops.arithmetic import absolute as absolute
 from funcgrad.ops.arithmetic import add as add
@@ -14,6 +15,7 @@ from funcgrad.ops.arithmetic import clip as clip
 from funcgrad.ops.arithmetic import divide as divide
 from funcgrad.ops.arithmetic import exp as exp
 from funcgrad.ops.arithmetic import log as log
+from funcgrad.ops.arithmetic import logaddexp as logaddexp
 from funcgrad.ops.arithmetic import maximum as maximum
 from funcgrad.ops.arithmetic import minimum as minimum
 from funcgrad.ops.arithmetic import multiply as multiply
@@ -22,7 +24,10 @@ from funcgrad.ops.arithmetic import power as power
 from funcgrad.ops.arithmetic import sqrt as sqrt
 from funcgrad.ops.arithmetic import square as square
 from funcgrad.ops.arithmetic import subtract as subtract
+from funcgrad.ops.arithmetic import where as where
 from funcgrad.ops.convolution import conv2d as conv2d
+from funcgrad.ops.gating import glu as glu
+from funcgrad.ops.gating import swiglu as swiglu
 from funcgrad.ops.losses import cross_entropy as cross_entropy
 from funcgrad.ops.losses import log_softmax as log_softmax
 from funcgrad.ops.losses import softmax as softmax
@@ -33,6 +38,17 @@ from funcgrad.ops.pooling import avg_pool2d as avg_pool2d
 from funcgrad.ops.pooling import max_pool2d as max_pool2d
 from funcgrad.ops.products import linear as linear
 from funcgrad.ops.products import matmul as matmul
+from funcgrad.ops.rectifiers import celu as celu
+from funcgrad.ops.rectifiers import elu as elu
+from funcgrad.ops.rectifiers import hard_sigmoid as hard_sigmoid
+from funcgrad.ops.rectifiers import hard_silu as hard_silu
+from funcgrad.ops.rectifiers import hard_tanh as hard_tanh
+from funcgrad.ops.rectifiers import leaky_relu as leaky_relu
+from funcgrad.ops.rectifiers import relu as relu
+from funcgrad.ops.rectifiers import relu6 as relu6
+from funcgrad.ops.rectifiers import selu as selu
+from funcgrad.ops.rectifiers import sparse_plus as sparse_plus
+from funcgrad.ops.rectifiers import sparse_sigmoid as sparse_sigmoid
 from funcgrad.ops.recurrent import gru as gru
 from funcgrad.ops.recurrent import gru_cell as gru_cell
 from funcgrad.ops.recurrent import lstm as lstm

@@ -1,71 +1,17 @@
-"""Activations: elementwise, each rule keeping one array of the input's size, the output wherever that will do.
+"""Smooth activations: elementwise, each rule keeping one array of the input's size, the output wherever that will do.
 
-The output is what the next linear layer keeps anyway, so a rule written in it costs no memory. Rules that read
-the input are silu and gelu, whose output does not determine their derivative.
+The output is what the next linear layer keeps anyway, so a rule written in it costs no memory. The input is read by
+soft_sign, silu, mish and gelu, whose output does not determine their derivative, or not well. A rule in the output is
+right to a rounding of the largest output, so the last digits of a derivative that is nearly 0 are those of its terms.
 """
 
 from math import pi, sqrt
 
-import jax
-import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.ops.contraction import widen
-from funcgrad.registry import op, subgradient
-
-
-@op(elementwise=True)
-def relu(x: Array) -> Array:
-    """`y = max(x, 0)`; `x_bar = g [y > 0]`, so 0 at 0. Keeps the output."""
-    return jax.nn.relu(x)
-
-
-@relu.pullback("x", kind=subgradient("0 at 0"))
-def relu_x(g: Array, y: Array) -> Array:
-    """`x_bar = g [y > 0]`."""
-    return jnp.where(y > 0, g, 0)
-
-
-@op(elementwise=True)
-def leaky_relu(x: Array, *, negative_slope: int | float = 0.01) -> Array:
-    """`y = x` where `x >= 0`, else `s x`; `x_bar = g` where `y >= 0`, else `s g`. Keeps the output.
-
-    Raises:
-        ShapeError: the slope is not positive, so the output's sign would not tell the branch.
-
-    """
-    if negative_slope <= 0:
-        raise ValueError(f"negative_slope must be positive, got {negative_slope}; use relu for 0")
-    return jnp.where(x >= 0, x, negative_slope * x)
-
-
-@leaky_relu.pullback("x", kind=subgradient("1 at 0"))
-def leaky_relu_x(g: Array, y: Array, negative_slope: int | float) -> Array:
-    """`x_bar = g` where `y >= 0`, else `s g`."""
-    return jnp.where(y >= 0, g, negative_slope * g)
-
-
-@op(elementwise=True)
-def elu(x: Array, *, alpha: int | float = 1.0) -> Array:
-    """`y = x` where `x > 0`, else `alpha (e^x - 1)`; `x_bar = g` where `y > 0`, else `g (y + alpha)`.
-
-    Keeps the output. At 0 the derivative is `alpha`; far left, where the slope is below a rounding of `alpha`, the
-    rule gives 0. Source: Clevert et al. 2016, eq. 15.
-
-    Raises:
-        ShapeError: `alpha` is negative, so the output's sign would not tell the branch.
-
-    """
-    if alpha < 0:
-        raise ValueError(f"alpha must not be negative, got {alpha}")
-    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x)))
-
-
-@elu.pullback("x", kind=subgradient("alpha at 0"))
-def elu_x(g: Array, y: Array, alpha: int | float) -> Array:
-    """`x_bar = g` where `y > 0`, else `g (y + alpha)`."""
-    return jnp.where(y > 0, g, g * (y + alpha))
+from funcgrad.registry import op
 
 
 @op(elementwise=True)
@@ -81,9 +27,21 @@ def sigmoid_x(g: Array, y: Array) -> Array:
 
 
 @op(elementwise=True)
+def log_sigmoid(x: Array) -> Array:
+    """`y = log sigmoid(x) = -log(1 + e^-x)`; `x_bar = g sigmoid(-x) = g (1 - e^y)`. Keeps the output."""
+    return -log_one_plus_exp(-x)
+
+
+@log_sigmoid.pullback("x")
+def log_sigmoid_x(g: Array, y: Array) -> Array:
+    """`x_bar = g (1 - e^y)`."""
+    return -g * lax.expm1(y)
+
+
+@op(elementwise=True)
 def tanh(x: Array) -> Array:
     """`y = tanh x`; `x_bar = g (1 + y)(1 - y)`, which loses no digits near 1. Keeps the output."""
-    return jnp.tanh(x)
+    return lax.tanh(x)
 
 
 @tanh.pullback("x")
@@ -93,15 +51,63 @@ def tanh_x(g: Array, y: Array) -> Array:
 
 
 @op(elementwise=True)
+def soft_sign(x: Array) -> Array:
+    """`y = x / (1 + |x|)`; `x_bar = g / (1 + |x|)²`. Keeps `x`.
+
+    (It is `g (1 - |y|)²` too, but far out, where `y` falls off slowly, `1 - |y|` has lost its digits.)
+    """
+    return x / (1 + lax.abs(x))
+
+
+@soft_sign.pullback("x")
+def soft_sign_x(g: Array, x: Array) -> Array:
+    """`x_bar = g / (1 + |x|)²`."""
+    scale = 1 + lax.abs(widen(x))
+    return widen(g) / scale / scale
+
+
+@op(elementwise=True)
 def softplus(x: Array) -> Array:
     """`y = log(1 + e^x)`; `x_bar = g sigmoid(x) = g (1 - e^-y)`. Keeps the output."""
-    return jnp.logaddexp(x, jnp.zeros((), x.dtype).reshape((1,) * x.ndim))
+    return log_one_plus_exp(x)
 
 
 @softplus.pullback("x")
 def softplus_x(g: Array, y: Array) -> Array:
     """`x_bar = g (1 - e^-y)`."""
-    return -g * jnp.expm1(-y)
+    return -g * lax.expm1(-y)
+
+
+def log_one_plus_exp(x: Array) -> Array:
+    """`log(1 + e^x) = max(x, 0) + log(1 + e^-|x|)`, with the sign chosen so that JAX derives `sigmoid(x)` at 0 too."""
+    positive = x > 0
+    return lax.select(positive, x, lax.full_like(x, 0)) + lax.log1p(lax.exp(lax.select(positive, -x, x)))
+
+
+@op(elementwise=True)
+def squareplus(x: Array, *, b: int | float = 4.0) -> Array:
+    """`y = (x + r) / 2` with `r = √(x² + b)`; `x_bar = g y / r = g / (1 + b / (4 y²))`. Keeps the output.
+
+    `dy/dx = (1 + x/r) / 2 = y/r`, and `y (r - x) / 2 = b/4` gives `r = y + b / (4y)`. Source: Barron 2021, eq. 1.
+
+    Raises:
+        ShapeError: `b` is not positive, so there is a kink (use relu for 0) or no real output.
+
+    """
+    if b <= 0:
+        raise ValueError(f"b must be positive, got {b}; use relu for 0")
+    wide = widen(x)
+    # (x + r)/2 and (r - x)/2 have the product b/4; the one without cancellation makes the other.
+    positive = wide > 0
+    half = (lax.select(positive, wide, -wide) + lax.sqrt(wide * wide + b)) * 0.5
+    return lax.select(positive, half, (b / 4) / half).astype(x.dtype)
+
+
+@squareplus.pullback("x")
+def squareplus_x(g: Array, y: Array, b: int | float) -> Array:
+    """`x_bar = g / (1 + b / (4 y²))`."""
+    y = widen(y)
+    return widen(g) / (1 + (b / 4) / (y * y))
 
 
 @op(elementwise=True)
@@ -113,9 +119,44 @@ def silu(x: Array) -> Array:
 @silu.pullback("x")
 def silu_x(g: Array, x: Array) -> Array:
     """`x_bar = g s (1 + x (1 - s))`."""
-    x = widen(x)
+    return widen(g) * silu_slope(widen(x))
+
+
+def silu_slope(x: Array) -> Array:
+    """The derivative of silu, `s (1 + x (1 - s))`."""
     s = lax.logistic(x)
-    return widen(g) * (s * (1 + x * (1 - s)))
+    return s * (1 + x * (1 - s))
+
+
+@op(elementwise=True)
+def mish(x: Array) -> Array:
+    """`y = x t` with `t = tanh(softplus(x))`; `x_bar = g (t + x s (1 - t²))`, `s = sigmoid(x)`. Keeps `x`.
+
+    `tanh(log(1 + e^x)) = ((1 + e^x)² - 1) / ((1 + e^x)² + 1)`, so one exponential makes both `t` and `s`.
+    Source: Misra 2019.
+    """
+    wide = widen(x)
+    return (wide * _mish_gate(wide)[0]).astype(x.dtype)
+
+
+@mish.pullback("x")
+def mish_x(g: Array, x: Array) -> Array:
+    """`x_bar = g (t + x s (1 - t²))`."""
+    x = widen(x)
+    t, s = _mish_gate(x)
+    return widen(g) * (t + x * (s * (1 - t) * (1 + t)))
+
+
+def _mish_gate(x: Array) -> tuple[Array, Array]:
+    """`tanh(softplus(x))` and `sigmoid(x)`, written in `w = e^-|x|`, which does not overflow.
+
+    With `n = e^x (e^x + 2)`, `t = n / (n + 2)`; for positive `x` both sides are divided by `e^2x`.
+    """
+    positive = x > 0
+    w = lax.exp(lax.select(positive, -x, x))
+    n = lax.select(positive, 1 + 2 * w, w * (w + 2))
+    rest = 2 * lax.select(positive, w * w, lax.full_like(w, 1))
+    return n / (n + rest), lax.select(positive, lax.full_like(w, 1), w) / (1 + w)
 
 
 @op(elementwise=True)
@@ -123,25 +164,36 @@ def gelu(x: Array, *, approximate: bool = True) -> Array:
     """`y = x Φ(x)`, with Φ the normal distribution function; `x_bar = g (Φ(x) + x φ(x))`. Keeps `x`.
 
     With `approximate`, `Φ(x) = (1 + tanh u) / 2` where `u = √(2/π) (x + 0.044715 x³)`, and
-    `φ(x) = (1 - tanh² u) u' / 2`. Source: Hendrycks and Gimpel 2016.
+    `φ(x) = (1 - tanh² u) u' / 2`. The pullback writes Φ as the forward does, so a compiler that sees both next to
+    each other computes it once. Source: Hendrycks and Gimpel 2016.
     """
-    return jax.nn.gelu(x, approximate=approximate)
+    wide = widen(x)
+    return (wide * _normal_distribution(wide, approximate)).astype(x.dtype)
 
 
 @gelu.pullback("x")
 def gelu_x(g: Array, x: Array, approximate: bool) -> Array:
     """`x_bar = g (Φ(x) + x φ(x))`."""
-    # Beyond ±40 the derivative is 0 or 1 in every dtype; clipping keeps x³ from overflowing to 0 · inf.
-    x = jnp.clip(widen(x), -40, 40)
-    distribution, density = _normal_by_tanh(x) if approximate else _normal(x)
-    return widen(g) * (distribution + x * density)
+    x = widen(x)
+    # Beyond ±40 the density is 0 in every dtype; the bound keeps 0 · ∞ out of its product with x and x³.
+    bounded = lax.clamp(lax.full_like(x, -40), x, lax.full_like(x, 40))
+    distribution = _normal_distribution(x, approximate)
+    if approximate:
+        slope = bounded * (_ROOT * (1 + 3 * _CUBIC * bounded * bounded))
+        return widen(g) * (distribution * (1 + (1 - lax.tanh(_normal_argument(x))) * slope))
+    z = -sqrt(0.5) * x
+    # Φ holds e^(-z²) too, so it must be z that is squared here for the compiler to see it.
+    return widen(g) * (distribution + (1 / sqrt(2 * pi)) * bounded * lax.exp(-(z * z)))
 
 
-def _normal(x: Array) -> tuple[Array, Array]:
-    return lax.erfc(-x * sqrt(0.5)) / 2, jnp.exp(-x * x / 2) / sqrt(2 * pi)
+_ROOT, _CUBIC = sqrt(2 / pi), 0.044715
 
 
-def _normal_by_tanh(x: Array) -> tuple[Array, Array]:
-    x2 = x * x
-    t = jnp.tanh(sqrt(2 / pi) * x * (1 + 0.044715 * x2))
-    return (1 + t) / 2, (1 + t) * (1 - t) * (sqrt(2 / pi) / 2 * (1 + 3 * 0.044715 * x2))
+def _normal_argument(x: Array) -> Array:
+    return _ROOT * x * (1 + _CUBIC * (x * x))
+
+
+def _normal_distribution(x: Array, approximate: bool) -> Array:
+    if approximate:
+        return 0.5 * (1 + lax.tanh(_normal_argument(x)))
+    return 0.5 * lax.erfc(-sqrt(0.5) * x)

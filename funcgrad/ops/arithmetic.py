@@ -9,7 +9,7 @@ from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.ops.shapes import align, lift
-from funcgrad.registry import op, subgradient
+from funcgrad.registry import Marker, op, subgradient
 
 
 @op(elementwise=True)
@@ -87,7 +87,7 @@ def divide_b(g: Array, b: Array, y: Array) -> Array:
 @op(elementwise=True)
 def negative(x: Array) -> Array:
     """`y = -x`; `x_bar = -g`. Keeps nothing."""
-    return jnp.negative(x)
+    return lax.neg(x)
 
 
 @negative.pullback("x")
@@ -113,7 +113,7 @@ def power_x(g: Array, x: Array, exponent: int | float) -> Array:
 @op(elementwise=True)
 def square(x: Array) -> Array:
     """`y = x^2`; `x_bar = 2 g x`. Keeps `x`."""
-    return jnp.square(x)
+    return lax.square(x)
 
 
 @square.pullback("x")
@@ -161,7 +161,7 @@ def sqrt_x(g: Array, y: Array) -> Array:
 @op(elementwise=True)
 def absolute(x: Array) -> Array:
     """`y = |x|`; `x_bar = g` where `x >= 0`, else `-g` (complex: `g conj(x) / |x|`). Keeps `x`."""
-    return jnp.abs(x)
+    return lax.abs(x)
 
 
 @absolute.pullback("x", kind=subgradient("1 at 0"))
@@ -169,7 +169,7 @@ def absolute_x(g: Array, x: Array) -> Array:
     """`x_bar = g sign(x)`, with `sign(0) = 1` as in JAX."""
     if jnp.iscomplexobj(x):
         return g.astype(x.dtype) * jnp.conj(jnp.sign(x))
-    return jnp.where(x >= 0, g, -g)
+    return lax.select(x >= 0, g, -g)
 
 
 @op(elementwise=True)
@@ -185,8 +185,8 @@ def minimum(a: Array, b: Array) -> Array:
 
 
 def _share(g: Array, wins: Array, ties: Array) -> Array:
-    """The cotangent of one of two candidates."""
-    return jnp.where(wins, g, jnp.where(ties, g / 2, 0))
+    """The cotangent of one of two candidates: all where it wins, half at a tie."""
+    return lax.select(wins, g, lax.select(ties, g * 0.5, lax.full_like(g, 0)))
 
 
 _HALVES = subgradient("half to each at a tie")
@@ -221,6 +221,57 @@ def minimum_b(g: Array, a: Array, b: Array) -> Array:
 
 
 @op(elementwise=True)
+def where(condition: Array, a: Array, b: Array) -> Array:
+    """`y = a` where `condition`, else `b`; `a_bar = g [condition]`, `b_bar = g [not condition]`.
+
+    Keeps the condition. A NaN or infinity in the branch not taken does not pass, neither forward nor back.
+    """
+    return jnp.where(*align(condition, a, b))
+
+
+@where.pullback("a")
+def where_a(g: Array, condition: Array) -> Array:
+    """`a_bar = g [condition]`."""
+    return jnp.where(lift(condition, g), g, 0)
+
+
+@where.pullback("b")
+def where_b(g: Array, condition: Array) -> Array:
+    """`b_bar = g [not condition]`."""
+    return jnp.where(lift(condition, g), 0, g)
+
+
+where.mark(condition=Marker.NON_DIFFERENTIABLE)
+
+
+@op(elementwise=True)
+def logaddexp(a: Array, b: Array) -> Array:
+    """`y = log(e^a + e^b)`; `a_bar = g σ(a - b)`, `b_bar = g σ(b - a)`, with σ the logistic function.
+
+    Keeps both arguments. Where both are the same infinity, each gets half.
+    """
+    return jnp.logaddexp(*align(a, b))
+
+
+@logaddexp.pullback("a", kind=subgradient("half to each at equal infinities"))
+def logaddexp_a(g: Array, a: Array, b: Array) -> Array:
+    """`a_bar = g σ(a - b)`."""
+    return g * lax.logistic(_difference(lift(a, g), lift(b, g)))
+
+
+@logaddexp.pullback("b", kind=subgradient("half to each at equal infinities"))
+def logaddexp_b(g: Array, a: Array, b: Array) -> Array:
+    """`b_bar = g σ(b - a)`."""
+    return g * lax.logistic(_difference(lift(b, g), lift(a, g)))
+
+
+def _difference(a: Array, b: Array) -> Array:
+    """`a - b`, and 0 where both are the same infinity."""
+    same = (a == b) & ~lax.is_finite(b)
+    return jnp.where(same, 0, a - b)
+
+
+@op(elementwise=True)
 def clip(x: Array, *, low: int | float, high: int | float) -> Array:
     """`y = min(max(x, low), high)`; `x_bar = g` inside, `g/2` on a bound, 0 outside. Keeps `x`.
 
@@ -236,4 +287,9 @@ def clip(x: Array, *, low: int | float, high: int | float) -> Array:
 @clip.pullback("x", kind=subgradient("half on a bound"))
 def clip_x(g: Array, x: Array, low: int | float, high: int | float) -> Array:
     """`x_bar = g [low < x < high] + g/2 [x = low or x = high]`."""
+    return pass_between(g, x, low, high)
+
+
+def pass_between(g: Array, x: Array, low: int | float, high: int | float) -> Array:
+    """`g` where `low < x < high`, `g/2` on a bound, 0 outside: the pullback of `min(max(x, low), high)` in JAX."""
     return _share(g, (x > low) & (x < high), (x == low) | (x == high))

@@ -14,10 +14,10 @@ def lift(x: Array, like: Array) -> Array:
     return lax.expand_dims(x, range(missing)) if missing > 0 else x
 
 
-def align(a: Array, b: Array) -> tuple[Array, Array]:
-    """Both operands at the higher of their ranks."""
-    a, b = jnp.asarray(a), jnp.asarray(b)
-    return lift(a, b), lift(b, a)
+def align(*operands: Array) -> tuple[Array, ...]:
+    """All operands at the highest of their ranks."""
+    highest = max((jnp.asarray(x) for x in operands), key=lambda x: x.ndim)
+    return tuple(lift(jnp.asarray(x), highest) for x in operands)
 
 
 def flatten_leading(x: Array, keep: int) -> Array:

@@ -209,7 +209,7 @@ REGISTRATION = [
     (lambda: planted().pullback("v"), "planted has no argument 'v' to pull back to; it has x, w."),
     (lambda: planted().pullback(), "planted.pullback needs the name of an argument, one of x, w."),
     (pulled_back_twice, "planted has a rule for 'w' already; use fg.RuleSet().override(...) for another one."),
-    (registered_twice, "An op named 'relu' exists already (in funcgrad.ops.activations); choose another with name=, "
+    (registered_twice, "An op named 'relu' exists already (in funcgrad.ops.rectifiers); choose another with name=, "
      "or pass replace=True."),
     (starred, "op starred: *xs is not allowed; name every argument (a tuple may hold several)."),
     (reserved, "op reserved: an argument cannot be called 'y', which rules use; rename it."),

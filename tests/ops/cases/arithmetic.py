@@ -36,3 +36,8 @@ for choice in (ops.maximum, ops.minimum):
     case(choice, ties(5, 1, 3), ties(4, 3), label="ties", smooth=False)
 case(ops.clip, normal(3, 4), low=-0.5, high=0.7)
 case(ops.clip, KINKS, low=-1.0, high=1.0, label="kinks", smooth=False)
+case(ops.where, np.array([[True, False, True], [False, False, True]]), normal(2, 3), normal(2, 3))
+case(ops.where, np.array([True, False, True]), normal(4, 1), normal(), label="broadcast")
+case(ops.logaddexp, normal(3, 4), normal(3, 4))
+case(ops.logaddexp, np.array([0.0, 800.0, -800.0, 1e4]), np.array([0.0, -800.0, -800.0, 1e4 - 1]), label="huge")
+case(ops.logaddexp, normal(4), normal(3, 1), label="broadcast", slow=True)
