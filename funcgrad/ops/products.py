@@ -3,6 +3,7 @@
 from string import ascii_lowercase
 
 import jax.numpy as jnp
+from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.ops.contraction import accumulator, contract_leading, sum_leading
@@ -17,14 +18,14 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Array:
 
     Keeps `x` and `w`. Leading axes are batch axes, so a `vmap` over `x` leaves one contraction for `w_bar`.
     """
-    y = jnp.matmul(x, w)
-    return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + b.shape)
+    y = lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+    return y if b is None else y + lax.expand_dims(b, range(y.ndim - 1))
 
 
 @linear.pullback("x")
 def linear_x(g: Array, w: Array) -> Array:
     """`[∂ℓ/∂x] = g wᵀ`."""
-    return jnp.matmul(g, w.T)
+    return lax.dot_general(g, w, (((g.ndim - 1,), (1,)), ((), ())))
 
 
 @linear.pullback("w")

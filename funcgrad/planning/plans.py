@@ -1,7 +1,7 @@
 """One backward pass, decided before anything runs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from funcgrad.planning.pullbacks import (
     residual_pullback,
     rule_pullback,
     run_with_residuals,
+    share,
 )
 from funcgrad.planning.table import Row, Totals, make_rows, render
 from funcgrad.primitive import Equation, bodies, scope_of
@@ -116,10 +117,16 @@ def make_plan(
     rules.check([(n.function.op, n.name) for n in structure.nodes if isinstance(n.function, Call)])
     _check_reach(rules, structure)
     activity = find_activity(structure, wanted, sources, lambda node, i: _blocks(node, i, rules))
-    steps = tuple(
-        _plan_step(node, positions, rules, activity.reached) for node, positions in activity.positions.items()
+    steps = [_plan_step(node, positions, rules, activity.reached) for node, positions in activity.positions.items()]
+    return Plan(structure, tuple(wanted), tuple(sources), _share(steps), activity.reached)
+
+
+def _share(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps, their common pullbacks traced once."""
+    shared = share(p for step in steps for p in step.pullbacks)
+    return tuple(
+        replace(s, pullbacks=tuple(replace(p, pull=shared.get(p.pull, p.pull)) for p in s.pullbacks)) for s in steps
     )
-    return Plan(structure, tuple(wanted), tuple(sources), steps, activity.reached)
 
 
 def _check_reach(rules: RuleSet, structure: Structure) -> None:

@@ -1,15 +1,18 @@
 """One rule at one node, ready to run: what it reads, what it writes, and its compiled function.
 
-Rules with the same signature (rule, op, shapes, attributes) share one jitted function, so a network of many
-equal layers traces each rule once.
+Rules with the same signature (rule, op, shapes, attributes) are one function, which `share` makes a jitted one where
+it stands at several nodes: a network of many equal layers traces each rule once.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
@@ -56,7 +59,7 @@ class Pullback:
     def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         with standing_at(self.node.name):
-            return self.pull(*read(self.needs, values), *(g[v] for v in self.sources))
+            return self.pull(*map(_as_array, read(self.needs, values)), *(g[v] for v in self.sources))
 
 
 def rule_pullback(
@@ -127,6 +130,16 @@ def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
 
 
+def share(pullbacks: Iterable[Pullback]) -> dict[Pull, Pull]:
+    """For each function that several pullbacks run, the one that is traced once for all of them."""
+    return {pull: _jitted(pull) for pull, uses in Counter(p.pull for p in pullbacks).items() if uses > 1}
+
+
+@lru_cache(maxsize=8192)
+def _jitted(pull: Pull) -> Pull:
+    return jax.jit(pull, inline=True)
+
+
 def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Any]) -> tuple[list[Array], Any]:
     """Run a node, differentiating at once: its outputs, and the `jax.vjp` function."""
 
@@ -144,7 +157,7 @@ def _rule_pull(
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
     linear = call.linear(avals, positions)
     taken, pull = call.pullback(linear, rule, avals)
-    return taken, call.targets(rule, positions), jax.jit(pull, inline=True)
+    return taken, call.targets(rule, positions), pull
 
 
 @lru_cache(maxsize=8192)
@@ -198,7 +211,13 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
         g = operands[len(taken) :]
         return smaller(*operands[: len(taken)], *[g[i] for i in kept_g])
 
-    return taken, jax.jit(pull_used, inline=True)
+    return taken, pull_used
+
+
+def _as_array(x: Any) -> Any:
+    """Numbers written into the graph, and numpy arrays, as what rules read: JAX arrays."""
+    is_number = isinstance(x, bool | int | float | complex | np.generic | np.ndarray)
+    return jnp.asarray(x, jax.typeof(x).dtype) if is_number else x
 
 
 def _put(leaves: Sequence[Any], positions: Sequence[int], moved: Sequence[Any]) -> list[Any]:

@@ -106,7 +106,7 @@ def _primitive(name: str, run: Callable[..., list[Array]], avals: Callable[..., 
 
     primitive.def_impl(evaluate)
     # Lowered through jit, a call is one function in the module, shared by all uses with the same signature.
-    mlir.register_lowering(primitive, mlir.lower_fun(evaluate, multiple_results=True))
+    mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=True))
     return primitive
 
 

@@ -38,7 +38,7 @@ class Outline(NamedTuple):
     """What a call returns, before anything runs."""
 
     evaluate: Callable[..., list[Array]]
-    """The call as it was traced, for leaves of the same avals."""
+    """The call on leaves of the same avals."""
     avals: tuple[Aval, ...]
     """Avals of the outputs, then of the saved values."""
     outputs: PyTreeDef
@@ -105,6 +105,18 @@ class Call:
 
     def _run_one(self, *leaves: Array) -> list[Array]:
         return jax.tree.leaves(self._evaluate(*leaves))
+
+    def _run_plain(self, *leaves: Array) -> list[Array]:
+        """A plain call of an op that has a saving forward, which must agree with it."""
+        outputs = vectorize(self._run_one, self.levels)(*leaves)
+        declared = self.outline([jax.typeof(x) for x in leaves]).avals
+        for found, expected in zip(outputs, declared, strict=True):
+            if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+                raise RuleError(
+                    f"{self.name}: the saving forward must return what the op does, {describe(found)}, "
+                    f"got {describe(expected)}."
+                )
+        return outputs
 
     def _evaluate(self, *leaves: Array) -> tuple[PyTree, dict[str, PyTree]]:
         arguments, attributes = jax.tree.unflatten(self.tree, leaves), dict(self.attributes)
@@ -358,7 +370,11 @@ def _context() -> tuple[Any, ...]:
 
 @lru_cache(maxsize=8192)
 def _outline(call: Call, avals: tuple[Aval, ...], context: tuple[Any, ...]) -> Outline:
-    del context
+    if call.recording != call:
+        # What an op returns is known from its saving forward, so that the two are not both traced at every use.
+        recording = _outline(call.recording, avals, context)
+        nothing = jax.tree.structure({})
+        return Outline(call._run_plain, recording.avals[: recording.n_outputs], recording.outputs, nothing)
     evaluate = vectorize(call._evaluate, call.levels)  # type: ignore[arg-type]
     jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
     return Outline(as_function(jaxpr), tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved))

@@ -257,3 +257,17 @@ OVERRIDES = [
 def test_a_mistake_in_an_override(mistake, text):
     with pytest.raises(RuleError, match=exactly(text)):
         mistake()
+
+
+def test_a_saving_forward_that_returns_something_else():
+    @fg.op(name="half_saved", replace=True)
+    def half_saved(x):
+        return 2 * x
+
+    @half_saved.saving("kept")
+    def half_saved_saving(x):
+        return jnp.sum(2 * x), {"kept": x}
+
+    text = "half_saved: the saving forward must return what the op does, f64[3], got f64[]."
+    with pytest.raises(RuleError, match=exactly(text)):
+        half_saved(jnp.ones(3))
