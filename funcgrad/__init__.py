@@ -21,6 +21,7 @@ Modules
     ops          functions with hand-written rules
     layers       networks as pure functions: chain, parallel, residual, repeat, dag
     train        one jitted step for any optax optimizer, and a loop
+    view         summary (also fg.summary): a network as a table
     errors       what is raised
 """
 
@@ -28,6 +29,7 @@ from funcgrad import errors as errors
 from funcgrad import layers as layers
 from funcgrad import ops as ops
 from funcgrad import train as train
+from funcgrad import view as view
 from funcgrad.autodiff import Tape as Tape
 from funcgrad.autodiff import grad as grad
 from funcgrad.autodiff import plan as plan
@@ -48,6 +50,7 @@ from funcgrad.registry import modified as modified
 from funcgrad.registry import op as op
 from funcgrad.registry import subgradient as subgradient
 from funcgrad.registry import surrogate as surrogate
+from funcgrad.view import summary as summary
 
 __version__ = "0.1.0"
 
@@ -71,9 +74,11 @@ __all__ = [
     "record",
     "scope",
     "subgradient",
+    "summary",
     "surrogate",
     "trace",
     "train",
     "value_and_grad",
+    "view",
     "vjp",
 ]

@@ -23,4 +23,9 @@ from funcgrad.layers.shaping import avg_pool2d as avg_pool2d
 from funcgrad.layers.shaping import concatenate as concatenate
 from funcgrad.layers.shaping import flatten as flatten
 from funcgrad.layers.shaping import max_pool2d as max_pool2d
+from funcgrad.layers.tokens import class_token as class_token
+from funcgrad.layers.tokens import patches as patches
+from funcgrad.layers.tokens import position_embedding as position_embedding
+from funcgrad.layers.tokens import select as select
+from funcgrad.layers.tokens import unembed as unembed
 from funcgrad.layers.wiring import dag as dag
