@@ -1,1 +1,1 @@
-"""Measurements behind every performance claim: ratios to a peer, in one run, medians of interleaved rounds."""
+"""Measurements behind every performance claim: ratios to peers, in one run, medians of interleaved rounds."""
