@@ -25,6 +25,8 @@ from funcgrad.ops.arithmetic import sqrt as sqrt
 from funcgrad.ops.arithmetic import square as square
 from funcgrad.ops.arithmetic import subtract as subtract
 from funcgrad.ops.arithmetic import where as where
+from funcgrad.ops.batch_normalization import batch_norm as batch_norm
+from funcgrad.ops.batch_normalization import batch_norm_inference as batch_norm_inference
 from funcgrad.ops.convolution import conv2d as conv2d
 from funcgrad.ops.exponentials import log_softmax as log_softmax
 from funcgrad.ops.exponentials import logsumexp as logsumexp
@@ -38,7 +40,9 @@ from funcgrad.ops.losses import huber as huber
 from funcgrad.ops.losses import soft_cross_entropy as soft_cross_entropy
 from funcgrad.ops.losses import squared_error as squared_error
 from funcgrad.ops.noise import dropout as dropout
+from funcgrad.ops.normalization import group_norm as group_norm
 from funcgrad.ops.normalization import layer_norm as layer_norm
+from funcgrad.ops.normalization import rms_norm as rms_norm
 from funcgrad.ops.pooling import avg_pool2d as avg_pool2d
 from funcgrad.ops.pooling import max_pool2d as max_pool2d
 from funcgrad.ops.products import linear as linear

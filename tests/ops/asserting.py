@@ -58,7 +58,7 @@ class Flat:
             "first": [_one_hot(y.shape, 0) for y in outputs],
             "last": [_one_hot(y.shape, -1) for y in outputs],
         }
-        return {n: [jnp.asarray(d).astype(dtype) for d in ds] for n, ds in made.items()}
+        return {n: [jnp.asarray(d).astype(y.dtype) for d, y in zip(ds, outputs, strict=True)] for n, ds in made.items()}
 
 
 def _one_hot(shape: tuple[int, ...], where: int) -> np.ndarray:
