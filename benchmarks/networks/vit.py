@@ -1,4 +1,4 @@
-"""A vision transformer on 32x32 images: 4x4 patches, learned positions, the mean over patches. Dosovitskiy et al. 2021."""
+"""A vision transformer: 4x4 patches, learned positions, the mean over patches. Source: Dosovitskiy et al. 2021."""
 
 from typing import Any
 
