@@ -44,6 +44,10 @@ class Call(Protocol):
         """Apply the plain forward."""
         ...
 
+    def traced(self, avals: Sequence[Aval]) -> Any | None:
+        """Give the closed jaxpr that `run` was traced to, if it was."""
+        ...
+
     def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
         """Give the avals of what `run` returns."""
         ...
@@ -75,6 +79,8 @@ class OpPrimitives:
     def __init__(self, name: str):
         self.forward = _primitive(name, _run_forward, _forward_avals)
         self.tangent = _primitive(f"{name}_tangent", _run_tangent, _tangent_avals)
+        mlir.register_lowering(self.forward, _lower_forward)
+        mlir.register_lowering(self.tangent, _lower_tangent)
         ad.primitive_jvps[self.forward] = partial(_forward_jvp, self)
         ad.primitive_jvps[self.tangent] = partial(_tangent_jvp, self)
         ad.primitive_transposes[self.tangent] = _tangent_transpose
@@ -105,13 +111,31 @@ def _primitive(name: str, run: Callable[..., list[Array]], avals: Callable[..., 
         return jitted(**params)(*operands)
 
     primitive.def_impl(evaluate)
-    # Lowered through jit, a call is one function in the module, shared by all uses with the same signature.
-    mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=True))
     return primitive
 
 
 def _run_forward(*leaves: Array, call: Call) -> list[Array]:
     return call.run(*leaves)
+
+
+def _lower_forward(ctx: Any, *operands: Any, call: Call) -> Any:
+    """Write the jaxpr that the call was traced to: half the work of tracing it again, as `lower_fun` does."""
+    jaxpr = call.traced(ctx.avals_in)
+    if jaxpr is None or jaxpr.consts:
+        return mlir.lower_fun(_run_forward)(ctx, *operands, call=call)
+    outputs, tokens = mlir.jaxpr_subcomp(
+        ctx.module_context,
+        jaxpr.jaxpr,
+        ctx.name_stack,
+        ctx.tokens_in,
+        (),
+        *operands,
+        dim_var_values=ctx.dim_var_values,
+        const_lowering=ctx.const_lowering,
+        outer_traceback=None,
+    )
+    ctx.set_tokens_out(tokens)
+    return outputs
 
 
 def _forward_avals(*avals: Aval, call: Call) -> list[Aval]:
@@ -152,6 +176,9 @@ def _forward_batch(
 
 def _run_tangent(*operands: Array, call: Call, linear: Linear) -> list[Array]:
     return call.push(linear, *linear.split(operands))
+
+
+_lower_tangent = mlir.lower_fun(_run_tangent)
 
 
 def _tangent_avals(*avals: Aval, call: Call, linear: Linear) -> list[Aval]:

@@ -39,6 +39,8 @@ class Outline(NamedTuple):
 
     evaluate: Callable[..., list[Array]]
     """The call on leaves of the same avals."""
+    jaxpr: Any | None
+    """What the call was traced to; None for a plain call that was not traced, because its recording was."""
     avals: tuple[Aval, ...]
     """Avals of the outputs, then of the saved values."""
     outputs: PyTreeDef
@@ -132,6 +134,10 @@ class Call:
     def outline(self, avals: Sequence[Aval]) -> Outline:
         """Trace the call once per signature."""
         return _outline(self, tuple(avals), _context())
+
+    def traced(self, avals: Sequence[Aval]) -> Any | None:
+        """The jaxpr of `run`, where there is one."""
+        return self.outline(avals).jaxpr
 
     def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
         """Avals of what `run` returns."""
@@ -374,10 +380,12 @@ def _outline(call: Call, avals: tuple[Aval, ...], context: tuple[Any, ...]) -> O
         # What an op returns is known from its saving forward, so that the two are not both traced at every use.
         recording = _outline(call.recording, avals, context)
         nothing = jax.tree.structure({})
-        return Outline(call._run_plain, recording.avals[: recording.n_outputs], recording.outputs, nothing)
+        return Outline(call._run_plain, None, recording.avals[: recording.n_outputs], recording.outputs, nothing)
     evaluate = vectorize(call._evaluate, call.levels)  # type: ignore[arg-type]
     jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
-    return Outline(as_function(jaxpr), tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved))
+    return Outline(
+        as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved)
+    )
 
 
 def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:
