@@ -71,3 +71,5 @@ from funcgrad.ops.shaping import broadcast_to as broadcast_to
 from funcgrad.ops.shaping import concatenate as concatenate
 from funcgrad.ops.shaping import reshape as reshape
 from funcgrad.ops.shaping import transpose as transpose
+from funcgrad.ops.summation import einstein_sum as einstein_sum
+from funcgrad.ops.summation import einsum as einsum

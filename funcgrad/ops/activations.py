@@ -35,7 +35,7 @@ def log_sigmoid(x: Array) -> Array:
 @log_sigmoid.pullback("x")
 def log_sigmoid_x(g: Array, y: Array) -> Array:
     """`x_bar = g (1 - e^y)`."""
-    return -g * lax.expm1(y)
+    return g * _one_minus_exp(y)
 
 
 @op(elementwise=True)
@@ -75,7 +75,13 @@ def softplus(x: Array) -> Array:
 @softplus.pullback("x")
 def softplus_x(g: Array, y: Array) -> Array:
     """`x_bar = g (1 - e^-y)`."""
-    return -g * lax.expm1(-y)
+    return g * _one_minus_exp(-y)
+
+
+def _one_minus_exp(y: Array) -> Array:
+    """`1 - e^y = 2 t / (1 + t)` with `t = tanh(-y/2)`, for `y <= 0`; XLA's expm1 computes this and `e^y - 1`."""
+    t = lax.tanh(-0.5 * y)
+    return 2 * t / (1 + t)
 
 
 def log_one_plus_exp(x: Array) -> Array:
@@ -86,7 +92,7 @@ def log_one_plus_exp(x: Array) -> Array:
 
 @op(elementwise=True)
 def squareplus(x: Array, *, b: int | float = 4.0) -> Array:
-    """`y = (x + r) / 2` with `r = √(x² + b)`; `x_bar = g y / r = g / (1 + b / (4 y²))`. Keeps the output.
+    """`y = (x + r) / 2` with `r = √(x² + b)`; `x_bar = g y / r = g y² / (y² + b/4)`. Keeps the output.
 
     `dy/dx = (1 + x/r) / 2 = y/r`, and `y (r - x) / 2 = b/4` gives `r = y + b / (4y)`. Source: Barron 2021, eq. 1.
 
@@ -105,9 +111,11 @@ def squareplus(x: Array, *, b: int | float = 4.0) -> Array:
 
 @squareplus.pullback("x")
 def squareplus_x(g: Array, y: Array, b: int | float) -> Array:
-    """`x_bar = g / (1 + b / (4 y²))`."""
+    """`x_bar = g y² / (y² + b/4)`."""
     y = widen(y)
-    return widen(g) / (1 + (b / 4) / (y * y))
+    # The bound, where the slope is long 1, keeps the square finite.
+    y2 = lax.square(lax.min(y, lax.full_like(y, 1e15 * max(1, b) ** 0.5)))
+    return widen(g) * (y2 / (y2 + b / 4))
 
 
 @op(elementwise=True)
