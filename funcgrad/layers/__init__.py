@@ -6,10 +6,15 @@
 import jax as jax  # so that a printed network can be read back
 
 from funcgrad import ops as ops
-from funcgrad.layers.affine import conv2d as conv2d
 from funcgrad.layers.affine import linear as linear
 from funcgrad.layers.branching import parallel as parallel
 from funcgrad.layers.branching import residual as residual
+from funcgrad.layers.convolution import conv1d as conv1d
+from funcgrad.layers.convolution import conv2d as conv2d
+from funcgrad.layers.convolution import conv3d as conv3d
+from funcgrad.layers.convolution import conv_transpose1d as conv_transpose1d
+from funcgrad.layers.convolution import conv_transpose2d as conv_transpose2d
+from funcgrad.layers.convolution import conv_transpose3d as conv_transpose3d
 from funcgrad.layers.dropping import dropout as dropout
 from funcgrad.layers.functions import parametric as parametric
 from funcgrad.layers.functions import pure as pure
@@ -17,12 +22,18 @@ from funcgrad.layers.initialization import initializer as initializer
 from funcgrad.layers.layer import Layer as Layer
 from funcgrad.layers.nodes import node as node
 from funcgrad.layers.normalization import layer_norm as layer_norm
+from funcgrad.layers.pooling import avg_pool1d as avg_pool1d
+from funcgrad.layers.pooling import avg_pool2d as avg_pool2d
+from funcgrad.layers.pooling import avg_pool3d as avg_pool3d
+from funcgrad.layers.pooling import global_avg_pool as global_avg_pool
+from funcgrad.layers.pooling import global_max_pool as global_max_pool
+from funcgrad.layers.pooling import max_pool1d as max_pool1d
+from funcgrad.layers.pooling import max_pool2d as max_pool2d
+from funcgrad.layers.pooling import max_pool3d as max_pool3d
 from funcgrad.layers.sequence import chain as chain
 from funcgrad.layers.sequence import repeat as repeat
-from funcgrad.layers.shaping import avg_pool2d as avg_pool2d
 from funcgrad.layers.shaping import concatenate as concatenate
 from funcgrad.layers.shaping import flatten as flatten
-from funcgrad.layers.shaping import max_pool2d as max_pool2d
 from funcgrad.layers.tokens import class_token as class_token
 from funcgrad.layers.tokens import patches as patches
 from funcgrad.layers.tokens import position_embedding as position_embedding

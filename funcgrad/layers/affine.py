@@ -1,6 +1,6 @@
-"""Layers that are affine in their parameters: `linear`, `conv2d`."""
+"""Layers that are affine in their parameters: `linear`, and how all of them start."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
@@ -29,48 +29,34 @@ class linear(Layer):
         """Make `{"w", "b"}` of the input's dtype."""
         self.check_inputs(len(specs))
         x = array_spec(self, specs[0], least_ndim=1)
-        return _affine(self, key, (x.shape[-1], self.features), x.dtype), {}
+        return start_affine(self, key, (x.shape[-1], self.features), x.dtype), {}
 
     def forward(self, params: PyTree, x: Array) -> Array:
         """`x w + b`."""
         return ops.linear(x, take(self, params, "w"), take(self, params, "b") if self.use_bias else None)
 
 
-class conv2d(Layer):
-    """2-D convolution: `x[..., h, w, c] -> y[..., h', w', features]`, `w[kh, kw, c, features]`, `b[features]`.
+class Affine(Protocol):
+    """A layer with `w` and perhaps `b`."""
 
-    Args:
-        features: number of output channels.
-        window: size of the kernel, one number or (height, width).
-        stride: step of the window, one number or (vertical, horizontal).
-        padding: "SAME", "VALID" or ((top, bottom), (left, right)).
-        use_bias: whether there is a `b`.
-        w_init: initializer of `w`.
-        b_init: initializer of `b`.
-    """
+    @property
+    def use_bias(self) -> bool:
+        """Whether there is a `b`."""
+        ...
 
-    features: int
-    window: int | tuple[int, int]
-    stride: int | tuple[int, int] = 1
-    padding: str | tuple[tuple[int, int], tuple[int, int]] = "SAME"
-    use_bias: bool = True
-    w_init: Initializer = "lecun_normal"
-    b_init: Initializer = "zeros"
+    @property
+    def w_init(self) -> Initializer:
+        """How `w` starts."""
+        ...
 
-    def init(self, key: Array, *specs: Any) -> tuple[PyTree, PyTree]:
-        """Make `{"w", "b"}` of the input's dtype."""
-        self.check_inputs(len(specs))
-        x = array_spec(self, specs[0], least_ndim=3)
-        window = (self.window, self.window) if isinstance(self.window, int) else self.window
-        return _affine(self, key, (*window, x.shape[-1], self.features), x.dtype), {}
-
-    def forward(self, params: PyTree, x: Array) -> Array:
-        """The convolution of `x` with `w`, plus `b`."""
-        w, b = take(self, params, "w"), take(self, params, "b") if self.use_bias else None
-        return ops.conv2d(x, w, b, stride=self.stride, padding=self.padding)
+    @property
+    def b_init(self) -> Initializer:
+        """How `b` starts."""
+        ...
 
 
-def _affine(layer: linear | conv2d, key: Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+def start_affine(layer: Affine, key: Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
+    """Draw `w` of that shape, and `b` along its last axis."""
     w_key, b_key = jax.random.split(key)
     params = {"w": draw(layer.w_init, w_key, shape, dtype)}
     if layer.use_bias:

@@ -1,4 +1,4 @@
-"""Layers without parameters that change shapes: pooling, flattening, concatenating."""
+"""Layers without parameters that change shapes: flattening, concatenating."""
 
 import math
 
@@ -6,36 +6,6 @@ from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import ShapeError, describe
 from funcgrad.layers.layer import Layer
-
-
-class max_pool2d(Layer):
-    """The largest entry of each window: `x[..., h, w, c] -> y[..., h', w', c]`.
-
-    Args:
-        window: its size, one number or (height, width).
-        stride: its step; the window's size by default.
-        padding: "VALID", "SAME" or ((top, bottom), (left, right)).
-    """
-
-    window: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: str | tuple[tuple[int, int], tuple[int, int]] = "VALID"
-
-    def forward(self, _: PyTree, x: Array) -> Array:
-        """The pooled array."""
-        return ops.max_pool2d(x, window=self.window, stride=self.stride, padding=self.padding)
-
-
-class avg_pool2d(Layer):
-    """The mean of each window: `x[..., h, w, c] -> y[..., h', w', c]`; fields as for `max_pool2d`."""
-
-    window: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: str | tuple[tuple[int, int], tuple[int, int]] = "VALID"
-
-    def forward(self, _: PyTree, x: Array) -> Array:
-        """The pooled array."""
-        return ops.avg_pool2d(x, window=self.window, stride=self.stride, padding=self.padding)
 
 
 class flatten(Layer):

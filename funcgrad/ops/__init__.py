@@ -27,7 +27,9 @@ from funcgrad.ops.arithmetic import subtract as subtract
 from funcgrad.ops.arithmetic import where as where
 from funcgrad.ops.batch_normalization import batch_norm as batch_norm
 from funcgrad.ops.batch_normalization import batch_norm_inference as batch_norm_inference
+from funcgrad.ops.convolution import conv1d as conv1d
 from funcgrad.ops.convolution import conv2d as conv2d
+from funcgrad.ops.convolution import conv3d as conv3d
 from funcgrad.ops.exponentials import log_softmax as log_softmax
 from funcgrad.ops.exponentials import logsumexp as logsumexp
 from funcgrad.ops.exponentials import softmax as softmax
@@ -43,8 +45,14 @@ from funcgrad.ops.noise import dropout as dropout
 from funcgrad.ops.normalization import group_norm as group_norm
 from funcgrad.ops.normalization import layer_norm as layer_norm
 from funcgrad.ops.normalization import rms_norm as rms_norm
+from funcgrad.ops.pooling import avg_pool1d as avg_pool1d
 from funcgrad.ops.pooling import avg_pool2d as avg_pool2d
+from funcgrad.ops.pooling import avg_pool3d as avg_pool3d
+from funcgrad.ops.pooling import global_avg_pool as global_avg_pool
+from funcgrad.ops.pooling import global_max_pool as global_max_pool
+from funcgrad.ops.pooling import max_pool1d as max_pool1d
 from funcgrad.ops.pooling import max_pool2d as max_pool2d
+from funcgrad.ops.pooling import max_pool3d as max_pool3d
 from funcgrad.ops.products import linear as linear
 from funcgrad.ops.products import matmul as matmul
 from funcgrad.ops.rectifiers import celu as celu
@@ -73,3 +81,6 @@ from funcgrad.ops.shaping import reshape as reshape
 from funcgrad.ops.shaping import transpose as transpose
 from funcgrad.ops.summation import einstein_sum as einstein_sum
 from funcgrad.ops.summation import einsum as einsum
+from funcgrad.ops.transposed import conv_transpose1d as conv_transpose1d
+from funcgrad.ops.transposed import conv_transpose2d as conv_transpose2d
+from funcgrad.ops.transposed import conv_transpose3d as conv_transpose3d

@@ -1,22 +1,52 @@
-"""2-D convolution (as networks say it: cross-correlation), channels last."""
+"""Convolution (as networks say it: cross-correlation) over one, two or three image axes, channels last.
 
-import jax.numpy as jnp
-from jax import lax
+For every op here `x[..., h, w, c]` with any leading batch axes, `kernel[kh, kw, c / groups, f]`, `b[f]` and
+`y[..., h', w', f]`, written for two image axes. `groups` cuts the channels of `x` and of `y` into as many runs, each
+of which sees only its own: filter `j` reads the channels of group `j // (f / groups)`; with `groups = c` the
+convolution is depthwise.
+
+All rules keep `x` and the kernel. `correlation.py` derives them.
+"""
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import sum_leading
-from funcgrad.ops.shapes import Padding, flatten_leading, pair, resolve_padding
+from funcgrad.ops.correlation import Axes, Axis, correlate, correlate_kernel, correlate_x
+from funcgrad.ops.shapes import Padding, per_axis, resolve_padding
 from funcgrad.registry import op
 
-Stride = int | tuple[int, int]
+Sizes = int | tuple[int, ...]
 
 
-@op(leading=("x",), shapes="x[..., h, w, c] kernel[kh, kw, c, f] b[f]")
-def conv2d(x: Array, kernel: Array, b: Array | None = None, *, stride: Stride = 1, padding: Padding = "SAME") -> Array:
-    """`y[..., i, j, f] = b[f] + Σ_{u,v,c} x[..., i s + u - p, j s + v - p, c] kernel[u, v, c, f]`.
+@op(leading=("x",), shapes="x[..., w, c] kernel[kw, i, f] b[f]")
+def conv1d(
+    x: Array,
+    kernel: Array,
+    b: Array | None = None,
+    *,
+    stride: Sizes = 1,
+    padding: Padding = "SAME",
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Array:
+    """`y[..., i, f] = b[f] + Σ_{u,c} x[..., i s + u d - p, c] kernel[u, c, f]`; see `conv2d`."""
+    return _convolve(x, kernel, b, stride, padding, dilation, groups)
 
-    Shapes `x[..., h, w, c]`, `kernel[kh, kw, c, f]`, `b[f] -> y[..., h', w', f]`; leading axes are batch axes.
-    With stride `s` and `p` zeros before the first row and column:
+
+@op(leading=("x",), shapes="x[..., h, w, c] kernel[kh, kw, i, f] b[f]")
+def conv2d(
+    x: Array,
+    kernel: Array,
+    b: Array | None = None,
+    *,
+    stride: Sizes = 1,
+    padding: Padding = "SAME",
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Array:
+    """`y[..., i, j, f] = b[f] + Σ_{u,v,c} x[..., i s + u d - p, j s + v d - p, c] kernel[u, v, c, f]`.
+
+    Shapes `x[..., h, w, c]`, `kernel[kh, kw, c / groups, f]`, `b[f] -> y[..., h', w', f]`; leading axes are batch
+    axes. With stride `s`, dilation `d` and `p` zeros before the first row and column:
 
         x_bar:      `g` with `s - 1` zeros between its entries, convolved with the kernel turned by 180 degrees
                     and its channels exchanged; padded so that rows the windows never reached get zero
@@ -29,70 +59,90 @@ def conv2d(x: Array, kernel: Array, b: Array | None = None, *, stride: Stride = 
         x: images.
         kernel: the filters.
         b: a bias per filter.
-        stride: one for both image axes, or a pair.
+        stride: the step of the window, one for all image axes or one each.
         padding: `SAME` (output size is input size over stride, rounded up), `VALID`, or
             ((top, bottom), (left, right)).
+        dilation: the distance of the kernel's entries, likewise.
+        groups: how many runs of channels are convolved apart.
+
+    Raises:
+        ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, or an attribute is
+            out of range.
 
     """
-    size, window, steps = x.shape[-3:-1], kernel.shape[:2], pair(stride)
-    y = lax.conv_general_dilated(
-        flatten_leading(x, 3),
-        kernel,
-        steps,
-        resolve_padding(padding, size, window, steps),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    y = y.reshape(*x.shape[:-3], *y.shape[1:])
-    return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + b.shape)
+    return _convolve(x, kernel, b, stride, padding, dilation, groups)
 
 
+@op(leading=("x",), shapes="x[..., d, h, w, c] kernel[kd, kh, kw, i, f] b[f]")
+def conv3d(
+    x: Array,
+    kernel: Array,
+    b: Array | None = None,
+    *,
+    stride: Sizes = 1,
+    padding: Padding = "SAME",
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Array:
+    """`conv2d` with one image axis more: `x[..., d, h, w, c]`, `kernel[kd, kh, kw, c / groups, f]`; see there."""
+    return _convolve(x, kernel, b, stride, padding, dilation, groups)
+
+
+@conv1d.pullback("x")
 @conv2d.pullback("x")
-def conv2d_x(g: Array, kernel: Array, x_aval: Aval, stride: Stride, padding: Padding) -> Array:
+@conv3d.pullback("x")
+def conv_x(
+    g: Array, kernel: Array, x_aval: Aval, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Array:
     """`x_bar`: `g`, spread by the stride, convolved with the turned kernel."""
-    shape, window, steps = x_aval.shape, kernel.shape[:2], pair(stride)
-    size = shape[-3:-1]
-    # Along one axis: the entry `g[i]` came from rows i s - p to i s - p + k - 1, so it must reach back k - 1 - p
-    # rows before the first, and as many after the last as complete the input's size.
-    pads = [
-        (k - 1 - lo, n + lo - 1 - (out - 1) * s)
-        for n, k, s, out, (lo, _) in zip(
-            size, window, steps, g.shape[-3:-1], resolve_padding(padding, size, window, steps), strict=True
-        )
-    ]
-    x_bar = lax.conv_general_dilated(
-        flatten_leading(g, 3),
-        jnp.flip(kernel, (0, 1)),
-        (1, 1),
-        pads,
-        lhs_dilation=steps,
-        dimension_numbers=("NHWC", "HWOI", "NHWC"),
-    )
-    return x_bar.reshape(shape)
+    return correlate_x(g, kernel, _axes(x_aval, kernel, stride, padding, dilation), groups)
 
 
+@conv1d.pullback("kernel")
 @conv2d.pullback("kernel")
-def conv2d_kernel(g: Array, x: Array, kernel_aval: Aval, stride: Stride, padding: Padding) -> Array:
+@conv3d.pullback("kernel")
+def conv_kernel(
+    g: Array, x: Array, kernel_aval: Aval, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Array:
     """`kernel_bar`: `x` convolved with `g`, spread by the stride."""
-    size, window, steps = x.shape[-3:-1], kernel_aval.shape[:2], pair(stride)
-    # Along one axis: entry u of the kernel meets row i s + u - p for each i, so `g`, spread by s, slides over k
-    # places; the padding after the last row is what leaves exactly k of them.
-    pads = [
-        (lo, k + (out - 1) * s - n - lo)
-        for n, k, s, out, (lo, _) in zip(
-            size, window, steps, g.shape[-3:-1], resolve_padding(padding, size, window, steps), strict=True
-        )
-    ]
-    return lax.conv_general_dilated(
-        flatten_leading(x, 3),
-        flatten_leading(g, 3),
-        (1, 1),
-        pads,
-        rhs_dilation=steps,
-        dimension_numbers=("CHWN", "IHWO", "HWNC"),
-    )
+    return correlate_kernel(g, x, _axes(x, kernel_aval, stride, padding, dilation), groups)
 
 
+@conv1d.pullback("b")
 @conv2d.pullback("b")
-def conv2d_b(g: Array) -> Array:
+@conv3d.pullback("b")
+def conv_b(g: Array) -> Array:
     """`b_bar = Σ g`."""
     return sum_leading(g, keep=1)
+
+
+def _convolve(
+    x: Array, kernel: Array, b: Array | None, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Array:
+    check_groups(x, kernel, groups)
+    return add_bias(correlate(x, kernel, _axes(x, kernel, stride, padding, dilation), groups), b)
+
+
+def _axes(x: Array | Aval, kernel: Array | Aval, stride: Sizes, padding: Padding, dilation: Sizes) -> Axes:
+    n = kernel.ndim - 2
+    size, window = x.shape[-n - 1 : -1], kernel.shape[:n]
+    strides, dilations = per_axis("stride", stride, n), per_axis("dilation", dilation, n)
+    extent = tuple((k - 1) * d + 1 for k, d in zip(window, dilations, strict=True))
+    pads = resolve_padding(padding, size, extent, strides)
+    geometry = zip(size, window, strides, dilations, pads, strict=True)
+    return tuple(Axis(m, k, s, 1, d, *pad) for m, k, s, d, pad in geometry)
+
+
+def check_groups(x: Array, kernel: Array, groups: int) -> None:
+    """ValueError unless the kernel's channels are those of a group."""
+    (i, f), c = kernel.shape[-2:], x.shape[-1]
+    if groups < 1 or c % groups or f % groups:
+        raise ValueError(f"groups must divide the channels of x ({c}) and of the kernel's output ({f}), got {groups}")
+    if i * groups != c:
+        per = f" / {groups} groups" if groups > 1 else ""
+        raise ValueError(f"the kernel's axis -2 must be the channels of x, {c}{per}, got {i}")
+
+
+def add_bias(y: Array, b: Array | None) -> Array:
+    """A bias per channel."""
+    return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + b.shape)

@@ -32,20 +32,26 @@ def normalize_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, 
     return tuple(a % rank if rank else a for a in ((axis,) if isinstance(axis, int) else axis))
 
 
-def pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """A size for both image axes, given once or per axis."""
-    return (value, value) if isinstance(value, int) else value
+def per_axis(name: str, value: int | tuple[int, ...], n: int, least: int = 1) -> tuple[int, ...]:
+    """An attribute of each of `n` image axes, given once or per axis."""
+    values = (value,) * n if isinstance(value, int) else value
+    if len(values) != n or any(v < least for v in values):
+        per = f" or {n} of them" if n > 1 else ""
+        raise ValueError(f"{name} must be a number of at least {least}{per}, got {value}")
+    return values
 
 
-Padding = str | tuple[tuple[int, int], tuple[int, int]]
+Padding = str | tuple[tuple[int, int], ...]
+_SIDES = ("(front, back)", "(top, bottom)", "(left, right)")
 
 
 def resolve_padding(
     padding: Padding, size: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    """`SAME`, `VALID` or explicit pairs as (before, after) for both image axes."""
-    if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding must be 'SAME', 'VALID' or ((top, bottom), (left, right)), got {padding!r}")
+    """`SAME`, `VALID` or explicit pairs as (before, after) for each image axis."""
+    if padding in ("SAME", "VALID"):
         return tuple((int(lo), int(hi)) for lo, hi in lax.padtype_to_pads(size, window, stride, padding))
+    if isinstance(padding, str) or len(padding) != len(size):
+        pairs = ", ".join(_SIDES[-len(size) :]) + ("," if len(size) == 1 else "")
+        raise ValueError(f"padding must be 'SAME', 'VALID' or ({pairs}), got {padding!r}")
     return padding

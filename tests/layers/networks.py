@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from funcgrad import ops
+from funcgrad import layers, ops
 from funcgrad.layers import (
     Layer,
     avg_pool2d,
@@ -72,6 +72,25 @@ NETWORKS = {
         ),
         (2, 6, 6, 1),
     ),
+    "images": (
+        chain(
+            layers.conv2d(4, 3, groups=2, dilation=2),
+            layers.conv_transpose2d(2, 2, stride=2, padding=((0, 1), (1, 0)), output_padding=1, use_bias=False),
+            layers.max_pool2d((2, 1)),
+            layers.avg_pool2d(3, 2, "SAME", count_padding=False),
+            parallel(layers.global_avg_pool(), layers.global_max_pool()),
+            concatenate(),
+        ),
+        (2, 5, 6, 2),
+    ),
+    "sequences": (
+        chain(layers.conv1d(4, 3), layers.max_pool1d(2), layers.conv_transpose1d(2, 3, 2), layers.avg_pool1d(2)),
+        (2, 6, 2),
+    ),
+    "volumes": (
+        chain(
+            layers.conv3d(2, 2), layers.max_pool3d(2, 1), layers.conv_transpose3d(2, 2), layers.avg_pool3d((1, 2, 1))
+        ),
     "branches": (chain(parallel(linear(3), ops.tanh, named=linear(2)), concatenate(), layer_norm(eps=1e-3)), (3, 4)),
     "residual": (residual(chain(linear(6), ops.tanh), shortcut=linear(6)), (3, 4)),
     "repeated": (repeat(residual(chain(layer_norm(), linear(4), jnp.tanh)), 3), (3, 4)),

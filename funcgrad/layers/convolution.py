@@ -1,0 +1,151 @@
+"""Layers that convolve over one, two or three image axes, channels last."""
+
+from typing import Any, ClassVar
+
+from funcgrad import ops
+from funcgrad.aliases import Array, PyTree
+from funcgrad.errors import ShapeError
+from funcgrad.layers.affine import start_affine
+from funcgrad.layers.initialization import Initializer
+from funcgrad.layers.layer import Layer, array_spec, take
+from funcgrad.ops.shapes import Padding, per_axis
+from funcgrad.registry import Op
+
+Sizes = int | tuple[int, ...]
+
+
+class Convolution(Layer):
+    """What the convolutions share; a subclass says over how many image axes, and by which op.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel, one number or one per image axis.
+        stride: step of the window, likewise.
+        padding: "SAME", "VALID" or a pair (before, after) per image axis.
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries, one number or one per image axis.
+        groups: how many runs of channels are convolved apart.
+    """
+
+    axes: ClassVar[int]
+    operation: ClassVar[Op]
+
+    features: int
+    window: Sizes
+    stride: Sizes = 1
+    padding: Padding = "SAME"
+    use_bias: bool = True
+    w_init: Initializer = "lecun_normal"
+    b_init: Initializer = "zeros"
+    dilation: Sizes = 1
+    groups: int = 1
+
+    def init(self, key: Array, *specs: Any) -> tuple[PyTree, PyTree]:
+        """Make `{"w", "b"}` of the input's dtype.
+
+        Raises:
+            ShapeError: the input has too few axes, or `window` or `groups` does not fit it.
+        """
+        self.check_inputs(len(specs))
+        x = array_spec(self, specs[0], least_ndim=self.axes + 1)
+        try:
+            window = per_axis("window", self.window, self.axes)
+        except ValueError as error:
+            raise ShapeError(f"{self.where}: {error}.") from None
+        c = x.shape[-1]
+        if self.groups < 1 or c % self.groups:
+            raise ShapeError(f"{self.where}: groups must divide the input's channels, {c}, got {self.groups}.")
+        return start_affine(self, key, (*window, c // self.groups, self.features), x.dtype), {}
+
+    def forward(self, params: PyTree, x: Array) -> Array:
+        """The convolution of `x` with `w`, plus `b`."""
+        w, b = take(self, params, "w"), take(self, params, "b") if self.use_bias else None
+        return self.operation(x, w, b, **self.attributes())
+
+    def attributes(self) -> dict[str, Any]:
+        """The op's."""
+        return {n: getattr(self, n) for n in ("stride", "padding", "dilation", "groups")}
+
+
+class conv1d(Convolution):
+    """1-D convolution: `x[..., w, c] -> y[..., w', features]`, `w[kw, c / groups, features]`, `b[features]`.
+
+    Fields as for `conv2d`.
+    """
+
+    axes = 1
+    operation = ops.conv1d
+
+
+class conv2d(Convolution):
+    """2-D convolution: `x[..., h, w, c] -> y[..., h', w', features]`.
+
+    Its parameters are `w[kh, kw, c / groups, features]` and `b[features]`.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel, one number or (height, width).
+        stride: step of the window, one number or (vertical, horizontal).
+        padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries, one number or (vertical, horizontal).
+        groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+    """
+
+    axes = 2
+    operation = ops.conv2d
+
+
+class conv3d(Convolution):
+    """3-D convolution: `x[..., d, h, w, c] -> y[..., d', h', w', features]`; fields as for `conv2d`."""
+
+    axes = 3
+    operation = ops.conv3d
+
+
+class TransposedConvolution(Convolution):
+    """What the transposed convolutions share.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel, one number or one per image axis.
+        stride: how far apart the entries of the input stand in the output, likewise.
+        padding: "SAME", "VALID" or a pair (before, after) per image axis, left out of the output.
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries, one number or one per image axis.
+        groups: how many runs of channels are convolved apart.
+        output_padding: entries kept after the last that explicit padding leaves, likewise.
+    """
+
+    output_padding: Sizes = 0
+
+    def attributes(self) -> dict[str, Any]:
+        """The op's."""
+        return {**super().attributes(), "output_padding": self.output_padding}
+
+
+class conv_transpose1d(TransposedConvolution):
+    """Transposed convolution: `x[..., w, c] -> y[..., w', features]`; see `fg.ops.conv_transpose2d`."""
+
+    axes = 1
+    operation = ops.conv_transpose1d
+
+
+class conv_transpose2d(TransposedConvolution):
+    """Transposed convolution: `x[..., h, w, c] -> y[..., h', w', features]`; see `fg.ops.conv_transpose2d`."""
+
+    axes = 2
+    operation = ops.conv_transpose2d
+
+
+class conv_transpose3d(TransposedConvolution):
+    """Transposed convolution: `x[..., d, h, w, c] -> y[..., d', h', w', features]`."""
+
+    axes = 3
+    operation = ops.conv_transpose3d

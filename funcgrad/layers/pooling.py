@@ -1,0 +1,131 @@
+"""Layers that pool over one, two or three image axes, channels last. None has parameters."""
+
+from typing import ClassVar
+
+from funcgrad import ops
+from funcgrad.aliases import Array, PyTree
+from funcgrad.layers.layer import Layer
+from funcgrad.ops.shapes import Padding
+from funcgrad.registry import Op
+
+Sizes = int | tuple[int, ...]
+
+
+class MaxPooling(Layer):
+    """The largest entry of each window; a subclass says by which op.
+
+    Args:
+        window: its size, one number or one per image axis.
+        stride: its step; the window's size by default.
+        padding: "VALID", "SAME" or a pair (before, after) per image axis.
+    """
+
+    operation: ClassVar[Op]
+
+    window: Sizes
+    stride: Sizes | None = None
+    padding: Padding = "VALID"
+
+    def forward(self, _: PyTree, x: Array) -> Array:
+        """The pooled array."""
+        return self.operation(x, window=self.window, stride=self.stride, padding=self.padding)
+
+
+class max_pool1d(MaxPooling):
+    """The largest entry of each window: `x[..., w, c] -> y[..., w', c]`; fields as for `max_pool2d`."""
+
+    operation = ops.max_pool1d
+
+
+class max_pool2d(MaxPooling):
+    """The largest entry of each window: `x[..., h, w, c] -> y[..., h', w', c]`.
+
+    Args:
+        window: its size, one number or (height, width).
+        stride: its step; the window's size by default.
+        padding: "VALID", "SAME" or ((top, bottom), (left, right)).
+    """
+
+    operation = ops.max_pool2d
+
+
+class max_pool3d(MaxPooling):
+    """The largest entry of each window: `x[..., d, h, w, c] -> y[..., d', h', w', c]`; fields as for `max_pool2d`."""
+
+    operation = ops.max_pool3d
+
+
+class AveragePooling(Layer):
+    """The mean of each window; a subclass says by which op.
+
+    Args:
+        window: its size, one number or one per image axis.
+        stride: its step; the window's size by default.
+        padding: "VALID", "SAME" or a pair (before, after) per image axis.
+        count_padding: whether the zeros of the padding count as entries.
+    """
+
+    operation: ClassVar[Op]
+
+    window: Sizes
+    stride: Sizes | None = None
+    padding: Padding = "VALID"
+    count_padding: bool = True
+
+    def forward(self, _: PyTree, x: Array) -> Array:
+        """The pooled array."""
+        attributes = {"stride": self.stride, "padding": self.padding, "count_padding": self.count_padding}
+        return self.operation(x, window=self.window, **attributes)
+
+
+class avg_pool1d(AveragePooling):
+    """The mean of each window: `x[..., w, c] -> y[..., w', c]`; fields as for `avg_pool2d`."""
+
+    operation = ops.avg_pool1d
+
+
+class avg_pool2d(AveragePooling):
+    """The mean of each window: `x[..., h, w, c] -> y[..., h', w', c]`.
+
+    Args:
+        window: its size, one number or (height, width).
+        stride: its step; the window's size by default.
+        padding: "VALID", "SAME" or ((top, bottom), (left, right)).
+        count_padding: whether the zeros of the padding count as entries.
+    """
+
+    operation = ops.avg_pool2d
+
+
+class avg_pool3d(AveragePooling):
+    """The mean of each window: `x[..., d, h, w, c] -> y[..., d', h', w', c]`; fields as for `avg_pool2d`."""
+
+    operation = ops.avg_pool3d
+
+
+class global_max_pool(Layer):
+    """The largest entry of the image: `x[..., h, w, c] -> y[..., c]`.
+
+    Args:
+        dims: how many image axes.
+    """
+
+    dims: int = 2
+
+    def forward(self, _: PyTree, x: Array) -> Array:
+        """The pooled array."""
+        return ops.global_max_pool(x, dims=self.dims)
+
+
+class global_avg_pool(Layer):
+    """The mean of the image: `x[..., h, w, c] -> y[..., c]`.
+
+    Args:
+        dims: how many image axes.
+    """
+
+    dims: int = 2
+
+    def forward(self, _: PyTree, x: Array) -> Array:
+        """The pooled array."""
+        return ops.global_avg_pool(x, dims=self.dims)
