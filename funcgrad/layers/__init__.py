@@ -30,6 +30,13 @@ from funcgrad.layers.pooling import global_max_pool as global_max_pool
 from funcgrad.layers.pooling import max_pool1d as max_pool1d
 from funcgrad.layers.pooling import max_pool2d as max_pool2d
 from funcgrad.layers.pooling import max_pool3d as max_pool3d
+from funcgrad.layers.precision import Policy as Policy
+from funcgrad.layers.precision import mixed as mixed
+from funcgrad.layers.recurrence import Cell as Cell
+from funcgrad.layers.recurrence import gru_cell as gru_cell
+from funcgrad.layers.recurrence import lstm_cell as lstm_cell
+from funcgrad.layers.recurrence import recurrent as recurrent
+from funcgrad.layers.recurrence import rnn_cell as rnn_cell
 from funcgrad.layers.sequence import chain as chain
 from funcgrad.layers.sequence import repeat as repeat
 from funcgrad.layers.shaping import concatenate as concatenate

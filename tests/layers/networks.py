@@ -12,14 +12,17 @@ from funcgrad.layers import (
     dag,
     dropout,
     flatten,
+    gru_cell,
     initializer,
     layer_norm,
     linear,
+    lstm_cell,
     max_pool2d,
     node,
     parallel,
     parametric,
     pure,
+    recurrent,
     repeat,
     residual,
 )
@@ -99,6 +102,13 @@ NETWORKS = {
         (3, 4),
     ),
     "shared": (LECTURE, (3, 4)),
+    "recurrent": (
+        chain(
+            parallel(recurrent(lstm_cell(2, forget_bias=1.0)), recurrent(gru_cell(3), reverse=True)),
+            concatenate(),
+        ),
+        (2, 4, 3),
+    ),
     "own functions": (chain(parametric(shift, start_shift), pure(ops.leaky_relu, negative_slope=0.1)), (3, 4)),
     "stateful": (chain(linear(4), running_mean(), ops.relu, repeat(running_mean(0.25), 2)), (3, 4)),
 }
