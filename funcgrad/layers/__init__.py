@@ -7,6 +7,7 @@ import jax as jax  # so that a printed network can be read back
 
 from funcgrad import ops as ops
 from funcgrad.layers.affine import linear as linear
+from funcgrad.layers.attention import multi_head_attention as multi_head_attention
 from funcgrad.layers.branching import parallel as parallel
 from funcgrad.layers.branching import residual as residual
 from funcgrad.layers.convolution import conv1d as conv1d

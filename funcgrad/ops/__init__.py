@@ -25,6 +25,7 @@ from funcgrad.ops.arithmetic import sqrt as sqrt
 from funcgrad.ops.arithmetic import square as square
 from funcgrad.ops.arithmetic import subtract as subtract
 from funcgrad.ops.arithmetic import where as where
+from funcgrad.ops.attention import attention as attention
 from funcgrad.ops.batch_normalization import batch_norm as batch_norm
 from funcgrad.ops.batch_normalization import batch_norm_inference as batch_norm_inference
 from funcgrad.ops.convolution import conv1d as conv1d
@@ -53,6 +54,7 @@ from funcgrad.ops.pooling import global_max_pool as global_max_pool
 from funcgrad.ops.pooling import max_pool1d as max_pool1d
 from funcgrad.ops.pooling import max_pool2d as max_pool2d
 from funcgrad.ops.pooling import max_pool3d as max_pool3d
+from funcgrad.ops.positions import rotary as rotary
 from funcgrad.ops.products import linear as linear
 from funcgrad.ops.products import matmul as matmul
 from funcgrad.ops.rectifiers import celu as celu

@@ -18,6 +18,7 @@ from funcgrad.layers import (
     linear,
     lstm_cell,
     max_pool2d,
+    multi_head_attention,
     node,
     parallel,
     parametric,
@@ -110,5 +111,6 @@ NETWORKS = {
         (2, 4, 3),
     ),
     "own functions": (chain(parametric(shift, start_shift), pure(ops.leaky_relu, negative_slope=0.1)), (3, 4)),
+    "attention": (residual(multi_head_attention(2, kv_heads=1, causal=True, rotary=100.0)), (3, 4)),
     "stateful": (chain(linear(4), running_mean(), ops.relu, repeat(running_mean(0.25), 2)), (3, 4)),
 }
