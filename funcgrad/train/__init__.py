@@ -3,6 +3,7 @@
 from funcgrad.train.batching import minibatches as minibatches
 from funcgrad.train.fitting import fit as fit
 from funcgrad.train.objectives import supervised as supervised
+from funcgrad.train.scaling import LossScale as LossScale
 from funcgrad.train.state import State as State
 from funcgrad.train.state import init as init
 from funcgrad.train.stepping import step as step

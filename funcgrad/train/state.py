@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import optax
 
 from funcgrad.aliases import Array, PyTree
+from funcgrad.train.scaling import LossScale, Scale
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "model_state", "optimizer_state", "step"],
+    data_fields=["params", "model_state", "optimizer_state", "step", "loss_scale"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -24,10 +25,18 @@ class State:
     model_state: PyTree
     optimizer_state: PyTree
     step: Array
-    """How many steps were made, `i32[]`."""
+    """How many steps were made, skipped ones included, `i32[]`."""
+    loss_scale: Scale | None = None
+    """The loss scale, where there is one."""
 
 
-def init(params: PyTree, optimizer: optax.GradientTransformation, model_state: PyTree = None) -> State:
+def init(
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    model_state: PyTree = None,
+    *,
+    loss_scale: float | LossScale | None = None,
+) -> State:
     """The state before the first step.
 
     Every array is copied: a step deletes the state it is given, and must not delete the caller's arrays.
@@ -36,11 +45,16 @@ def init(params: PyTree, optimizer: optax.GradientTransformation, model_state: P
         params: the parameters that `net.init` returned.
         optimizer: any optax optimizer.
         model_state: the state that `net.init` returned; none by default.
+        loss_scale: what `step` is given.
+
+    Raises:
+        TrainingError: the loss scale is out of range.
     """
     model_state = {} if model_state is None else model_state
     with jax.numpy_dtype_promotion("standard"):
         optimizer_state = optimizer.init(params)
-    return jax.tree.map(_own, State(params, model_state, optimizer_state, jnp.zeros((), jnp.int32)))
+    scale = None if loss_scale is None else LossScale.of(loss_scale).begin()
+    return jax.tree.map(_own, State(params, model_state, optimizer_state, jnp.zeros((), jnp.int32), scale))
 
 
 def _own(x: Any) -> Array:

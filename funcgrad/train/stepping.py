@@ -1,6 +1,7 @@
 """One training step: gradient, clipping, update; jitted, the state's buffers reused."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -10,14 +11,16 @@ import optax
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
 from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree
+from funcgrad.ops.contraction import widen
 from funcgrad.registry import RuleSet
 from funcgrad.train.objectives import LossFunction
+from funcgrad.train.scaling import LossScale, choose, divide, is_finite
 from funcgrad.train.state import State
 
 Step = Callable[[State, Any, Array], tuple[State, dict[str, Array]]]
 """`(state, batch, key) -> (state, metrics)`."""
 
-_RESERVED = ("loss", "gradient_norm")
+_RESERVED = ("loss", "gradient_norm", "loss_scale", "skipped")
 
 
 class _Pass(NamedTuple):
@@ -34,12 +37,17 @@ def step(
     *,
     microbatches: int = 1,
     clip_norm: float | None = None,
+    loss_scale: float | LossScale | None = None,
     rules: RuleSet | None = None,
 ) -> Step:
     """Make `step(state, batch, key) -> (state, metrics)`, jitted; the state that goes in is deleted.
 
     The metrics are `loss`, `gradient_norm` (before clipping) and those of the loss function, all on the device.
     The key is folded with the step count, so the same one can be passed every time.
+
+    With a loss scale, a step whose gradient is not finite is skipped: parameters, the optimizer's state and the
+    model's state stay as they were, only the count goes on. The metrics then include `loss_scale`, the one of this
+    step, and `skipped`.
 
     Args:
         loss_fn: `(params, model_state, batch, key) -> (loss, (model_state, metrics))`, the loss a mean over the
@@ -48,10 +56,13 @@ def step(
         microbatches: into how many equal parts, one after another, the batch is split; the gradient is the mean
             of theirs, for less memory.
         clip_norm: scale the gradient down to this global norm.
+        loss_scale: for networks that compute in float16: a `LossScale`, or a number for one that stays. `init`
+            must be given the same one.
         rules: which J^T stands for which op, where not the ops' own.
 
     Raises:
-        TrainingError: microbatches or clip_norm is out of range.
+        TrainingError: microbatches, clip_norm or loss_scale is out of range; from the first call, where the state
+            was made without the loss scale, or with one that the step lacks.
         ShapeError: from the first call, where the batch cannot be split, or its leaves differ in size.
         GradientError: from the first call, where the loss function does not return what it should.
     """
@@ -59,30 +70,47 @@ def step(
         raise TrainingError(f"train.step: microbatches must be at least 1, got {microbatches}.")
     if clip_norm is not None and not clip_norm > 0:
         raise TrainingError(f"train.step: clip_norm must be positive, got {clip_norm}; None means no clipping.")
-    differentiate = value_and_grad(_checked(loss_fn), has_aux=True, rules=rules)
+    scaling = None if loss_scale is None else LossScale.of(loss_scale)
+    differentiate = value_and_grad(_scaled(_checked(loss_fn)), has_aux=True, rules=rules)
 
-    def one_pass(params: PyTree, model_state: PyTree, batch: Any, key: Array) -> _Pass:
-        (loss, (model_state, metrics)), gradient = differentiate(params, model_state, batch, key)
+    def one_pass(params: PyTree, model_state: PyTree, batch: Any, key: Array, scale: Array | None) -> _Pass:
+        (_, (loss, model_state, metrics)), gradient = differentiate(params, model_state, batch, key, scale)
         return _Pass(gradient, model_state, {"loss": loss, **metrics})
 
     def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Array]]:
         _check_batch(batch, microbatches)
+        _check_scale(state, scaling)
         key = jax.random.fold_in(key, state.step)
+        scale = None if state.loss_scale is None else state.loss_scale.value
         if microbatches == 1:
-            result = one_pass(state.params, state.model_state, batch, key)
+            result = one_pass(state.params, state.model_state, batch, key, scale)
         else:
-            result = _accumulated(one_pass, state, _split(batch, microbatches), jax.random.split(key, microbatches))
-        gradient = result.gradient
+            keys = jax.random.split(key, microbatches)
+            result = _accumulated(one_pass, state, _split(batch, microbatches), keys, scale)
+        gradient = result.gradient if scale is None else divide(result.gradient, scale)
         metrics = {**result.metrics, "gradient_norm": optax.tree.norm(gradient)}
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its counters' dtypes with the parameters'
-            if clip_norm is not None:
-                gradient, _ = optax.clip_by_global_norm(clip_norm).update(gradient, optax.EmptyState())
-            updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-        after = State(params, result.model_state, optimizer_state, state.step + 1)
-        return jax.tree.map(_typed_like, after, state), metrics
+            updated = _updated(optimizer, clip_norm, state, gradient)
+        after = replace(updated, model_state=result.model_state)
+        after = jax.tree.map(_typed_like, after, state)
+        if scaling is not None and state.loss_scale is not None:
+            finite = is_finite(gradient)
+            kept = replace(state, step=after.step)
+            after = choose(finite, after, kept)
+            after = replace(after, loss_scale=scaling.adjust(state.loss_scale, finite))
+            metrics |= {"loss_scale": state.loss_scale.value, "skipped": ~finite}
+        return after, metrics
 
     return jax.jit(update, donate_argnums=0)
+
+
+def _updated(optimizer: optax.GradientTransformation, clip_norm: float | None, state: State, gradient: PyTree) -> State:
+    """The state after the optimizer's step."""
+    if clip_norm is not None:
+        gradient, _ = optax.clip_by_global_norm(clip_norm).update(gradient, optax.EmptyState())
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return replace(state, params=params, optimizer_state=optimizer_state, step=state.step + 1)
 
 
 def _typed_like(new: Array, old: Array) -> Array:
@@ -90,22 +118,33 @@ def _typed_like(new: Array, old: Array) -> Array:
     return new if jnp.issubdtype(old.dtype, jax.dtypes.extended) else new.astype(old.dtype)
 
 
-def _accumulated(one_pass: Callable[..., _Pass], state: State, parts: PyTree, keys: Array) -> _Pass:
-    """The mean of the gradients of the parts, one part in memory at a time."""
+def _accumulated(
+    one_pass: Callable[..., _Pass], state: State, parts: PyTree, keys: Array, scale: Array | None
+) -> _Pass:
+    """The mean of the gradients of the parts, one part in memory at a time, summed in float32 at least."""
 
     def add(carried: tuple[PyTree, PyTree], part: tuple[Any, Array]) -> tuple[tuple[PyTree, PyTree], Any]:
         total, model_state = carried
-        result = one_pass(state.params, model_state, *part)
-        return (jax.tree.map(jnp.add, total, result.gradient), result.model_state), result.metrics
+        result = one_pass(state.params, model_state, *part, scale)
+        total = jax.tree.map(lambda a, g: a + widen(g), total, result.gradient)
+        return (total, result.model_state), result.metrics
 
-    start = (jax.tree.map(jnp.zeros_like, state.params), state.model_state)
+    start = (jax.tree.map(lambda p: jnp.zeros_like(widen(p)), state.params), state.model_state)
     (total, model_state), metrics = jax.lax.scan(add, start, (parts, keys))
-    gradient = jax.tree.map(lambda g: g / len(keys), total)
+    gradient = jax.tree.map(
+        lambda g, p: (g / len(keys)).astype(p.dtype if scale is None else g.dtype), total, state.params
+    )
     return _Pass(gradient, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics))
 
 
 def _split(batch: PyTree, n: int) -> PyTree:
     return jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
+
+
+def _check_scale(state: State, scaling: LossScale | None) -> None:
+    if (state.loss_scale is None) != (scaling is None):
+        lacking, having = ("train.init", "train.step") if state.loss_scale is None else ("train.step", "train.init")
+        raise TrainingError(f"train.step: {having} was given a loss_scale and {lacking} was not; give it to both.")
 
 
 def _check_batch(batch: PyTree, microbatches: int) -> None:
@@ -141,5 +180,19 @@ def _checked(loss_fn: LossFunction) -> LossFunction:
                 f"train.step: model_state must stay {describe_tree(model_state)}, got {describe_tree(after)}."
             )
         return value, (after, dict(metrics))
+
+    return loss
+
+
+def _scaled(loss_fn: LossFunction) -> Callable[..., tuple[Array, tuple[Array, PyTree, Mapping[str, Array]]]]:
+    """The loss function, its value multiplied by a scale (in float32 at least) and returned beside it as it is."""
+
+    def loss(
+        params: PyTree, model_state: PyTree, batch: Any, key: Array, scale: Array | None
+    ) -> tuple[Array, tuple[Array, PyTree, Mapping[str, Array]]]:
+        value, (model_state, metrics) = loss_fn(params, model_state, batch, key)
+        wide = widen(jnp.asarray(value))
+        scaled = value if scale is None else wide * scale.astype(wide.dtype)
+        return scaled, (value, model_state, metrics)
 
     return loss
