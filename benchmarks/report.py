@@ -56,7 +56,7 @@ def misses(rows: Rows) -> list[str]:
             ]
             for against, ratio, target in standings:
                 if ratio is not None and target is not None and ratio > target:
-                    lines.append(f"{network}, {HEADINGS[metric]} against {against}: {ratio:.2f} > {target:.2f}")
+                    lines.append(f"{network}, {HEADINGS[metric]} against {against}: {ratio:.3f} > {target:g}")
     return lines
 
 

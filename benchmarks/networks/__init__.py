@@ -12,10 +12,10 @@ from benchmarks.networks.vit import vit
 ALL = {make.__name__: make for make in (dag, mlp, residual, convnet, resnet, transformer, vit)}
 QUICK = {
     "dag": {},
-    "mlp": {"depth": 8},
-    "residual": {"depth": 8},
+    "mlp": {"depth": 4},
+    "residual": {"depth": 4},
     "convnet": {"size": 16, "width": 8},
     "resnet": {"size": 16, "width": 8, "batch": 8, "blocks": (1, 1)},
     "transformer": {"batch": 2, "length": 32, "width": 64, "depth": 2, "vocabulary": 100},
-    "vit": {"batch": 2, "width": 64, "depth": 2},
+    "vit": {"batch": 2, "width": 64, "depth": 1},
 }

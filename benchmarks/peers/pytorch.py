@@ -27,10 +27,11 @@ def _peer(model: nn.Module, convert: Callable[[Any], list[Any]], network: Networ
     """Of a model in training mode; `convert` lists arrays in the order of the model's parameters."""
     x, labels = network.batch[-2:]
     inputs = _tensor(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x)
-    parameters = list(model.parameters())
+    arrays = [_tensor(array) for array in convert(network.params)]
+    parameters = list(model.to(arrays[0].dtype).parameters())
     with torch.no_grad():
-        for parameter, array in zip(parameters, convert(network.params), strict=True):
-            parameter.copy_(_tensor(array))
+        for parameter, array in zip(parameters, arrays, strict=True):
+            parameter.copy_(array)
     return Peer(step, convert, (parameters, model.train(), inputs.contiguous(), _tensor(labels).long()))
 
 
