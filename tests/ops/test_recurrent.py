@@ -86,7 +86,7 @@ def test_each_weight_gradient_is_one_product(kind, rng):
     args = make(rng, gates, t=64)
     text = str(jax.make_jaxpr(fg.grad(lambda a: weigh(sequence(**a))))(args))
     # A weight's gradient made step by step would be carried by a loop, as an array of the weight's shape.
-    assert text.count("num_carry") == 1, "the reverse pass alone is a loop; the forward is the op"
+    assert text.count("scan[") == 1, "the reverse pass alone is a loop; the forward is the op"
     for name in ("w_x", "w_h"):
         shape = f"f64[{','.join(map(str, args[name].shape))}] = dot_general"
         assert text.count(shape) == 1
