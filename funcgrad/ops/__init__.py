@@ -36,12 +36,17 @@ from funcgrad.ops.exponentials import logsumexp as logsumexp
 from funcgrad.ops.exponentials import softmax as softmax
 from funcgrad.ops.gating import glu as glu
 from funcgrad.ops.gating import swiglu as swiglu
+from funcgrad.ops.indexing import embedding as embedding
+from funcgrad.ops.indexing import scatter_add as scatter_add
+from funcgrad.ops.indexing import take as take
+from funcgrad.ops.indexing import take_along_axis as take_along_axis
 from funcgrad.ops.losses import absolute_error as absolute_error
 from funcgrad.ops.losses import binary_cross_entropy as binary_cross_entropy
 from funcgrad.ops.losses import cross_entropy as cross_entropy
 from funcgrad.ops.losses import huber as huber
 from funcgrad.ops.losses import soft_cross_entropy as soft_cross_entropy
 from funcgrad.ops.losses import squared_error as squared_error
+from funcgrad.ops.noise import drop_path as drop_path
 from funcgrad.ops.noise import dropout as dropout
 from funcgrad.ops.normalization import group_norm as group_norm
 from funcgrad.ops.normalization import layer_norm as layer_norm

@@ -1,4 +1,4 @@
-"""Dropout: noise that is made again from its key rather than kept."""
+"""Noise that is made again from its key rather than kept: dropout by entry and by example."""
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +19,57 @@ def dropout(x: Array, key: Array, *, rate: int | float) -> Array:
         ShapeError: the rate is not in [0, 1].
 
     """
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate must be between 0 and 1, got {rate}")
-    return _thin(x, key, rate)
+    return _thin(x, key, rate, x.shape)
 
 
 @dropout.pullback("x")
 def dropout_x(g: Array, key: Array, rate: int | float) -> Array:
     """`x_bar = g m / (1 - rate)`, with the mask made again."""
-    return _thin(g, key, rate)
+    return _thin(g, key, rate, g.shape)
 
 
 dropout.mark(key=Marker.NON_DIFFERENTIABLE)
 
 
-def _thin(x: Array, key: Array, rate: int | float) -> Array:
+@op
+def drop_path(x: Array, key: Array, *, rate: int | float) -> Array:
+    """Stochastic depth: `y = x m / (1 - rate)`, one bit `m[b]` per example of `x[b, ...]`; `x_bar = g m / (1 - rate)`.
+
+    Dropped examples skip the branch whose output `x` is. The pullback makes the bits again from the key, so nothing
+    is kept; they depend on key, number of examples and rate only. `rate=0` is the identity, `rate=1` gives zeros.
+    Source: Huang et al. 2016.
+
+    Raises:
+        ShapeError: the rate is not in [0, 1]; `x` has no axis of examples.
+
+    """
+    if x.ndim < 1:
+        raise ValueError("x must be [b, ...], with an axis of examples")
+    return _thin(x, key, rate, _examples(x))
+
+
+@drop_path.pullback("x")
+def drop_path_x(g: Array, key: Array, rate: int | float) -> Array:
+    """`x_bar = g m / (1 - rate)`, with the bits made again."""
+    return _thin(g, key, rate, _examples(g))
+
+
+drop_path.mark(key=Marker.NON_DIFFERENTIABLE)
+
+
+def _examples(x: Array) -> tuple[int, ...]:
+    """The shape of one bit per example."""
+    return (x.shape[0], *(1,) * (x.ndim - 1))
+
+
+def _thin(x: Array, key: Array, rate: int | float, shape: tuple[int, ...]) -> Array:
+    """`x m / (1 - rate)`, `m` a mask of that shape."""
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate must be between 0 and 1, got {rate}")
     threshold = round(rate * 2**32)
     if threshold == 0:
         return x
     if threshold == 2**32:
         return jnp.zeros_like(x)
-    keep = jax.random.bits(key, x.shape, jnp.uint32) >= jnp.uint32(threshold)
+    keep = jax.random.bits(key, shape, jnp.uint32) >= jnp.uint32(threshold)
     return jnp.where(keep, x / (1 - rate), 0)

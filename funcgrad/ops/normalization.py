@@ -212,7 +212,7 @@ def _to_channels(statistic: Array, pixels: Array) -> Array:
     """`[b, groups] -> [b, 1, c]`: each channel gets what belongs to its group."""
     b, groups = statistic.shape
     per_channel = jnp.broadcast_to(statistic[..., None], (b, groups, pixels.shape[-1] // groups))
-    return per_channel.reshape(b, 1, pixels.shape[-1])
+    return jnp.expand_dims(per_channel.reshape(b, pixels.shape[-1]), 1)
 
 
 def _affine(x: Array, scale: Array | None, bias: Array | None = None) -> Array:

@@ -1,0 +1,173 @@
+"""Reading and adding at integer indices: reading is linear, and its transpose adds where it read.
+
+Indices count from 0 and never from the end. One outside of `0..n-1` is a mistake that nothing can raise inside a
+compiled function, so what is read there is NaN (for integers the least number, as in `jnp.take`), and what is added
+there is dropped; it has no gradient. An index that stands several times gets the sum of its cotangents, float32 at
+least.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from funcgrad.aliases import Array, Aval
+from funcgrad.ops.contraction import accumulator, explicit_mesh, widen
+from funcgrad.registry import Marker, op
+
+
+@op(leading=("ids",), shapes="table[n, d]")
+def embedding(table: Array, ids: Array) -> Array:
+    """Rows of a table: `table[n, d]`, integer `ids[...] -> y[..., d]`.
+
+    `table_bar[i] = Σ g` over the places where `ids` is `i`. Keeps the ids, and of the table its shape. Leading axes
+    of the ids are batch axes, so a `vmap` over them leaves one sum for `table_bar`.
+
+    Raises:
+        ShapeError: the ids are not integers.
+
+    """
+    _check_integers("ids", ids)
+    return _read(table, ids, 0, sharding=_sharding(table, ids, at=0))
+
+
+@embedding.pullback("table")
+def embedding_table(g: Array, table_aval: Aval, ids: Array) -> Array:
+    """`table_bar[i] = Σ g` over the places of `i`."""
+    return _add_at(_zeros(table_aval, g), ids, g, 0)
+
+
+embedding.mark(ids=Marker.NON_DIFFERENTIABLE)
+
+
+@op
+def take(x: Array, indices: Array, *, axis: int) -> Array:
+    """Slices of `x` along an axis: `x[a..., n, b...]`, integer `indices[i...] -> y[a..., i..., b...]`.
+
+    `x_bar` is zero but for `g`, added where it was read. Keeps the indices and the shape of `x`.
+
+    Raises:
+        ShapeError: `x` has no such axis; the indices are not integers.
+
+    """
+    _check_integers("indices", indices)
+    at = _axis(x, axis)
+    return _read(x, indices, at, sharding=_sharding(x, indices, at))
+
+
+@take.pullback("x")
+def take_x(g: Array, x_aval: Aval, indices: Array, axis: int) -> Array:
+    """`x_bar`: `g`, added where it was read."""
+    return _add_at(_zeros(x_aval, g), indices, g, _axis(x_aval, axis))
+
+
+take.mark(indices=Marker.NON_DIFFERENTIABLE)
+
+
+@op
+def take_along_axis(x: Array, indices: Array, *, axis: int) -> Array:
+    """Along an axis, one index per line: `x[..., n, ...]`, integer `indices[..., m, ...] -> y[..., m, ...]`.
+
+    `y[i, j, k] = x[i, indices[i, j, k], k]` for the middle axis of three; the other axes broadcast, as in numpy.
+    `x_bar` is zero but for `g`, added where it was read. Keeps the indices and the shape of `x`.
+
+    Raises:
+        ShapeError: `x` has no such axis; the indices are not integers, or have another rank than `x`.
+
+    """
+    _check_integers("indices", indices)
+    if indices.ndim != x.ndim:
+        raise ValueError(f"indices must have as many axes as x, {x.ndim}, got {indices.ndim}")
+    return _read_along(x, indices, _axis(x, axis))
+
+
+@take_along_axis.pullback("x")
+def take_along_axis_x(g: Array, x_aval: Aval, indices: Array, axis: int) -> Array:
+    """`x_bar`: `g`, added where it was read; the transpose of reading."""
+    like = jax.ShapeDtypeStruct(x_aval.shape, accumulator(x_aval.dtype))
+    return jax.linear_transpose(lambda x: _read_along(x, indices, _axis(x_aval, axis)), like)(widen(g))[0]
+
+
+take_along_axis.mark(indices=Marker.NON_DIFFERENTIABLE)
+
+
+@op
+def scatter_add(x: Array, indices: Array, updates: Array) -> Array:
+    """`x` with updates added to its slices: `x[n, b...]`, integer `indices[i...]`, `updates[i..., b...] -> y[n, b...]`.
+
+    `y[j] = x[j] + Σ updates` over the places where `indices` is `j`, so `x_bar = g`, and `updates_bar` reads `g` at
+    the indices. Keeps the indices. With `x = 0` it is a sum by segment.
+
+    Raises:
+        ShapeError: the indices are not integers; the updates are not one slice per index.
+
+    """
+    _check_integers("indices", indices)
+    if x.ndim < 1:
+        raise ValueError("x must have an axis to index")
+    if updates.shape != (expected := (*indices.shape, *x.shape[1:])):
+        raise ValueError(f"updates must be [{', '.join(map(str, expected))}], a slice of x for every index")
+    return _add_at(widen(x), indices, updates, 0).astype(x.dtype)
+
+
+@scatter_add.pullback("x")
+def scatter_add_x(g: Array) -> Array:
+    """`x_bar = g`."""
+    return g
+
+
+@scatter_add.pullback("updates")
+def scatter_add_updates(g: Array, indices: Array) -> Array:
+    """`updates_bar = g[indices]`, 0 for an index that was dropped."""
+    return _read(g, indices, 0, outside=0, sharding=_sharding(g, indices, 0))
+
+
+scatter_add.mark(indices=Marker.NON_DIFFERENTIABLE)
+
+
+def _check_integers(name: str, indices: Array) -> None:
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ValueError(f"{name} must be integers, got {indices.dtype}")
+
+
+def _axis(x: Array | Aval, axis: int) -> int:
+    """The axis as a non-negative number."""
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis must be one of the {x.ndim} axes of x, got {axis}")
+    return axis % x.ndim
+
+
+def _read(x: Array, indices: Array, axis: int, outside: int | float | None = None, sharding: Any = None) -> Array:
+    slices = x.at[(slice(None),) * axis + (indices,)]
+    return slices.get(mode="fill", fill_value=outside, wrap_negative_indices=False, out_sharding=sharding)
+
+
+def _read_along(x: Array, indices: Array, axis: int) -> Array:
+    indices = indices if indices.dtype.itemsize >= 4 else indices.astype(jnp.int32)
+    n = jnp.asarray(x.shape[axis], indices.dtype)
+    return jnp.take_along_axis(x, jnp.where(indices < 0, n, indices), axis=axis, mode="fill")
+
+
+def _add_at(x: Array, indices: Array, updates: Array, axis: int) -> Array:
+    mesh = explicit_mesh(x, indices, updates)
+    sharding = None if mesh is None else NamedSharding(mesh, jax.typeof(x).sharding.spec)
+    slices = x.at[(slice(None),) * axis + (indices,)]
+    return slices.add(widen(updates), mode="drop", wrap_negative_indices=False, out_sharding=sharding)
+
+
+def _zeros(aval: Aval, g: Array) -> Array:
+    """Zeros to add `g` to, float32 at least, sharded like the primal."""
+    mesh = explicit_mesh(g)
+    sharding = None if mesh is None else NamedSharding(mesh, aval.sharding.spec)
+    return jnp.zeros(aval.shape, accumulator(aval.dtype), device=sharding)
+
+
+def _sharding(x: Array, indices: Array, at: int) -> NamedSharding | None:
+    """On a mesh with explicit axes: the indices' axes in place of the one that is indexed."""
+    if (mesh := explicit_mesh(x, indices)) is None:
+        return None
+    spec, of_indices = jax.typeof(x).sharding.spec, jax.typeof(indices).sharding.spec
+    used = {a for a in of_indices if a is not None}
+    rest = [None if a in used else a for a in spec]
+    return NamedSharding(mesh, PartitionSpec(*rest[:at], *of_indices, *rest[at + 1 :]))
