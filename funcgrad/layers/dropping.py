@@ -1,26 +1,23 @@
 """Layers that drop at random while training."""
 
+from typing import ClassVar
+
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
 from funcgrad.layers.layer import Layer
+from funcgrad.registry import Op
 
 
-class dropout(Layer):
-    """Zero each entry with probability `rate` and scale the others by `1/(1 - rate)`; nothing outside training.
-
-    Args:
-        rate: the probability, in [0, 1).
-
-    Raises:
-        GraphError: the rate is out of range; `train=True` without a key.
-    """
+class _drops(Layer):
+    """An op of `(x, key, *, rate)` while training, nothing outside of it."""
 
     rate: float
+    operation: ClassVar[Op]
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
-            raise GraphError(f"dropout: rate must be in [0, 1), got {self.rate}.")
+            raise GraphError(f"{type(self).__name__}: rate must be in [0, 1), got {self.rate}.")
 
     @property
     def random(self) -> bool:
@@ -36,9 +33,38 @@ class dropout(Layer):
         key: Array | None = None,
         train: bool = False,
     ) -> tuple[Array, PyTree]:
-        """The input, with entries dropped when `train` is true."""
+        """The input, with parts dropped when `train` is true."""
         if not (train and self.random):
             return x, state
         if key is None:
             raise GraphError(f"{self.where}: train=True needs a random key, got None; pass key= to apply.")
-        return ops.dropout(x, key, rate=self.rate), state
+        return self.operation(x, key, rate=self.rate), state
+
+
+class dropout(_drops):
+    """Zero each entry with probability `rate` and scale the others by `1/(1 - rate)`; nothing outside training.
+
+    Args:
+        rate: the probability, in [0, 1).
+
+    Raises:
+        GraphError: the rate is out of range; `train=True` without a key.
+    """
+
+    operation = ops.dropout
+
+
+class drop_path(_drops):
+    """Zero each example `x[b, ...]` with probability `rate` and scale the others by `1/(1 - rate)`: stochastic depth.
+
+    It belongs at the end of a residual block's body, which it skips: `residual(chain(..., drop_path(0.1)))`.
+    Nothing outside training.
+
+    Args:
+        rate: the probability, in [0, 1).
+
+    Raises:
+        GraphError: the rate is out of range; `train=True` without a key.
+    """
+
+    operation = ops.drop_path

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
 import jax
 
@@ -62,9 +62,10 @@ class Layer:
             GraphError: the layer keeps state, which this shorthand would lose.
         """
         self.check_inputs(len(inputs))
-        output, state = self.apply(params, {}, *inputs, key=key, train=train)
+        nothing = _Stateless(self.where)
+        output, state = self.apply(params, nothing, *inputs, key=key, train=train)
         if jax.tree.leaves(state):
-            raise GraphError(f"{self.where}: keeps state, which net(params, x) would lose; use net.apply.")
+            nothing.refuse()
         return output
 
     def __repr__(self) -> str:
@@ -104,6 +105,30 @@ class Layer:
         return jax.eval_shape(lambda p, s, xs: self.apply(p, s, *xs)[0], params, state, specs)
 
 
+@jax.tree_util.register_static
+class _Stateless(dict[str, Any]):
+    """The state of a network that has none, and of each of its parts: empty, and reading from it raises."""
+
+    def __init__(self, where: str):
+        super().__init__()
+        self.where = where
+
+    def get(self, key: str, default: Any = None, /) -> Any:  # noqa: ARG002 (a part's state, as combinators ask for it)
+        return self
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> NoReturn:
+        self.refuse()
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] (nothing in it ever changes)
+        return hash(self.where)
+
+    def refuse(self) -> NoReturn:
+        raise GraphError(f"{self.where}: keeps state, which net(params, x) would lose; use net.apply.")
+
+
 def wrong_count(layer: Layer, found: int) -> str | None:
     """What is wrong with the number of inputs, or None."""
     least, most = layer.arity
@@ -121,12 +146,12 @@ def positional_range(signature: inspect.Signature, skip: int = 0) -> tuple[int, 
     return least, float("inf") if variadic else len(parameters) - skip
 
 
-def take(layer: Layer, params: Any, name: str) -> Any:
-    """One parameter of a layer; GraphError where it is missing."""
+def take(layer: Layer, params: Any, name: str, kind: str = "params") -> Any:
+    """One parameter (or value of its state) of a layer; GraphError where it is missing."""
     if not isinstance(params, Mapping) or name not in params:
         held = ", ".join(map(str, params)) if isinstance(params, Mapping) else describe(params)
         raise GraphError(
-            f"{layer.where}: params must have '{name}', got {held or 'none'}; pass the params that init returned."
+            f"{layer.where}: {kind} must have '{name}', got {held or 'none'}; pass the {kind} that init returned."
         )
     return params[name]
 

@@ -95,6 +95,8 @@ NETWORKS = {
         chain(
             layers.conv3d(2, 2), layers.max_pool3d(2, 1), layers.conv_transpose3d(2, 2), layers.avg_pool3d((1, 2, 1))
         ),
+        (1, 3, 4, 3, 1),
+    ),
     "branches": (chain(parallel(linear(3), ops.tanh, named=linear(2)), concatenate(), layer_norm(eps=1e-3)), (3, 4)),
     "residual": (residual(chain(linear(6), ops.tanh), shortcut=linear(6)), (3, 4)),
     "repeated": (repeat(residual(chain(layer_norm(), linear(4), jnp.tanh)), 3), (3, 4)),
@@ -113,4 +115,13 @@ NETWORKS = {
     "own functions": (chain(parametric(shift, start_shift), pure(ops.leaky_relu, negative_slope=0.1)), (3, 4)),
     "attention": (residual(multi_head_attention(2, kv_heads=1, causal=True, rotary=100.0)), (3, 4)),
     "stateful": (chain(linear(4), running_mean(), ops.relu, repeat(running_mean(0.25), 2)), (3, 4)),
+    "normalized": (
+        chain(
+            layers.rms_norm(),
+            layers.group_norm(2, use_bias=False),
+            layers.batch_norm(),
+            repeat(residual(chain(layers.batch_norm(0.5), linear(4), jnp.tanh, layers.drop_path(0.3))), 2),
+        ),
+        (3, 4),
+    ),
 }
