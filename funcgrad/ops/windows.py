@@ -118,10 +118,16 @@ def _first_along(
         return lax.max(best, challenger), lax.select(lax.gt(challenger, best), here, place)
 
     first = entry(x, 0)
-    leading = first, lax.full_like(first, 0, dtype) if places is None else entry(places, 0)
+    if places is not None:
+        leading, start = (first, entry(places, 0)), 1
+    elif axis.window == 1:
+        leading, start = (first, lax.full_like(first, 0, dtype)), 1
+    else:  # the second entry wins or not, and that is its place as a number
+        second = entry(x, 1)
+        leading, start = (lax.max(first, second), lax.convert_element_type(lax.gt(second, first), dtype)), 2
     if axis.window > _UNROLL:
-        return lax.fori_loop(1, axis.window, compare, leading)
-    for u in range(1, axis.window):
+        return lax.fori_loop(start, axis.window, compare, leading)
+    for u in range(start, axis.window):
         leading = compare(u, leading)
     return leading
 
