@@ -20,6 +20,7 @@ Gradients
 Modules
     ops          functions with hand-written rules
     layers       networks as pure functions: chain, parallel, residual, repeat, dag
+    networks     mlp, lenet, resnet, unet, vit, transformer_lm, lstm_lm
     train        one jitted step for any optax optimizer, and a loop
     view         summary (also fg.summary): a network as a table
     errors       what is raised
@@ -27,6 +28,7 @@ Modules
 
 from funcgrad import errors as errors
 from funcgrad import layers as layers
+from funcgrad import networks as networks
 from funcgrad import ops as ops
 from funcgrad import train as train
 from funcgrad import view as view
@@ -68,6 +70,7 @@ __all__ = [
     "layers",
     "modified",
     "name",
+    "networks",
     "op",
     "ops",
     "plan",

@@ -1,0 +1,9 @@
+"""Reference networks, their sizes as arguments, initialised as in their papers. Each is a layer like any other."""
+
+from funcgrad.networks.convolutional import lenet as lenet
+from funcgrad.networks.convolutional import resnet as resnet
+from funcgrad.networks.convolutional import unet as unet
+from funcgrad.networks.perceptrons import mlp as mlp
+from funcgrad.networks.sequences import lstm_lm as lstm_lm
+from funcgrad.networks.transformers import transformer_lm as transformer_lm
+from funcgrad.networks.transformers import vit as vit
