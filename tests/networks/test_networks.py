@@ -55,7 +55,7 @@ SMALL_TRANSFORMER = {"width": 16, "depth": 2, "heads": 4, "kv_heads": 2}
 SMALL = {
     "mlp": (networks.mlp((8, 8), 3, activation=ops.gelu), (4, 5)),
     "lenet": (networks.lenet(4), (2, 28, 28, 1)),
-    "resnet": (networks.resnet(18, 3, width=4, small_images=True), (2, 16, 16, 3)),
+    "resnet": (networks.resnet(18, 3, width=4, small_images=True, scan=True), (2, 16, 16, 3)),
     "resnet50": (networks.resnet(50, 3, width=2), (2, 32, 32, 3)),
     "unet": (networks.unet(1, widths=(4, 8, 8)), (1, 8, 8, 1)),
     "vit": (networks.vit(3, patch=4, width=16, depth=2, heads=4, hidden=32), (2, 8, 8, 3)),
@@ -78,7 +78,11 @@ def begin(name):
     return net, params, jax.tree.map(lambda s: s.astype(jnp.float64), state), x
 
 
-@pytest.mark.parametrize("name", SMALL)
+def heavy(name):
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [heavy(n) if n in ("resnet50", "untied", "lenet") else n for n in SMALL])
 def test_gradients_equal_those_of_jax(name):
     net, params, state, x = begin(name)
 
@@ -94,7 +98,7 @@ def test_gradients_equal_those_of_jax(name):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * scale)
 
 
-@pytest.mark.parametrize("name", ["resnet", "vit", "transformer"])
+@pytest.mark.parametrize("name", [heavy("resnet"), heavy("vit"), "transformer"])
 def test_scanned_and_unrolled_compute_the_same(name):
     """The same parameters, stacked for `repeat`, give the same output."""
     options = {
