@@ -58,8 +58,7 @@ class Config(Task):
     width: int = 128
     depth: int = 4
     heads: int = 4
-    rate: float = 0.0
-    """Of dropout."""
+    dropout: float = 0.0
 
 
 def load_text(path: Path | None) -> str:
@@ -86,14 +85,14 @@ def objective(logits: jax.Array, targets: jax.typing.ArrayLike) -> tuple[jax.Arr
 
 
 def write(net: Layer, params: Any, prompt: np.ndarray, task: Task) -> np.ndarray:
-    """Tokens that follow the prompt, each drawn given as many tokens before it as the prompt has."""
+    """The prompt and tokens that follow it, each drawn given as many tokens before it as the prompt has."""
 
     def next_token(seen: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         token = jax.random.categorical(key, net(params, seen[None])[0, -1] / task.temperature).astype(seen.dtype)
         return jnp.append(seen[1:], token), token
 
     keys = jax.random.split(jax.random.key(task.seed), task.sample)
-    return np.asarray(jax.jit(lambda: jax.lax.scan(next_token, jnp.asarray(prompt), keys)[1])())
+    return np.append(prompt, jax.jit(lambda: jax.lax.scan(next_token, jnp.asarray(prompt), keys)[1])())
 
 
 def learn(make_network: Any, task: Task, name: str) -> None:
@@ -107,12 +106,12 @@ def learn(make_network: Any, task: Task, name: str) -> None:
     print(fg.summary(net, jax.ShapeDtypeStruct((task.batch_size, task.context), jnp.int32)), "\n")
     squeezed = 8 * len(lzma.compress(text.encode())) / len(text)
     print(f"{len(text):,} characters, {len(alphabet)} different ones; xz needs {squeezed:.2f} bits per character\n")
+    held_out = windows(validation, task.context)
 
     def epoch(number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         start = np.random.default_rng((task.seed, number)).integers(task.context)
         return train.minibatches(windows(training[start:], task.context), task.batch_size, seed=task.seed)(number)
 
-    held_out = windows(validation, task.context)
     parts = list(zip(*(np.array_split(x, -(-len(x) // task.batch_size)) for x in held_out), strict=True))
     total_bits = jax.jit(lambda params, x, targets: objective(net(params, x), targets)[1]["bits"] * len(x))
 
@@ -131,9 +130,8 @@ def learn(make_network: Any, task: Task, name: str) -> None:
         evaluate_every=max(task.steps // 5, 1),
         log=task.output / f"{name}.jsonl",
     )
-    prompt = validation[: task.context]
-    said, written = ("".join(alphabet[x]) for x in (prompt, write(net, state.params, prompt, task)))
-    print(f"{said!r}, and on it goes:\n{written}\n")
+    written = "".join(alphabet[write(net, state.params, validation[: task.context], task)])
+    print(f"{written[: task.context]!r}, and on it goes:\n{written[task.context :]}\n")
     bits = [r["validation_bits"] for r in records if r["kind"] == "evaluation"]
     print(f"validation {bits[-1]:.3f} bits per character after {task.steps} steps, {min(bits):.3f} at its lowest")
     print(f"metrics in {task.output / f'{name}.jsonl'}")
@@ -143,7 +141,7 @@ def main(config: Config) -> None:
     """Train the transformer."""
     if config.smoke:
         config = replace(config, text=None, steps=3, batch_size=2, context=16, width=16, depth=1, heads=2, sample=20)
-    width, depth, heads, rate = config.width, config.depth, config.heads, config.rate
+    width, depth, heads, rate = config.width, config.depth, config.heads, config.dropout
     learn(lambda n: transformer_lm(n, width=width, depth=depth, heads=heads, rate=rate), config, "characters")
 
 

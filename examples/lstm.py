@@ -21,15 +21,14 @@ class Config(Task):
 
     width: int = 256
     depth: int = 1
-    rate: float = 0.0
-    """Of dropout."""
+    dropout: float = 0.0
 
 
 def main(config: Config) -> None:
     """Train the LSTM."""
     if config.smoke:
         config = replace(config, text=None, steps=3, batch_size=2, context=16, width=16, depth=1, sample=20)
-    sizes = {"width": config.width, "depth": config.depth, "rate": config.rate}
+    sizes = {"width": config.width, "depth": config.depth, "rate": config.dropout}
     learn(lambda vocabulary: lstm_lm(vocabulary, **sizes), config, "lstm")
 
 
