@@ -82,7 +82,7 @@ def draw(path: Path, records: list[dict[str, Any]], confusion: np.ndarray, names
         curves.semilogy([r["step"] for r in chosen], [r[name] for r in chosen], style, lw=0.8, ms=3, label=name)
     curves.set(xlabel="step", title="Learning")
     curves.legend()
-    matrix.imshow(np.log1p(confusion), cmap="Blues")
+    matrix.imshow(np.log1p(confusion), cmap="Blues", alpha=0.6)
     for (row, column), count in np.ndenumerate(confusion):
         matrix.text(column, row, str(count) if count else "", ha="center", va="center", fontsize=7)
     matrix.set(xlabel="predicted", ylabel="true", title="Test images", yticks=range(len(names)), yticklabels=names)
