@@ -31,11 +31,11 @@ def test_dtypes_by_role(name, compute):
     params, state = jax.eval_shape(net.init, KEY, x)
     assert dtypes((params, state)) <= {F32}
 
-    def loss(params, x):
+    def loss(params, x, state):
         y = net.apply(params, state, x, key=KEY, train=True)[0]
         return ops.mean(ops.square(y))
 
-    value, gradient = jax.eval_shape(fg.value_and_grad(loss, argnums=(0, 1)), params, x)
+    value, gradient = jax.eval_shape(fg.value_and_grad(loss, argnums=(0, 1)), params, x, state)
     assert dtypes((value, gradient)) == {F32}
 
 
