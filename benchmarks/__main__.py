@@ -20,7 +20,7 @@ def main() -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("suite", choices=["speed"])
-    parser.add_argument("--quick", action="store_true", help="small networks, few rounds: under two minutes")
+    parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
     parser.add_argument("--only", nargs="+", choices=list(ALL), metavar="NETWORK", help=f"some of {', '.join(ALL)}")
