@@ -47,6 +47,7 @@ def test_cotangents_in_float64(case: Case):
     assert_rule(case.op, case.args, case.attributes)
 
 
+@pytest.mark.slow
 @each_op
 def test_cotangents_without_jit(case: Case):
     assert_rule(case.op, case.args, case.attributes, jit=False)
@@ -65,6 +66,7 @@ def test_cotangents_in_bfloat16(case: Case):
     assert_rule(case.op, case.args, case.attributes, jnp.bfloat16)
 
 
+@pytest.mark.slow
 @each_op
 def test_cotangents_in_float16(case: Case):
     assert_rule(case.op, case.args, case.attributes, np.float16)
