@@ -16,6 +16,6 @@ QUICK = {
     "residual": {"depth": 4},
     "convnet": {"size": 16, "width": 8},
     "resnet": {"size": 16, "width": 8, "batch": 8, "blocks": (1, 1)},
-    "transformer": {"batch": 2, "length": 32, "width": 64, "depth": 2, "vocabulary": 100},
+    "transformer": {"batch": 2, "length": 32, "width": 64, "depth": 1, "vocabulary": 100},
     "vit": {"batch": 2, "width": 64, "depth": 1},
 }
