@@ -12,7 +12,7 @@ from funcgrad.autodiff.selection import ByArgument, ByName, Selection
 from funcgrad.autodiff.tape import Output, Traced, trace_and_plan
 from funcgrad.errors import GradientError
 from funcgrad.graph import Arguments
-from funcgrad.planning import Plan
+from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
 
@@ -77,7 +77,7 @@ def value_and_grad(
         selection, traced = request.pose(args, kwargs)
         _check_loss(traced.output, holomorphic)
         loss, auxiliary, kept = traced.run()
-        seeds = [jnp.ones(v.aval.shape, v.aval.dtype) for v in traced.output.sources]
+        seeds = [jax.lax.full_like(loss, 1) for _ in traced.output.sources]
         gradient = selection.assemble(traced.plan, reverse(traced.plan, kept, seeds))
         if wrt is None and single:
             (gradient,) = gradient

@@ -11,7 +11,8 @@ from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.autodiff.selection import ByArgument, Selection
 from funcgrad.errors import GradientError, describe, describe_tree
 from funcgrad.graph import Arguments, Value, trace_arguments
-from funcgrad.planning import Plan, make_plan
+from funcgrad.planning import make_plan
+from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward, reverse
 
@@ -106,10 +107,10 @@ def trace_and_plan(
     """Trace a function and plan its backward pass for what `selection` wants."""
     graph = trace_arguments(fun, arguments, args, kwargs)
     structure = graph.structure
-    output, auxiliary = Output(structure.output_tree, structure.outputs), None
+    output, auxiliary = Output(graph.output_tree, structure.outputs), None
     if has_aux:
         output, auxiliary = _split_auxiliary(output)
-    plan = make_plan(structure, selection.wanted(structure), output.sources, rules)
+    plan = make_plan(structure, selection.wanted(graph), output.sources, rules)
     return Traced(plan, graph.constants, arguments.inputs(args, kwargs), output, auxiliary)
 
 

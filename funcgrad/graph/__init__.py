@@ -2,8 +2,9 @@
 
 from funcgrad.graph.arguments import Arguments as Arguments
 from funcgrad.graph.graphs import Graph as Graph
-from funcgrad.graph.graphs import Structure as Structure
 from funcgrad.graph.graphs import read as read
+from funcgrad.graph.structures import Body as Body
+from funcgrad.graph.structures import Structure as Structure
 from funcgrad.graph.tracing import trace as trace
 from funcgrad.graph.tracing import trace_arguments as trace_arguments
 from funcgrad.graph.values import Constant as Constant

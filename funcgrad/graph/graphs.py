@@ -1,6 +1,6 @@
 """The DAG as a value."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,29 +9,15 @@ import jax
 
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
 
 
-@dataclass(frozen=True, eq=False)
-class Structure:
-    """Everything of a graph but its constants' arrays: nodes in topological order, and what goes in and out."""
-
-    nodes: tuple[Node, ...]
-    inputs: tuple[Value, ...]
-    constants: tuple[Value, ...]
-    outputs: tuple[Value | Constant, ...]
-    arguments: Arguments
-    output_tree: PyTreeDef
-
-    @property
-    def values(self) -> Iterator[Value]:
-        """Inputs, then every node's outputs."""
-        yield from self.inputs
-        for node in self.nodes:
-            yield from node.outputs
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["constants"], meta_fields=["structure"])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["constants"],
+    meta_fields=["structure", "arguments", "output_tree"],
+)
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A pure function as a DAG. Call it like the function it was traced from.
@@ -41,6 +27,8 @@ class Graph:
 
     structure: Structure
     constants: tuple[Array, ...]
+    arguments: Arguments
+    output_tree: PyTreeDef
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -51,10 +39,10 @@ class Graph:
         """Run the nodes in order."""
         s = self.structure
         values: dict[Value, Array] = dict(zip(s.constants, self.constants, strict=True))
-        values.update(zip(s.inputs, s.arguments.inputs(args, kwargs), strict=True))
+        values.update(zip(s.inputs, self.arguments.inputs(args, kwargs), strict=True))
         for node in s.nodes:
             values.update(zip(node.outputs, node.run(*read(node.inputs, values)), strict=True))
-        return jax.tree.unflatten(s.output_tree, read(s.outputs, values))
+        return jax.tree.unflatten(self.output_tree, read(s.outputs, values))
 
     def __str__(self) -> str:
         s = self.structure
