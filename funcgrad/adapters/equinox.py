@@ -3,7 +3,6 @@
 As with `eqx.filter_value_and_grad`, the gradient is a module of the same structure, with None at the other leaves.
 """
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,7 +33,10 @@ def classes(x: Any) -> Sequence[type]:
 
 def body(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method without `jax.named_scope("eqx.nn.Linear")`, which decorates those of `eqx.nn`."""
-    is_scoped = method.__code__.co_filename == contextlib.__file__ and method.__module__.startswith("equinox.nn")
+    if not method.__module__.startswith("equinox.nn"):
+        return method
+    cells = [cell.cell_contents for cell in method.__closure__ or ()]  # pyright: ignore[reportFunctionMemberAccess]
+    is_scoped = any(hasattr(content, "__enter__") for content in cells)
     return method.__wrapped__ if is_scoped else method  # pyright: ignore[reportFunctionMemberAccess]
 
 
