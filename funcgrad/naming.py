@@ -44,7 +44,22 @@ def standing_at(node_name: str) -> Iterator[None]:
 
 def place(op_name: str) -> str:
     """Where an op or its rule stands now, as errors write it: `block3/relu`."""
-    return _node.get() or "/".join((*_path.get(), op_name))
+    return _node.get() or resolve("/".join((*_path.get(), op_name)))
+
+
+def resolve(path: str) -> str:
+    """A path without its `..`: each takes away the part before it.
+
+    >>> resolve("model/decoder/../embed")
+    'model/embed'
+    """
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
 
 
 def name(value: PyTree, label: str) -> PyTree:

@@ -1,12 +1,14 @@
 """`grad` and `value_and_grad` in the place of JAX's, and `plan`, which shows what they will do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from funcgrad.adapters import Opened, opened
 from funcgrad.aliases import PyTree
 from funcgrad.autodiff.selection import ByArgument, ByName, Selection
 from funcgrad.autodiff.tape import Output, Traced, trace_and_plan
@@ -27,16 +29,18 @@ class _Request(NamedTuple):
     wrt: str | Sequence[str] | None
     rules: RuleSet | None
 
-    def pose(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Selection, Traced]:
+    @contextmanager
+    def posed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Opened, Selection, Traced]]:
         """Trace and plan at these arguments."""
         argnums = () if self.wrt is not None else tuple(_normal(n, len(args)) for n in self.argnums)
-        arguments = Arguments.of(self.fun, args, kwargs, traced=argnums)
-        selection: Selection
-        if self.wrt is None:
-            selection = ByArgument.of(argnums, args, arguments, self.allow_int)
-        else:
-            selection = ByName.of(self.wrt)
-        return selection, trace_and_plan(self.fun, arguments, args, kwargs, selection, self.has_aux, self.rules)
+        with opened(self.fun, args, kwargs, argnums, self.has_aux) as call:
+            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=argnums)
+            selection: Selection
+            if self.wrt is None:
+                selection = ByArgument.of(argnums, call.args, arguments, self.allow_int)
+            else:
+                selection = ByName.of(self.wrt)
+            yield call, selection, trace_and_plan(call, arguments, selection, self.rules)
 
 
 def value_and_grad(
@@ -74,9 +78,10 @@ def value_and_grad(
     request = _Request(fun, (argnums,) if isinstance(argnums, int) else tuple(argnums), has_aux, allow_int, wrt, rules)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
-        selection, traced = request.pose(args, kwargs)
-        _check_loss(traced.output, holomorphic)
-        loss, auxiliary, kept = traced.run()
+        with request.posed(args, kwargs) as (call, selection, traced):
+            _check_loss(traced.output, holomorphic)
+            loss, auxiliary, kept = traced.run()
+            auxiliary = call.close(auxiliary)
         seeds = [jax.lax.full_like(loss, 1) for _ in traced.output.sources]
         gradient = selection.assemble(traced.plan, reverse(traced.plan, kept, seeds))
         if wrt is None and single:
@@ -129,7 +134,8 @@ def plan(
     >>> print(fg.plan(loss, params, x))
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    return _Request(fun, numbers, has_aux, False, wrt, rules).pose(args, kwargs)[1].plan
+    with _Request(fun, numbers, has_aux, False, wrt, rules).posed(args, kwargs) as (_, _, traced):
+        return traced.plan
 
 
 def _normal(argnum: int, n_args: int) -> int:

@@ -1,12 +1,13 @@
 """The forward pass as a value: a tape that holds the plan and what its rules will read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
+from funcgrad.adapters import Opened, opened
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.autodiff.selection import ByArgument, Selection
 from funcgrad.errors import GradientError, describe, describe_tree
@@ -95,23 +96,15 @@ class Traced(NamedTuple):
         return jax.tree.unflatten(self.output.tree, leaves[:n]), auxiliary, kept
 
 
-def trace_and_plan(
-    fun: Callable[..., Any],
-    arguments: Arguments,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-    selection: Selection,
-    has_aux: bool,
-    rules: RuleSet | None,
-) -> Traced:
+def trace_and_plan(call: Opened, arguments: Arguments, selection: Selection, rules: RuleSet | None) -> Traced:
     """Trace a function and plan its backward pass for what `selection` wants."""
-    graph = trace_arguments(fun, arguments, args, kwargs)
+    graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)
     structure = graph.structure
     output, auxiliary = Output(graph.output_tree, structure.outputs), None
-    if has_aux:
+    if call.has_aux:
         output, auxiliary = _split_auxiliary(output)
     plan = make_plan(structure, selection.wanted(graph), output.sources, rules)
-    return Traced(plan, graph.constants, arguments.inputs(args, kwargs), output, auxiliary)
+    return Traced(plan, graph.constants, arguments.inputs(call.args, call.kwargs), output, auxiliary)
 
 
 def _split_auxiliary(output: Output) -> tuple[Output, Output]:
@@ -141,10 +134,12 @@ def record(fun: Callable[..., Any], *primals: Any, has_aux: bool = False, rules:
     >>> params_bar, x_bar = tape.pull(y_bar)
     """
     everything = tuple(range(len(primals)))
-    arguments = Arguments.of(fun, primals, {}, traced=everything)
-    selection = ByArgument.of(everything, primals, arguments, allow_int=True)
-    traced = trace_and_plan(fun, arguments, primals, {}, selection, has_aux, rules)
-    output, auxiliary, kept = traced.run()
+    with opened(fun, primals, {}, everything, has_aux) as call:
+        arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=everything)
+        selection = ByArgument.of(everything, call.args, arguments, allow_int=True)
+        traced = trace_and_plan(call, arguments, selection, rules)
+        output, auxiliary, kept = traced.run()
+        auxiliary = call.close(auxiliary)
     tape = Tape(traced.plan, kept, selection, traced.output)
     return (output, tape, auxiliary) if has_aux else (output, tape)
 

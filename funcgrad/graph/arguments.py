@@ -1,6 +1,5 @@
 """The arguments a function was traced with: which leaves are arrays of the graph, which are fixed in it."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from funcgrad.adapters import named_leaves, parameter_names, without_modules
 from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GraphError
 
@@ -32,10 +32,9 @@ class Arguments:
         cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], traced: Sequence[int] = ()
     ) -> "Arguments":
         """Describe arguments; numbers in the positional arguments `traced` are inputs too."""
-        parameters = _parameter_names(function, len(args))
-        paths, tree = jax.tree_util.tree_flatten_with_path((tuple(args), kwargs))
+        parameters = parameter_names(function, len(args))
         names, positions, is_input, fixed = [], [], [], []
-        for path, leaf in paths:
+        for path, leaf in named_leaves((tuple(args), kwargs)):
             positional = path[0].idx == 0
             position = path[1].idx if positional else None
             head = parameters[path[1].idx] if positional else path[1].key
@@ -44,6 +43,7 @@ class Arguments:
             positions.append(position)
             is_input.append(is_array(leaf) or position in traced)
             fixed.append(None if is_input[-1] else leaf)
+        tree = jax.tree.structure((tuple(args), kwargs))
         return cls(tree, tuple(names), tuple(positions), tuple(is_input), tuple(fixed))
 
     @property
@@ -58,7 +58,7 @@ class Arguments:
 
     def inputs(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
         """The input leaves; GraphError unless the structure is the one that was traced."""
-        leaves, tree = jax.tree.flatten((tuple(args), kwargs))
+        leaves, tree = jax.tree.flatten(without_modules((tuple(args), kwargs)))
         if tree != self.tree:
             raise GraphError(f"The graph was traced with arguments of structure {self.tree}, got {tree}; trace again.")
         return [leaf for leaf, flag in zip(leaves, self.is_input, strict=True) if flag]
@@ -73,13 +73,3 @@ class Arguments:
 def is_array(leaf: Any) -> bool:
     """Whether a leaf is an array, a tracer or the description of one."""
     return isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
-
-
-def _parameter_names(function: Callable[..., Any], n_args: int) -> list[str]:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        parameters = []
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), "arg")
-    return names[:n_args] + [f"{rest}{i}" for i in range(len(names), n_args)]

@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 
+from funcgrad.adapters import opened
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Value
+from funcgrad.naming import resolve
 from funcgrad.primitive import Equation, Wiring, body, is_literal, loop_of, scope_of, wirings
 from funcgrad.registry import Call
 
@@ -20,12 +22,14 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
     Args:
         function: any function that JAX can trace.
         args: example arguments: pytrees of arrays or `jax.ShapeDtypeStruct`. Leaves that are neither (numbers,
-            strings, functions) are fixed in the graph.
+            strings, functions) are fixed in the graph. Modules of Flax NNX and Equinox are taken as they are; the
+            graph is a pure function, so what changes in a module while it runs (running statistics) is left out.
         kwargs: likewise, by name.
 
     >>> print(fg.trace(loss, params, x))
     """
-    return trace_arguments(function, Arguments.of(function, args, kwargs), args, kwargs)
+    with opened(function, args, kwargs, is_pure=True) as call:
+        return trace_arguments(call.fun, Arguments.of(call.fun, call.args, call.kwargs), call.args, call.kwargs)
 
 
 def trace_arguments(
@@ -144,7 +148,7 @@ def _labels(jaxpr: Any) -> dict[Any, Any]:
 
 def _scope(prefix: str, equation: Any) -> str:
     """Where an equation stands: inside the scope of the call that holds it."""
-    return "/".join(part for part in (prefix, scope_of(equation)) if part)
+    return resolve("/".join(part for part in (prefix, scope_of(equation)) if part))
 
 
 def _join(scope: str, name: str) -> str:

@@ -1,0 +1,14 @@
+"""Models of other libraries, unmodified.
+
+`opened` turns a call on their modules into a call on pytrees of arrays, differentiated as the library itself would
+do it, and names what the modules compute after their paths. There is a module for each library that needs help:
+`flax_nnx` (modules are graphs of mutable variables) and `equinox` (modules hold what is no array). Each is imported
+only if its library already is. Flax Linen and Haiku need none: their parameters are plain pytrees, and they name
+what their modules compute themselves.
+"""
+
+from funcgrad.adapters.calls import Opened as Opened
+from funcgrad.adapters.finding import parameter_names as parameter_names
+from funcgrad.adapters.opening import named_leaves as named_leaves
+from funcgrad.adapters.opening import opened as opened
+from funcgrad.adapters.opening import without_modules as without_modules

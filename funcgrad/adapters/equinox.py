@@ -1,0 +1,90 @@
+"""Equinox: modules are pytrees, some of whose leaves are no arrays; the floating ones are differentiated.
+
+As with `eqx.filter_value_and_grad`, the gradient is a module of the same structure, with None at the other leaves.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import equinox as eqx  # pyright: ignore[reportMissingImports]
+import jax
+import jax.numpy as jnp
+
+from funcgrad.adapters.calls import Opened, replace_item, rest_key
+from funcgrad.aliases import PyTree
+
+
+def members(x: Any) -> Iterable[tuple[str, Any]] | None:
+    """Fields of a module; what wraps functions in Equinox (`filter_jit`) is a module to Equinox only."""
+    if not isinstance(x, eqx.Module) or _is_wrapper(type(x)):
+        return None
+    return vars(x).items()
+
+
+def classes(x: Any) -> Sequence[type]:
+    """The classes whose methods run when a module is called."""
+    if not isinstance(x, eqx.Module):
+        return ()
+    return [c for c in type(x).__mro__ if issubclass(c, eqx.Module) and c is not eqx.Module and not _is_wrapper(c)]
+
+
+def body(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method without `jax.named_scope("eqx.nn.Linear")`, which decorates those of `eqx.nn`."""
+    if not method.__module__.startswith("equinox.nn"):
+        return method
+    cells = [cell.cell_contents for cell in method.__closure__ or ()]  # pyright: ignore[reportFunctionMemberAccess]
+    is_scoped = any(hasattr(content, "__enter__") for content in cells)
+    return method.__wrapped__ if is_scoped else method  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def is_state_of(x: Any, module: Any) -> bool:
+    """Never: parts of a module have its class."""
+    del x, module
+    return False
+
+
+def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
+    """Leave in the arguments to differentiate only what Equinox differentiates in them."""
+    del stack
+    args, kwargs, rest = call.args, dict(call.kwargs), {}
+    for n in argnums:
+        if any(map(_is_module, jax.tree.leaves(args[n], is_leaf=_is_module))):
+            rest[n] = rest_key(names[n], kwargs)
+            wanted, kwargs[rest[n]] = eqx.partition(args[n], _is_differentiated)
+            args = replace_item(args, n, wanted)
+    if not rest:
+        return call
+
+    @wraps(call.fun)
+    def fun(*args: Any, **kwargs: Any) -> Any:
+        for n, key in rest.items():
+            args = replace_item(args, n, eqx.combine(args[n], kwargs.pop(key)))
+        return call.fun(*args, **kwargs)
+
+    return replace(call, fun=fun, args=args, kwargs=kwargs)
+
+
+def without_modules(tree: PyTree) -> PyTree:
+    """Modules are pytrees already."""
+    return tree
+
+
+def leaf_paths(x: Any) -> list[tuple[Any, ...]] | None:
+    """JAX's own paths are those of the modules."""
+    del x
+
+
+def _is_module(x: Any) -> bool:
+    return isinstance(x, eqx.Module)
+
+
+def _is_wrapper(cls: type) -> bool:
+    return cls.__module__.startswith("equinox.") and not cls.__module__.startswith("equinox.nn")
+
+
+def _is_differentiated(leaf: Any) -> bool:
+    is_described = isinstance(leaf, jax.ShapeDtypeStruct) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return is_described or eqx.is_inexact_array(leaf)

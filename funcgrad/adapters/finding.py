@@ -1,0 +1,103 @@
+"""Where the modules are: in the arguments of a function, in what it closes over, in each other."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+from funcgrad.adapters.library import Library
+
+# How far captured functions are followed, and how long a captured list may be to be searched.
+_DEPTH = 4
+_LENGTH = 1000
+
+
+def objects_in(value: Any, path: str, libraries: Sequence[Library], seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The libraries' objects in a nest of containers and modules, with their paths; each once, outermost first."""
+    if id(value) in seen:
+        return
+    held = None
+    for library in libraries:
+        held = library.members(value)
+        if held is not None:
+            seen.add(id(value))
+            yield path, value
+            break
+    if held is None:
+        if isinstance(value, dict):
+            held = [(str(key), item) for key, item in value.items()]
+        elif isinstance(value, list | tuple) and len(value) <= _LENGTH:
+            names = getattr(value, "_fields", range(len(value)))
+            held = [(str(name), item) for name, item in zip(names, value, strict=True)]
+        else:
+            return
+    for name, item in held:
+        yield from objects_in(item, join(path, name), libraries, seen)
+
+
+def captured(fun: Any, seen: set[int], depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:
+    """What a function reads besides its arguments, by name: cells, globals, partial arguments, the object it is of.
+
+    Functions among these are followed if they are of the same package, so the search stays in the user's own code.
+    """
+    if depth == 0 or id(fun) in seen:
+        return
+    seen.add(id(fun))
+    if isinstance(fun, partial):
+        yield from zip(parameter_names(fun.func, len(fun.args)), fun.args, strict=True)
+        yield from fun.keywords.items()
+        yield from captured(fun.func, seen, depth)
+    elif isinstance(fun, MethodType):
+        yield type(fun.__self__).__name__, fun.__self__
+        yield from getattr(fun.__self__, "__dict__", {}).items()
+        yield from captured(fun.__func__, seen, depth)
+    elif isinstance(fun, FunctionType):
+        for name, value in _read_by(fun):
+            yield name, value
+            if _package(value) == _package(fun):
+                yield from captured(value, seen, depth - 1)
+        yield from captured(getattr(fun, "__wrapped__", None), seen, depth)
+    elif hasattr(fun, "__wrapped__"):
+        yield from captured(fun.__wrapped__, seen, depth)
+    elif callable(fun):
+        yield type(fun).__name__, fun
+
+
+def parameter_names(function: Callable[..., Any], n_args: int) -> list[str]:
+    """A name for each of `n_args` positional arguments: the parameter's where there is one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), "arg")
+    return names[:n_args] + [f"{rest}{i}" for i in range(len(names), n_args)]
+
+
+def join(path: str, name: str) -> str:
+    """One path after another."""
+    return f"{path}/{name}" if path and name else path or name
+
+
+def _read_by(fun: FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(fun.__code__.co_freevars, fun.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in dict.fromkeys(_names_in(fun.__code__)):
+        if name in fun.__globals__:
+            yield name, fun.__globals__[name]
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def _package(fun: Any) -> str | None:
+    fun = inspect.unwrap(fun) if callable(fun) else fun
+    return (getattr(fun, "__module__", None) or "").split(".")[0] if callable(fun) else None

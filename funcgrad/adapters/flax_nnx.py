@@ -1,0 +1,157 @@
+"""Flax NNX: modules are graphs of mutable variables; those of type `nnx.Param` are differentiated.
+
+As with `nnx.value_and_grad`, the gradient is an `nnx.State` of parameters, a variable that is held twice has one
+gradient, and what the modules change while they run (running statistics, counts of random numbers) reaches the
+user's modules.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import wraps
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx  # pyright: ignore[reportMissingImports]
+
+from funcgrad.adapters.calls import Opened, replace_item, rest_key
+from funcgrad.aliases import PyTree, PyTreeDef
+
+_TAG = "funcgrad"
+_BASES = (nnx.Module, nnx.List, nnx.Dict)
+"""Their methods compute nothing."""
+
+
+def members(x: Any) -> Iterable[tuple[str, Any]] | None:
+    """Attributes of a module; nothing of a `GraphDef` or `State`, of which `nnx.merge` makes one."""
+    if isinstance(x, nnx.GraphDef | nnx.State):
+        return ()
+    if not isinstance(x, nnx.Pytree):
+        return None
+    return [(name, value) for name, value in vars(x).items() if not name.startswith("_pytree__")]
+
+
+def classes(x: Any) -> Sequence[type]:
+    """The classes whose methods run when a module is called, or those of the modules that a `GraphDef` describes."""
+    kinds = [getattr(node, "type", None) for node in x.nodes] if isinstance(x, nnx.GraphDef) else [type(x)]
+    modules = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, nnx.Module)]
+    return [c for kind in modules for c in kind.__mro__ if issubclass(c, nnx.Module) and c not in _BASES]
+
+
+def body(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method itself: NNX names nothing."""
+    return method
+
+
+def is_state_of(x: Any, module: Any) -> bool:
+    """Whether all variables of a `State` are the module's."""
+    if not isinstance(x, nnx.State):
+        return False
+    paths = {path for path, _ in nnx.to_flat_state(nnx.state(module))}
+    return all(path in paths for path, _ in nnx.to_flat_state(x))
+
+
+def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
+    """Take modules apart into states, and put them together inside the function, with all that they share."""
+    if not any(map(_is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=_is_node))):
+        return call
+    stack.enter_context(nnx.update_context(_TAG))
+    args, kwargs, rest_keys = call.args, dict(call.kwargs), {}
+    with nnx.split_context(_TAG) as split:
+        taken = [_take_apart(arg, split, wanted=n in argnums) for n, arg in enumerate(args)]
+        taken_by_key = {key: _take_apart(arg, split) for key, arg in call.kwargs.items()}
+    for n, (_, state, rest) in enumerate(taken):
+        args = replace_item(args, n, state)
+        if n in argnums:
+            rest_keys[n] = rest_key(names[n], kwargs)
+            kwargs[rest_keys[n]] = rest
+    kwargs |= {key: state for key, (_, state, _) in taken_by_key.items()}
+    changed: list[_Parts] = []
+
+    @wraps(call.fun)
+    def fun(*args: Any, **kwargs: Any) -> Any:
+        with nnx.merge_context(_TAG, inner=True) as merge:
+            rests = {n: kwargs.pop(key) for n, key in rest_keys.items()}
+            args = tuple(_put_together(taken[n][0], arg, rests.get(n), merge) for n, arg in enumerate(args))
+            kwargs = {key: _put_together(taken_by_key[key][0], arg, None, merge) for key, arg in kwargs.items()}
+        out = call.fun(*args, **kwargs)
+        if call.is_pure:
+            return out
+        if call.has_aux and not (isinstance(out, tuple) and len(out) == 2):
+            return out  # which the caller will complain about
+        value, auxiliary = out if call.has_aux else (out, None)
+        with nnx.split_context(_TAG) as split:
+            nodes = jax.tree.map(lambda x: x if _is_node(x) else None, (args, kwargs), is_leaf=_is_node)
+            parts, states, _ = _take_apart((nodes, auxiliary), split)
+        changed.append(parts)
+        return value, states
+
+    def close(states: Any) -> Any:
+        with nnx.merge_context(_TAG, inner=False) as merge:
+            _, auxiliary = _put_together(changed[-1], states, None, merge)
+        return call.close(auxiliary)
+
+    if call.is_pure:
+        return replace(call, fun=fun, args=args, kwargs=kwargs)
+    return replace(call, fun=fun, args=args, kwargs=kwargs, has_aux=True, close=close)
+
+
+def without_modules(tree: PyTree) -> PyTree:
+    """Each module as its whole state."""
+    if not any(map(_is_node, jax.tree.leaves(tree, is_leaf=_is_node))):
+        return tree
+    with nnx.split_context() as split:
+        return _take_apart(tree, split)[1]
+
+
+def leaf_paths(x: Any) -> list[tuple[Any, ...]] | None:
+    """Key paths of the arrays of a variable, without the attribute `value`: it holds an array or a pytree of them."""
+    if not _is_variable(x):
+        return None
+    return [path[1:] for path, _ in jax.tree_util.tree_flatten_with_path(x)[0]]
+
+
+class _Parts(NamedTuple):
+    """A pytree without its modules' arrays: where they stand, and what each is."""
+
+    tree: PyTreeDef
+    definitions: list[Any]
+    """A `GraphDef` for each module, None for each leaf that is none."""
+
+
+def _take_apart(tree: PyTree, split: Any, wanted: bool = False) -> tuple[_Parts, PyTree, PyTree]:
+    """The pytree with a state in the place of each module, and the rest of their states.
+
+    If it is `wanted`, the states have what is differentiated only.
+    """
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_node)
+    definitions, states, rests = [], [], []
+    for leaf in leaves:
+        definition, state, rest = None, leaf, None
+        if _is_variable(leaf) or (_is_node(leaf) and not wanted):
+            definition, state = split.split(leaf)
+        elif _is_node(leaf):
+            definition, state, rest = split.split(leaf, nnx.Param, ...)
+        definitions.append(definition)
+        states.append(state)
+        rests.append(rest)
+    return _Parts(structure, definitions), structure.unflatten(states), structure.unflatten(rests)
+
+
+def _put_together(parts: _Parts, states: PyTree, rest: PyTree, merge: Any) -> PyTree:
+    """What was taken apart, with these states."""
+    leaves = parts.tree.flatten_up_to(states)
+    rests = [None] * len(leaves) if rest is None else parts.tree.flatten_up_to(rest)
+    merged = [
+        leaf if definition is None else merge.merge(definition, *(s for s in (leaf, more) if s is not None))
+        for definition, leaf, more in zip(parts.definitions, leaves, rests, strict=True)
+    ]
+    return parts.tree.unflatten(merged)
+
+
+def _is_node(x: Any) -> bool:
+    return isinstance(x, nnx.Pytree | nnx.Variable)
+
+
+def _is_variable(x: Any) -> bool:
+    return isinstance(x, nnx.Variable)

@@ -1,0 +1,55 @@
+"""What funcgrad must know of a library of modules, and which of them are in use."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+from funcgrad.adapters.calls import Opened
+from funcgrad.aliases import PyTree
+
+# Where a library is imported, the module here that knows it.
+_ADAPTERS = {"flax.nnx": "flax_nnx", "equinox": "equinox"}
+
+
+class Library(Protocol):
+    """The functions that each adapter has."""
+
+    def members(self, x: Any) -> Iterable[tuple[str, Any]] | None:
+        """Attributes of an object of this library that may hold modules; None for anything else."""
+        ...
+
+    def classes(self, x: Any) -> Sequence[type]:
+        """The classes whose methods run when a module is called: those of `x`, or that `x` describes."""
+        ...
+
+    def body(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method without the class name that the library itself puts on what it computes."""
+        ...
+
+    def is_state_of(self, x: Any, module: Any) -> bool:
+        """Whether `x` holds arrays that `module` was put together from."""
+        ...
+
+    def open(self, call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
+        """The call with pytrees of arrays for this library's modules; the same call where there are none.
+
+        `names` are those of the positional arguments, `argnums` the ones to differentiate. What must be undone when
+        the call is over is put on `stack`.
+        """
+        ...
+
+    def without_modules(self, tree: PyTree) -> PyTree:
+        """A pytree with modules replaced as in a call that differentiates by no argument."""
+        ...
+
+    def leaf_paths(self, x: Any) -> list[tuple[Any, ...]] | None:
+        """Key paths of the leaves of a pytree node that has shorter ones than JAX says; None for any other."""
+        ...
+
+
+def in_use() -> tuple[Library, ...]:
+    """The adapters of the libraries that are imported."""
+    names = [adapter for library, adapter in _ADAPTERS.items() if library in sys.modules]
+    return tuple(importlib.import_module(f"funcgrad.adapters.{name}") for name in names)  # pyright: ignore[reportReturnType]

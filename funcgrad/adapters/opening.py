@@ -1,0 +1,62 @@
+"""Calls on modules as calls on pytrees of arrays."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from funcgrad.adapters.calls import Opened, unchanged
+from funcgrad.adapters.finding import parameter_names
+from funcgrad.adapters.library import in_use
+from funcgrad.adapters.scopes import named
+from funcgrad.aliases import PyTree
+
+
+@contextlib.contextmanager
+def opened(
+    fun: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    argnums: Sequence[int] = (),
+    has_aux: bool = False,
+    is_pure: bool = False,
+) -> Iterator[Opened]:
+    """Open a call of `fun`, whose arguments may hold modules of other libraries, for as long as it is worked on.
+
+    Args:
+        fun: the user's function.
+        args: its arguments.
+        kwargs: those by name.
+        argnums: positions in `args` to differentiate.
+        has_aux: whether `fun` returns `(value, aux)`.
+        is_pure: let modules forget what changes in them while they run.
+    """
+    libraries, names = in_use(), parameter_names(fun, len(args))
+    call = Opened(named(fun, names) if libraries else fun, tuple(args), kwargs, has_aux, is_pure, unchanged)
+    with contextlib.ExitStack() as stack:
+        for library in libraries:
+            call = library.open(call, names, argnums, stack)
+        yield call
+
+
+def without_modules(tree: PyTree) -> PyTree:
+    """Arguments as `opened` gives them to a function that is not differentiated."""
+    for library in in_use():
+        tree = library.without_modules(tree)
+    return tree
+
+
+def named_leaves(tree: PyTree) -> list[tuple[tuple[Any, ...], Any]]:
+    """The leaves of a pytree with their key paths, in which modules' variables are as short as their owners spell them.
+
+    `model/blocks/0/attn/query/kernel`, where JAX's own path of an `nnx.State` goes on with `/value`.
+    """
+    libraries = in_use()
+    paths_in = lambda x: next((p for library in libraries if (p := library.leaf_paths(x)) is not None), None)  # noqa: E731
+    nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: paths_in(x) is not None)
+    return [
+        ((*path, *inner), leaf)
+        for path, node in nodes
+        for inner, leaf in zip(paths_in(node) or [()], jax.tree.leaves(node), strict=True)
+    ]

@@ -1,0 +1,193 @@
+"""Names for what a module computes: while a function is traced, calling a module enters the scope of its path.
+
+A module is known by the object that holds it: when the module at `model/blocks/0` is called and calls the object
+that is its attribute `attn`, that is `model/blocks/0/attn`. So it does not matter that `jit`, `vmap` and `scan`
+take a module apart and hand their function a new one with new parts. Where that new module itself is called, it is
+the only one of its class and shapes that its caller holds; if there are several, it goes by its class.
+
+Classes get their methods wrapped for the time of the trace, and get them back when the last trace is over. Other
+threads that call them meanwhile notice nothing: which modules have which path is kept per context.
+"""
+
+import contextlib
+import posixpath
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache, cached_property, wraps
+from types import FunctionType
+from typing import Any
+
+import jax
+
+from funcgrad.adapters.finding import captured, join, objects_in
+from funcgrad.adapters.library import Library, in_use
+from funcgrad.naming import scope
+
+# JAX caches what it traced of an inner `jit`: with these names, or without.
+_traced_as = jax.make_user_context(default_value=())
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """A module that is running, where it stands, and what it holds; at the bottom, the function that is traced."""
+
+    module: Any
+    path: str
+    held: Callable[[], list[tuple[str, Any]]]
+
+    @cached_property
+    def objects(self) -> list[tuple[str, Any]]:
+        """The objects it holds, at any depth, with their paths from the traced function."""
+        return [(join(self.path, path), x) for path, x in self.held()]
+
+    @cached_property
+    def paths(self) -> dict[int, str]:
+        """Their paths by identity."""
+        return {id(x): path for path, x in self.objects}
+
+
+_frames: ContextVar[tuple[_Frame, ...]] = ContextVar("funcgrad_modules", default=())
+
+
+def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """`fun`, so that the modules it is given, or closes over, give their paths to what they compute.
+
+    Paths start with the name of the argument or of the variable that holds the module.
+    """
+
+    @wraps(fun)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        libraries, seen = in_use(), set()
+        sources = [*zip(names, args, strict=True), *kwargs.items(), *captured(fun, set())]
+        objects = [found for name, x in sources for found in objects_in(x, name, libraries, seen)]
+        classes = {c: library for library in libraries for _, x in objects for c in library.classes(x)}
+        if not classes:
+            return fun(*args, **kwargs)
+        root = _Frame(None, "", lambda: objects)
+        with _instrumented(classes), _traced_as(tuple(path for path, _ in objects)), _running(root):
+            return fun(*args, **kwargs)
+
+    return call
+
+
+@contextlib.contextmanager
+def _running(frame: _Frame) -> Iterator[None]:
+    token = _frames.set((*_frames.get(), frame))
+    try:
+        yield
+    finally:
+        _frames.reset(token)
+
+
+@cache
+def _with_scope(method: Callable[..., Any], library: Library) -> Callable[..., Any]:
+    """A method that enters the scope of its module, unless that module is running already.
+
+    One for each method: JAX's caches tell functions apart by identity.
+    """
+    body = library.body(method)
+
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        frames = _frames.get()
+        if not frames:
+            return method(self, *args, **kwargs)
+        if frames[-1].module is self:
+            return body(self, *args, **kwargs)
+        path = _locate(self, frames, library)
+        with _scope_between(frames[-1].path, path), _running(_Frame(self, path, lambda: list(_held_by(self)))):
+            return body(self, *args, **kwargs)
+
+    return call
+
+
+def _scope_between(start: str, path: str) -> contextlib.AbstractContextManager[None]:
+    """The scope that leads from one path to another: `../embed` where the caller does not hold the module."""
+    here, there = [p for p in start.split("/") if p], path.split("/")
+    n = len(posixpath.commonprefix([here, there]))
+    steps = [".."] * (len(here) - n) + there[n:]
+    return scope("/".join(steps)) if steps else contextlib.nullcontext()
+
+
+def _held_by(module: Any) -> Iterator[tuple[str, Any]]:
+    libraries, seen = in_use(), {id(module)}
+    for name, x in next(m for library in libraries if (m := library.members(module)) is not None):
+        yield from objects_in(x, name, libraries, seen)
+
+
+def _locate(module: Any, frames: Sequence[_Frame], library: Library) -> str:
+    """The path of a module: through the innermost running one that holds it, or one like it."""
+    for frame in reversed(frames):
+        if id(module) in frame.paths:
+            return frame.paths[id(module)]
+    for frame in reversed(frames):
+        alike = [(path, x) for path, x in frame.objects if type(x) is type(module)]
+        if alike:
+            return _choose(module, alike, is_root=frame.module is None)
+    for path, x in next(frame.objects for frame in reversed(frames) if frame.module is None):
+        if library.is_state_of(x, module):
+            return path
+    return join(frames[-1].path, type(module).__name__)
+
+
+def _choose(module: Any, alike: Sequence[tuple[str, Any]], is_root: bool) -> str:
+    """The path of a module that was put together anew, from those of its class that could be meant.
+
+    One of the same shapes, else the only one of its class (a scan takes an axis away). Arguments that are parts of a
+    module (`eqx.partition`) have its class and other shapes: the first gives its name.
+    """
+    same = [path for path, x in alike if _shapes(x) == _shapes(module)]
+    if len(same) == 1:
+        return same[0]
+    paths = same or [path for path, _ in alike]
+    if len(paths) == 1 or (is_root and not same):
+        return paths[0]
+    shared = posixpath.commonpath([posixpath.dirname(path) for path in paths])
+    return join(shared, type(module).__name__)
+
+
+def _shapes(module: Any) -> list[Any]:
+    return [getattr(leaf, "shape", type(leaf)) for leaf in jax.tree.leaves(module)]
+
+
+@dataclass
+class _Wrapped:
+    """The methods that a class has itself, and how many traces want them wrapped."""
+
+    methods: dict[str, Callable[..., Any]]
+    n_traces: int = 0
+
+
+_lock = threading.Lock()
+_wrapped: dict[type, _Wrapped] = {}
+
+
+@contextlib.contextmanager
+def _instrumented(classes: Mapping[type, Library]) -> Iterator[None]:
+    """While this runs, the public methods of these classes enter scopes."""
+    with _lock:
+        for cls, library in classes.items():
+            if cls not in _wrapped:
+                _wrapped[cls] = _Wrapped(_methods(cls))
+                for name, method in _wrapped[cls].methods.items():
+                    setattr(cls, name, _with_scope(method, library))
+            _wrapped[cls].n_traces += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            for cls in classes:
+                _wrapped[cls].n_traces -= 1
+                if not _wrapped[cls].n_traces:
+                    for name, method in _wrapped.pop(cls).methods.items():
+                        setattr(cls, name, method)
+
+
+def _methods(cls: type) -> dict[str, Callable[..., Any]]:
+    return {
+        name: x
+        for name, x in vars(cls).items()
+        if isinstance(x, FunctionType) and (name == "__call__" or not name.startswith("_"))
+    }
