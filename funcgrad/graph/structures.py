@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from funcgrad.graph.values import Constant, Node, Value
+from funcgrad.graph.values import Constant, Measurement, Node, Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,13 @@ class Structure:
             yield from node.outputs
             for body in node.bodies:
                 yield from body.structure.values
+
+    @property
+    def observed(self) -> Iterator[Value]:
+        """What measuring nodes make, here and inside of nodes."""
+        for node in self.all_nodes:
+            if isinstance(node.function, Measurement):
+                yield from node.outputs
 
     @property
     def all_nodes(self) -> Iterator[Node]:

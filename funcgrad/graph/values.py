@@ -1,13 +1,15 @@
 """The parts of a graph: values (the edges) and nodes (one function each)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe
-from funcgrad.primitive import Equation, is_inexact
+from funcgrad.primitive import Equation, is_inexact, zeros_of
 from funcgrad.registry import Call
 
 if TYPE_CHECKING:
@@ -58,17 +60,41 @@ class Constant:
     is_inexact = False
 
 
+Statistic = Callable[[Array], Array]
+"""From an array to what one wants to know of it: often a scalar."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A node's function that takes statistics of one value."""
+
+    statistics: tuple[tuple[str, Statistic], ...]
+    name = "measure"
+    blocks = True
+    has_effects = False
+
+    def run(self, x: Array) -> list[Array]:
+        """Give one array per statistic."""
+        return [statistic(x) for _, statistic in self.statistics]
+
+    def blank(self, value: Value, loops: tuple[int, ...]) -> list[Array]:
+        """What zeros give, seen from inside the outer `loops`: for turns and branches that did not run."""
+        inner = value.loops[len(loops) :]
+        return [jnp.broadcast_to(x, (*inner, *x.shape)) for x in self.run(zeros_of(value.aval))]
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One function applied: `outputs = function(*inputs)`.
 
-    The function is a `Call` of a funcgrad op or an `Equation` of JAX; a loop or a branch holds graphs, its `bodies`.
+    The function is a `Call` of a funcgrad op, an `Equation` of JAX, or a `Measurement` that somebody put in; a loop or
+    a branch holds graphs, its `bodies`.
     `scope` is the path it stands in, `name` the path with the function's name, made unique by `#2`, `#3`.
     """
 
     name: str
     scope: str
-    function: Call | Equation
+    function: Call | Equation | Measurement
     inputs: tuple[Value | Constant, ...]
     outputs: tuple[Value, ...]
     bodies: "tuple[Body, ...]" = ()

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array, PyTreeDef
-from funcgrad.graph import Constant, Node, Value
+from funcgrad.graph import Constant, Measurement, Node, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import zeros_of
@@ -39,7 +39,8 @@ def plan_branches(
         arguments=tuple(f"in{p}" for p in positions),
         reads=tuple(v.name for v in branches.needs),
     )
-    return Step(node, positions, (pullback,), branches.slots, branches.run_forward, bodies)
+    pullbacks = (pullback,) if pullback.targets else ()
+    return Step(node, positions, pullbacks, (*branches.slots, *branches.observed), branches.run_forward, bodies)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class _Branches:
     @cached_property
     def inside(self) -> tuple[Value, ...]:
         """What is wanted inside of the branches."""
-        return tuple(v for b, f in zip(self.bodies, self.found, strict=True) for v in b.wanted[len(f.inputs) :])
+        return tuple(v for b, f in zip(self.bodies, self.found, strict=True) for v in b.returns[len(f.inputs) :])
 
     @cached_property
     def targets(self) -> tuple[Value, ...]:
@@ -80,21 +81,37 @@ class _Branches:
         return tuple(Value(f"{self.node.name}/kept{i}", aval, self.node.loops) for i, aval in enumerate(avals))
 
     @cached_property
+    def observed(self) -> tuple[Value, ...]:
+        """What is observed in any branch."""
+        return tuple(v for body in self.bodies for v in body.observed)
+
+    @cached_property
     def needs(self) -> tuple[Value | Constant, ...]:
         """The node's inputs, then what the branch has kept."""
         return (*self.node.inputs, *self.slots)
 
     def run_forward(self, *leaves: Any) -> list[Any]:
-        """The results of the branch that is taken, then what it keeps."""
+        """The results of the branch that is taken, then what it keeps and what is observed."""
         index, *operands = map(as_array, leaves)
         return jax.lax.switch(index, [partial(self._run, b) for b in range(len(self.bodies))], *operands)
 
-    def _run(self, branch: int, *operands: Array) -> list[Array]:
+    def _run(self, branch: int, *operands: Array) -> list[Any]:
         body, contents = self.bodies[branch], self.contents[branch]
-        outputs, kept = forward(body, (), operands, keep=contents.values)
+        outputs, kept = forward(body, (), operands, keep=(*contents.values, *body.observed))
+        n = len(contents.values)
+        seen = dict(zip(body.observed, kept[n:], strict=True))
         outputs = [as_array(y, v.aval) for y, v in zip(outputs, self.node.outputs, strict=True)]
-        at = dict(zip(self._places(branch), jax.tree.leaves(kept), strict=True))
-        return [*outputs, *(at[i] if i in at else zeros_of(v.aval) for i, v in enumerate(self.slots))]
+        at = dict(zip(self._places(branch), jax.tree.leaves(kept[:n]), strict=True))
+        slots = [at[i] if i in at else zeros_of(v.aval) for i, v in enumerate(self.slots)]
+        return [*outputs, *slots, *(seen[v] if v in seen else self._unseen(v) for v in self.observed)]
+
+    def _unseen(self, statistic: Value) -> Array:
+        """A statistic of a value inside of another branch."""
+        nodes = (n for body in self.bodies for n in body.structure.all_nodes)
+        node = next(n for n in nodes if statistic in n.outputs)
+        assert isinstance(node.function, Measurement)
+        assert isinstance(node.inputs[0], Value)
+        return node.function.blank(node.inputs[0], self.node.loops)[node.outputs.index(statistic)]
 
     def _places(self, branch: int) -> list[int]:
         """The slot of each array that a branch keeps: the first free one of its kind."""
@@ -103,12 +120,12 @@ class _Branches:
             free[_kind(v.aval)].append(i)
         return [free[_kind(aval)].pop(0) for aval in self.contents[branch].avals]
 
-    def pull(self, *operands: Any) -> Sequence[Array]:
+    def pull(self, *operands: Any) -> Sequence[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
         index, *others = map(as_array, operands)
         return jax.lax.switch(index, [partial(self._pull, b) for b in range(len(self.bodies))], *others)
 
-    def _pull(self, branch: int, *operands: Array) -> list[Array]:
+    def _pull(self, branch: int, *operands: Any) -> list[Any]:
         body, active = self.bodies[branch], self.found[branch]
         inputs, operands = operands[: len(self.node.inputs) - 1], operands[len(self.node.inputs) - 1 :]
         slots, g = operands[: len(self.slots)], dict(zip(self.outputs, operands[len(self.slots) :], strict=True))
@@ -117,9 +134,15 @@ class _Branches:
         found = reverse(body, [values[v] for v in body.kept], [g[k] for k in active.outputs])
         bars = dict(zip(active.inputs, found, strict=False))
         at_inputs = [bars[p - 1] if p - 1 in bars else zeros_of(self.node.inputs[p].aval) for p in self.positions]
-        within = dict(zip(body.wanted[len(active.inputs) :], found[len(active.inputs) :], strict=True))
-        loops = self.node.loops
-        return [*at_inputs, *(within[v] if v in within else zeros_of(v.seen_from(loops)) for v in self.inside)]
+        within = dict(zip(body.returns[len(active.inputs) :], found[len(active.inputs) :], strict=True))
+        return [*at_inputs, *(within[v] if v in within else self._nothing(v) for v in self.inside)]
+
+    def _nothing(self, value: Value) -> Any:
+        """The cotangent of a value inside of another branch, or the reading of one."""
+        for tap in (t for body in self.bodies for t in body.all_taps):
+            if tap.reading is value:
+                return tap.measurement.blank(tap.value, self.node.loops)
+        return zeros_of(value.seen_from(self.node.loops))
 
 
 @dataclass(frozen=True, eq=False)

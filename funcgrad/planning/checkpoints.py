@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from funcgrad.aliases import Array
 from funcgrad.graph import Node, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.recomputation import Recomputation
@@ -28,7 +27,7 @@ def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity,
     """
     assert isinstance(node.function, Equation)
     checkpoint = _Checkpoint(node, body, node.function.source.params)
-    targets = (*(v for p in positions if isinstance(v := node.inputs[p], Value)), *body.wanted[len(positions) :])
+    targets = (*(v for p in positions if isinstance(v := node.inputs[p], Value)), *body.returns[len(positions) :])
     pullback = Pullback(
         node,
         None,
@@ -39,8 +38,9 @@ def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity,
         arguments=tuple(f"in{p}" for p in positions),
         reads=tuple(v.name for v in checkpoint.needs),
     )
-    run = checkpoint.run_forward if checkpoint.saved else node.run
-    return Step(node, positions, (pullback,), checkpoint.saved, run, (body,))
+    made = (*checkpoint.saved, *body.observed)
+    run = checkpoint.run_forward if made else node.run
+    return Step(node, positions, (pullback,) if targets else (), made, run, (body,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +68,11 @@ class _Checkpoint:
         return tuple(outside.get(v, v) for v in self.again.reads)
 
     def run_forward(self, *leaves: Any) -> list[Any]:
-        """The checkpoint's results, then what is saved."""
-        outputs, saved = forward(self.body, (), leaves, keep=self.saved)
+        """The checkpoint's results, then what is saved and what is observed."""
+        outputs, saved = forward(self.body, (), leaves, keep=(*self.saved, *self.body.observed))
         return [*outputs, *saved]
 
-    def pull(self, *operands: Array) -> Sequence[Array]:
+    def pull(self, *operands: Any) -> Sequence[Any]:
         """Cotangents of the active inputs, then of what is wanted inside.
 
         The barrier keeps the compiler from taking the second run for the first, and from starting it early.
@@ -93,4 +93,6 @@ def _is_saved(policy: Any, node: Node, output: Value) -> bool:
             return True
     if isinstance(function, Call):
         return bool(saves(policy, function.op.primitives.forward, avals, {"call": function}))
-    return bool(saves(policy, function.source.primitive, avals, function.source.params))
+    if isinstance(function, Equation):
+        return bool(saves(policy, function.source.primitive, avals, function.source.params))
+    return False

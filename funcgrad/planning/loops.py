@@ -45,7 +45,8 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: BodyActivity, body:
         arguments=tuple(f"in{p}" for p in positions),
         reads=tuple(v.name for v in loop.needs),
     )
-    return Step(node, positions, (pullback,), loop.stacked, loop.run_forward, (body,))
+    pullbacks = (pullback,) if pullback.targets else ()
+    return Step(node, positions, pullbacks, (*loop.stacked, *body.observed), loop.run_forward, (body,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class _ReverseLoop:
     @cached_property
     def inside(self) -> tuple[Value, ...]:
         """What is wanted beside the active inputs; outside of the loop it is stacked."""
-        return self.body.wanted[len(self.found.inputs) :]
+        return self.body.returns[len(self.found.inputs) :]
 
     @cached_property
     def once(self) -> Recomputation:
@@ -97,12 +98,13 @@ class _ReverseLoop:
         return (*(outside[v] for v in self.once.reads), *self.slices.values(), *self.stacked)
 
     def run_forward(self, *leaves: Any) -> list[Any]:
-        """The loop's results, then what it stacks."""
+        """The loop's results, then what it stacks and what is observed."""
         n, arrays = self.loop.n_carry, [as_array(x, v.aval) for x, v in zip(leaves, self.node.inputs, strict=True)]
         constants, others = arrays[: self.loop.n_constants], arrays[self.loop.n_constants :]
 
         def turn(carry: Sequence[Array], x: Sequence[Array]) -> tuple[list[Array], Any]:
-            outputs, stacked = forward(self.body, (), [*constants, *carry, *x], keep=self.stacked)
+            keep = (*self.stacked, *self.body.observed)
+            outputs, stacked = forward(self.body, (), [*constants, *carry, *x], keep)
             outputs = [as_array(y, v.aval) for y, v in zip(outputs, self.body.structure.outputs, strict=True)]
             return outputs[:n], (outputs[n:], stacked)
 
@@ -127,7 +129,7 @@ class _ReverseLoop:
         entering = set(self.body.sources[len(self.found.outputs) :])
         return tuple(i for i in self.constants if self.inputs[i] in entering)
 
-    def pull(self, *operands: Any) -> list[Array]:
+    def pull(self, *operands: Any) -> list[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
         n_constants, n_needs = len(self.once.reads), len(self.needs)
         constants = self.once.run(dict(zip(self.once.reads, operands, strict=False)))
@@ -151,7 +153,7 @@ class _ReverseLoop:
         totals: dict[int, Array],
         slices: Sequence[Any],
         y_bars: dict[int, Array],
-    ) -> tuple[tuple[dict[int, Array], dict[int, Array]], tuple[dict[int, Array], list[Array]]]:
+    ) -> tuple[tuple[dict[int, Array], dict[int, Array]], tuple[dict[int, Array], list[Any]]]:
         """One turn in reverse: the cotangents of carry and constants before it, and of its slices and inside it."""
         values = constants | dict(zip((*self.slices, *self.stacked), slices, strict=True))
         seeds = [y_bars[k] if k in y_bars else carry_bars[k] for k in self.found.outputs]

@@ -19,15 +19,22 @@ from funcgrad.planning.pullbacks import (
     run_with_residuals,
     share,
 )
-from funcgrad.plans import Plan, Step
+from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import Equation, bodies, loop_of, scope_of
 from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet, matches
 
 
 def make_plan(
-    structure: Structure, wanted: Sequence[Value], sources: Sequence[Value], rules: RuleSet | None = None
+    structure: Structure,
+    wanted: Sequence[Value],
+    sources: Sequence[Value],
+    rules: RuleSet | None = None,
+    taps: Sequence[Tap] = (),
 ) -> Plan:
     """Plan the cotangents of `wanted`, given those of `sources`.
+
+    Taps whose values get a cotangent are read; the plan's `readings` lists them. What measuring nodes of the graph
+    make is the plan's `observed`.
 
     Raises:
         RuleError: an override matches no node or one inside a body that cannot be opened, or a rule that the pass
@@ -37,37 +44,56 @@ def make_plan(
     rules = rules or RuleSet()
     rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
     _check_reach(rules, structure)
-    planner = _Planner(rules, frozenset(wanted))
-    activity = find_activity(structure, wanted, sources, planner.blocks)
+    planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps})
+    activity = find_activity(structure, [*wanted, *planner.taps], sources, planner.blocks)
     return planner.plan(structure, activity, wanted, sources)
 
 
 class _Planner:
     """Plans a graph and those inside it under one set of rules."""
 
-    def __init__(self, rules: RuleSet, wanted: frozenset[Value]):
+    def __init__(self, rules: RuleSet, wanted: frozenset[Value], taps: dict[Value, Tap]):
         self.rules = rules
         self.wanted = wanted
+        self.taps = taps
 
     def blocks(self, node: Node, position: int) -> bool:
         """Whether a node passes no cotangent to the input at a position."""
         if not node.inputs[position].is_inexact:
             return True
-        if isinstance(node.function, Equation):
+        if not isinstance(node.function, Call):
             return node.function.blocks
         rule = self.rules.find(node.function.op, node.function.argument_of(position), node.name)
         return rule in (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
 
     def plan(self, structure: Structure, activity: Activity, wanted: Sequence[Value], sources: Sequence[Value]) -> Plan:
-        steps = [self.step(node, positions, activity) for node, positions in activity.positions.items()]
-        return Plan(structure, tuple(wanted), tuple(sources), _share(steps), activity.reached)
+        steps = [
+            self.step(node, activity.positions.get(node, ()), activity)
+            for node in structure.nodes
+            if node in activity.positions or any(True for body in node.bodies for _ in body.structure.observed)
+        ]
+        direct = [*structure.inputs, *(v for node in structure.nodes for v in node.outputs)]
+        taps = tuple(self.taps[v] for v in direct if v in self.taps and v in activity.reached)
+        readings = (self.taps[v].reading for v in structure.values if v in self.taps and v in activity.reached)
+        return Plan(
+            structure,
+            wanted=tuple(wanted),
+            sources=tuple(sources),
+            steps=_share(steps),
+            reached=activity.reached,
+            taps=taps,
+            readings=tuple(readings) if self.taps else (),
+            observed=tuple(structure.observed),
+        )
 
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
         function = node.function
         if isinstance(function, Call):
             return self.call(node, function, positions, activity.reached)
+        assert isinstance(function, Equation)
         if node.bodies:
-            return self.holding(node, function, positions, activity.inside[node])
+            nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
+            return self.holding(node, function, positions, activity.inside.get(node, nothing))
         if function.keeps_residuals:
             residuals = Value(f"{node.name}/residuals", None, node.loops)
             pullback = residual_pullback(node, positions, residuals)
@@ -88,7 +114,8 @@ class _Planner:
         if name == "scan":
             ((body, active),) = zip(node.bodies, found, strict=True)
             constants = body.structure.inputs[: loop_of(equation.source).n_constants]
-            summed = [v for v in self.inputs(body.structure, active) if v in constants and v not in self.wanted]
+            apart = self.wanted | self.taps.keys()
+            summed = [v for v in self.inputs(body.structure, active) if v in constants and v not in apart]
             return plan_loop(node, positions, active, self.body(body.structure, active, summed))
         plans = tuple(self.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
         if name == "cond":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from funcgrad.graph import Node, Structure, Value, read
+from funcgrad.graph import Measurement, Node, Structure, Value, read
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.table import Row, Totals, make_rows, render
 
@@ -33,6 +33,15 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
+class Tap:
+    """A cotangent to be measured as soon as it is complete; `reading` stands for what was measured."""
+
+    value: Value
+    measurement: Measurement
+    reading: Value
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A backward pass as data: what is wanted, the rule at every node, what is kept until it is read.
 
@@ -48,6 +57,12 @@ class Plan:
     """The active nodes, in forward order."""
     reached: frozenset[Value]
     """The values that get a cotangent."""
+    taps: tuple[Tap, ...] = ()
+    """Cotangents that are measured on the way."""
+    readings: tuple[Value, ...] = ()
+    """What taps read, here and inside of nodes."""
+    observed: tuple[Value, ...] = ()
+    """Statistics of values, taken on the way forward, here and inside of nodes."""
 
     @cached_property
     def kept(self) -> tuple[Value, ...]:
@@ -79,6 +94,19 @@ class Plan:
                 yield from (p for body in step.bodies for p in body.all_pullbacks)
             else:
                 yield from step.pullbacks
+
+    @property
+    def returns(self) -> tuple[Value, ...]:
+        """What the reverse pass returns: the cotangents that are wanted, then what taps read."""
+        return (*self.wanted, *self.readings)
+
+    @property
+    def all_taps(self) -> Iterator[Tap]:
+        """The taps, those inside of nodes included."""
+        yield from self.taps
+        for step in self.steps:
+            for body in step.bodies:
+                yield from body.all_taps
 
     @cached_property
     def step_of(self) -> dict[Node, Step]:

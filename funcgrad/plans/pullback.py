@@ -13,7 +13,8 @@ from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.registry import Rule
 
-Pull = Callable[..., Sequence[Array]]
+Pull = Callable[..., Sequence[Any]]
+"""From what is read and the cotangents of the sources to those of the targets, or what a tap inside reads of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Pullback:
             return "label"
         return str(self.rule.kind) if self.rule else "derived"
 
-    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array]:
+    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         with standing_at(self.node.name):
             return self.pull(*map(as_array, read(self.needs, values)), *(g[v] for v in self.sources))

@@ -86,7 +86,7 @@ def _rows(plan: "Plan", given: set[Value], counted: set[Value], depth: int, kept
     """The rows of a graph; inside a node, only what the node saves (`kept`) takes memory until the reverse pass."""
     for node in plan.structure.nodes:
         step = plan.step_of.get(node)
-        if step is None:
+        if step is None or not step.pullbacks:
             yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, _flops(node), 0.0, depth)
             continue
         inside = {v for body in step.bodies for v in body.kept}

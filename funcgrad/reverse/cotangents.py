@@ -1,6 +1,7 @@
 """The one place where cotangents are added."""
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
@@ -19,7 +20,7 @@ class Cotangents:
         self._wanted = frozenset(wanted)
         self._loops = loops
 
-    def add(self, values: Sequence[Value], cotangents: Iterable[Array]) -> None:
+    def add(self, values: Sequence[Value], cotangents: Iterable[Any]) -> None:
         """Add one cotangent to each value."""
         for value, cotangent in zip(values, cotangents, strict=True):
             self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent

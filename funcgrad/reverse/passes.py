@@ -28,14 +28,17 @@ def forward(
     return read(structure.outputs, values), read(plan.kept if keep is None else keep, values)
 
 
-def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Array]:
-    """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`."""
+def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any]:
+    """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`; then what taps read."""
     values = dict(zip(plan.kept, kept, strict=True))
-    cotangents = Cotangents(plan.wanted, plan.structure.loops)
+    cotangents = Cotangents((*plan.returns, *(tap.value for tap in plan.taps)), plan.structure.loops)
     cotangents.add(plan.sources, seeds)
     for step in reversed(plan.steps):
         g = cotangents.pop(step.outputs)
         for pullback in step.pullbacks:
             cotangents.add(pullback.targets, pullback(g, values))
-    found = cotangents.pop(plan.wanted)
-    return [found[v] for v in plan.wanted]
+    for tap in plan.taps:
+        (g,) = cotangents.pop([tap.value]).values()
+        cotangents.add([tap.reading], [tap.measurement.run(g)])
+    found = cotangents.pop(plan.returns)
+    return [found[v] for v in plan.returns]
