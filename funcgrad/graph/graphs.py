@@ -9,6 +9,8 @@ import jax
 
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.drawing import BOXES, to_dot, to_html, to_mermaid
+from funcgrad.graph.printing import write
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
 
@@ -45,15 +47,18 @@ class Graph:
         return jax.tree.unflatten(self.output_tree, read(s.outputs, values))
 
     def __str__(self) -> str:
-        s = self.structure
-        lines = [f"graph({', '.join(map(str, s.inputs))})"]
-        width = max((len(n.name) for n in s.nodes), default=0)
-        for node in s.nodes:
-            reads = ", ".join(v.name for v in node.inputs)
-            made = ", ".join(map(str, node.outputs))
-            lines.append(f"  {node.name:<{width}}  {node.op_name}({reads}) -> {made}")
-        lines.append(f"  return {', '.join(v.name for v in s.outputs)}")
-        return "\n".join(lines)
+        return write(self.structure)
+
+    def to_mermaid(self, most: int = BOXES) -> str:
+        """The graph in the language of mermaid.js, scopes folded so that it has about `most` boxes."""
+        return to_mermaid(self.structure, most)
+
+    def to_dot(self, most: int = BOXES) -> str:
+        """The graph in Graphviz' language, scopes folded so that it has about `most` boxes."""
+        return to_dot(self.structure, most)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.structure)
 
 
 def read(values: Sequence[Value | Constant], arrays: dict[Value, Any]) -> list[Any]:
