@@ -40,23 +40,18 @@ class _Text:
     """Whether nothing is folded: scopes then need no lines of their own, for the nodes' names say them."""
 
     def lines(self, folder: Folder, indent: str) -> Iterator[Line]:
-        """A line per item; of very many, the first and the last."""
-        items, half = folder.items, self.most // 2
-        if len(items) <= self.most:
-            yield from self.some(items, indent)
-        else:
-            yield from self.some(items[:half], indent)
-            yield f"{indent}…", f"{len(items) - 2 * half} more"
-            yield from self.some(items[-half:], indent)
-
-    def some(self, items: Sequence[Node | Folder], indent: str) -> Iterator[Line]:
-        """The lines of some items, closed folders that are alike on one."""
-        for run in alike_runs(items):
-            if len(run) > 1 and run[0] not in self.opened:
+        """A line per item, closed folders that are alike on one; of very many, the first and the last."""
+        runs: list[Sequence[Node | Folder]] = []
+        for run in alike_runs(folder.items):
+            runs += [run] if run[0] not in self.opened else [[item] for item in run]
+        half = self.most // 2
+        hidden = runs[half:-half] if len(runs) > self.most else []
+        for run in runs[:half] if hidden else runs:
+            yield from self.item(run[0], run[-1], len(run), indent)
+        if hidden:
+            yield f"{indent}…", f"{sum(map(len, hidden))} more"
+            for run in runs[-half:]:
                 yield from self.item(run[0], run[-1], len(run), indent)
-            else:
-                for item in run:
-                    yield from self.item(item, item, 1, indent)
 
     def item(self, item: Node | Folder, last: Node | Folder, n: int, indent: str) -> Iterator[Line]:
         """The lines of an item, or of `n` closed folders from it to `last`."""
