@@ -1,0 +1,40 @@
+"""The cases, a module per family."""
+
+from tests.language.case import Case
+from tests.language.cases import (
+    activations,
+    control_flow,
+    derivatives,
+    elementwise,
+    fourier,
+    indexing,
+    linear_algebra,
+    parallel,
+    products,
+    randomness,
+    reductions,
+    shaping,
+    special,
+    values,
+)
+
+FAMILIES = tuple(
+    module.FAMILY
+    for module in (
+        elementwise,
+        activations,
+        special,
+        shaping,
+        reductions,
+        products,
+        indexing,
+        linear_algebra,
+        fourier,
+        randomness,
+        control_flow,
+        derivatives,
+        values,
+        parallel,
+    )
+)
+CASES: tuple[Case, ...] = tuple(case for family in FAMILIES for case in family.cases)
