@@ -9,7 +9,7 @@ import jax
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.graphs import Graph, Structure
 from funcgrad.graph.values import Constant, Node, Value
-from funcgrad.primitive import Equation, body, is_literal, scope_of
+from funcgrad.primitive import Equation, as_function, body, holds_references, is_literal, scope_of
 from funcgrad.registry import Call
 
 
@@ -37,6 +37,8 @@ def trace_arguments(
         return function(*args, **kwargs)
 
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
+    if holds_references(closed.jaxpr):
+        closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
     builder = _Builder()
     inputs = [Value(n, v.aval) for n, v in zip(arguments.input_names, closed.jaxpr.invars, strict=True)]
     constants = [Value(f"const{i}", jax.typeof(c)) for i, c in enumerate(closed.consts)]
