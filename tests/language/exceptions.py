@@ -34,6 +34,7 @@ REASONS = {
         nn.initializers.delta_orthogonal nn.initializers.variance_scaling""",
     "the size of the result depends on the entries, so it cannot be traced": """
         numpy.trim_zeros""",
+    "allocates or frees, and hands nothing on": "empty_ref free_ref",
     "reads or writes files, buffers, iterators or text": """
         numpy.array_repr numpy.array_str numpy.from_dlpack numpy.frombuffer numpy.fromfile numpy.fromiter
         numpy.fromstring numpy.load numpy.save numpy.savez""",
@@ -48,7 +49,9 @@ EXCEPTIONS = {name: reason for reason, names in REASONS.items() for name in name
 
 NEWER = frozenset(
     """
-    lax.log2 lax.mulhi lax.one_minus_square lax.polynomial numpy.minmax numpy.top_k
+    lax.log2 lax.mulhi lax.one_minus_square lax.polynomial numpy.minmax numpy.top_k scipy.linalg.convolution_matrix
+    scipy.linalg.fiedler_companion scipy.special.boxcox scipy.special.boxcox1p scipy.special.comb scipy.special.dawsn
+    scipy.special.erfcinv scipy.special.wofz
     """.split()
 )
 """Names that only the newer of the two versions of JAX has."""

@@ -8,6 +8,7 @@ from tests.language.cases import (
     elementwise,
     fourier,
     indexing,
+    integers,
     linear_algebra,
     parallel,
     products,
@@ -34,6 +35,7 @@ FAMILIES = tuple(
         control_flow,
         derivatives,
         values,
+        integers,
         parallel,
     )
 )

@@ -14,7 +14,7 @@ nn = jax.nn
 each("nn", "identity log_sigmoid sigmoid silu swish soft_sign softplus tanh gelu mish squareplus", normal(3, 4))
 each("nn", "celu elu hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu relu relu6 selu sparse_plus sparse_sigmoid", normal(3, 4))
 each("nn", "celu elu hard_sigmoid hard_silu hard_tanh leaky_relu relu relu6 selu sparse_plus sparse_sigmoid", KINKS, label="kinks")
-case("nn.gelu", normal(3, 4), approximate=False, label="exact")
+case("nn.gelu", normal(3, 4), approximate=False, label="exact", dtypes="fh")
 case("nn.celu", normal(3, 4), positive(), label="alpha")
 each("nn", "log1mexp", positive(3, 4))
 each("nn", "softmax log_softmax logsumexp logmeanexp standardize", normal(3, 4), axis=1, tolerance=64)

@@ -25,7 +25,7 @@ def tripled(x, y):
 @tripled.defjvp
 def tripled_jvp(primals, tangents):
     (x, y), (dx, dy) = primals, tangents
-    return x * y, 3.0 * dx * y + x * dy
+    return tripled(x, y), 3.0 * dx * y + x * dy
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 2))
@@ -151,7 +151,7 @@ _POLICIES = {
     "cse": dict(prevent_cse=False),
 }
 for label, options in _POLICIES.items():
-    case("checkpoint ad_checkpoint.checkpoint_name", normal(3, 3), normal(3, 3), call=jax.checkpoint(layers, **options), label=label, slow=label not in ("plain", "names"), tolerance=64)
+    case("checkpoint ad_checkpoint.checkpoint_name", normal(3, 3), normal(3, 3), call=jax.checkpoint(layers, **options), label=label, slow=label not in ("plain", "names"), tolerance=64, dtypes=None if label in ("plain", "nothing", "cse") else "fh")
 case("remat", normal(3), np.int32(2), call=jax.remat(lambda x, n: x**n + jnp.sin(x)), label="integer input")
 case("checkpoint", normal(3), call=partial(lambda f, x: f(x, 3), jax.checkpoint(lambda x, n: x**n, static_argnums=1)), label="static_argnums")
 case("checkpoint", normal(3), call=jax.checkpoint(lambda x: jax.checkpoint(jnp.sin)(x) * x), label="nested")
@@ -162,6 +162,7 @@ SOLVE = dict(solve=lambda matvec, b: jnp.linalg.solve(jax.jacobian(matvec)(b), b
 case("lax.custom_linear_solve", definite(3, 3), normal(3), call=lambda a, b: lax.custom_linear_solve(lambda x: a @ x, b, **SOLVE), tolerance=1024)
 case("lax.custom_linear_solve", definite(3, 3), normal(3), call=lambda a, b: lax.custom_linear_solve(lambda x: (a + a.T) @ x, b, SOLVE["solve"], symmetric=True), label="symmetric", tolerance=1024)
 case("lax.custom_root", positive(), call=lambda a: lax.custom_root(lambda x: x**2 - a, jnp.ones_like(a), lambda f, x: lax.fori_loop(0, 30, lambda i, x: x - f(x) / (2 * x), x), lambda g, y: y / g(jnp.ones_like(y))), tolerance=1024)
+case("scipy.optimize.minimize", normal(2), call=lambda x: jax.scipy.optimize.minimize(lambda v: jnp.sum((v - x) ** 2), x, method="BFGS").x, dtypes="f", raises="a minimiser: an iteration of unknown length")
 case("pure_callback", normal(3), call=lambda x: jax.pure_callback(np.sin, x, x), raises="a gradient through a callback to Python")
 case("pure_callback", normal(3), call=lambda x: x * jax.pure_callback(np.sin, x, lax.stop_gradient(x)), label="off the path")
 

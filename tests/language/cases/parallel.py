@@ -22,12 +22,22 @@ def on_mesh(function, *args, in_specs=P("d"), out_specs=P("d"), **options):
     return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, **options)(*args)
 
 
+def explicitly(function, x):
+    """Inside a mesh whose axes are explicit in the types."""
+    with jax.set_mesh(jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))):
+        return jax.jit(function)(x)
+
+
 def constrained(x):
     mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     return lax.with_sharding_constraint(jnp.sin(x), NamedSharding(mesh, P("d")))
 
 
 case("lax.with_sharding_constraint", normal(8, 3), call=lambda x: constrained(x) * 2)
+case("device_put", normal(3), call=lambda x: jax.device_put(x, jax.devices()[0]) * 2)
+case("pmap", normal(4, 3), call=lambda x: jax.pmap(lambda r: jnp.sin(r) * lax.psum(r, "i"), axis_name="i")(x))
+case("reshard", normal(8, 3), call=lambda x: explicitly(lambda v: jax.reshard(jnp.sin(jax.reshard(v, P("d"))), P()), x))
+case("smap", normal(4, 3), call=lambda x: explicitly(jax.smap(jnp.sin, in_axes=0, out_axes=0, axis_name="d"), x))
 case("jit", normal(8, 3), call=lambda x: jax.jit(jnp.sin, out_shardings=NamedSharding(jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,)), P("d")))(x) * x, label="out_shardings")
 case("shard_map", normal(8, 3), call=partial(on_mesh, jnp.sin))
 case("shard_map lax.psum", normal(8, 3), normal(3), call=partial(on_mesh, lambda x, w: lax.psum(jnp.sum(jnp.sin(x) * w), "d"), in_specs=(P("d"), P()), out_specs=P()), label="a replicated weight")

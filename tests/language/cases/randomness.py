@@ -21,7 +21,8 @@ def scaled(sample, **statics):
 for name in "cauchy exponential gumbel laplace logistic maxwell normal uniform".split():
     case(f"random.{name}", KEY, normal(3), call=scaled(getattr(random, name)), slow=name in ("laplace", "maxwell", "gumbel"))
 case("random.normal random.key", RAW, normal(3), call=scaled(random.normal), label="raw key")
-case("random.normal", normal(3), call=lambda x: x * random.normal(random.PRNGKey(0), x.shape, x.dtype), label="key made inside")
+case("lax.rng_uniform", normal(), normal(), shape=(3,))
+case("random.normal random.PRNGKey", normal(3), call=lambda x: x * random.normal(random.PRNGKey(0), x.shape, x.dtype), label="key made inside")
 case("random.split random.fold_in random.key_data random.wrap_key_data random.clone", KEY, normal(3), call=lambda key, x: (random.split(key), random.fold_in(key, 1), random.key_data(key), random.wrap_key_data(random.key_data(key)), random.clone(key), x * 2))
 case("random.bernoulli", KEY, normal(3), call=lambda key, x: jnp.where(random.bernoulli(key, 0.5, x.shape), x, 0.0), label="dropout")
 case("random.rademacher random.bits random.randint", KEY, normal(3), call=lambda key, x: (x * random.rademacher(key, x.shape, x.dtype), random.bits(key), random.randint(key, (2,), 0, 9)))

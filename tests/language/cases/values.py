@@ -29,17 +29,17 @@ case("jit", normal(3), call=lambda x: (lambda y: jax.jit(lambda z: z * y)(x))(jn
 # Integers, booleans, keys: float0.
 case("jit", normal(3), integers(4, 3), booleans(3), call=lambda x, n, b: (jnp.where(b, x * n, x), n + 1, ~b), label="integers and booleans")
 case("jit", integers(4, 3), call=lambda n: n * 2, label="integers only")
-case("jit", normal(3), call=lambda x: (x.astype(np.int32), x > 0, jnp.argmax(x)), label="integer outputs only")
+case("jit", normal(3), call=lambda x: (x.astype(np.int32), x > 0, jnp.argmax(x)), label="integer outputs only", dtypes="fh")
 case("jit", normal(3), jax.random.key(0), call=lambda x, key: (x * 2, jax.random.split(key)), label="keys in and out")
-case("jit", normal(3), call=lambda x: (x * jnp.array([1, 2, 3], jnp.int4).astype(x.dtype), x.astype(jnp.float8_e4m3fn).astype(x.dtype)), label="narrow types")
-case("jit", normal(3), call=lambda x: x.astype(jnp.bfloat16).astype(x.dtype) * x, label="there and back")
-case("jit", normal(3, 4), normal(4, 2), call=lambda x, w: jnp.matmul(x, w, preferred_element_type=np.float32).astype(x.dtype), label="float32 accumulation")
+case("jit", normal(3), call=lambda x: (x * jnp.array([1, 2, 3], jnp.int4).astype(x.dtype), x.astype(jnp.float8_e4m3fn).astype(x.dtype)), label="narrow types", dtypes="fh")
+case("jit", normal(3), call=lambda x: x.astype(jnp.bfloat16).astype(x.dtype) * x, label="there and back", dtypes="fh")
+case("jit", normal(3, 4), normal(4, 2), call=lambda x, w: jnp.matmul(x, w, preferred_element_type=np.float32).astype(x.dtype), label="float32 accumulation", dtypes="fh")
 
 # Complex numbers: conjugates come and go as in JAX.
-case("jit", normal(3), call=lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(jnp.exp(z)), label="real and imaginary parts")
-case("jit", normal(3), call=lambda x: jnp.exp(1j * x).sum(), label="real to complex")
-case("jit", normal(3), normal(3, stays_real=True), call=lambda z, x: z * x + jnp.abs(z), label="real times complex")
-case("jit", normal(3), call=lambda z: z @ z.conj(), label="scalar")
+case("jit", normal(3), call=lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(jnp.exp(z)), label="real and imaginary parts", dtypes="cf")
+case("jit", normal(3), call=lambda x: jnp.exp(1j * x).sum(), label="real to complex", dtypes="cf")
+case("jit", normal(3), normal(3, stays_real=True), call=lambda z, x: z * x + jnp.abs(z), label="real times complex", dtypes="cf")
+case("jit", normal(3), call=lambda z: z @ z.conj(), label="scalar", dtypes="cf")
 
 # Nested jits.
 case("jit", normal(3), call=jax.jit(lambda x: jax.jit(jnp.sin)(x) + jax.jit(jnp.sin)(2 * x)), label="nested")
@@ -58,6 +58,17 @@ def _computed_now():
 
 
 # Effects.
+def through_a_reference(x):
+    """A mutable array that is written twice."""
+    reference = jax.new_ref(jnp.zeros_like(x))
+    reference[...] = jnp.sin(x)
+    reference[0] = x[1] * reference[0]
+    return jax.freeze(reference)
+
+
+case("debug.log", normal(3), call=lambda x: (jax.debug.log("{}", x), jnp.sin(x))[1])
+case("lax.stage", normal(3))
+case("new_ref freeze", normal(3), call=lambda x: through_a_reference(x))
 case("debug.print", normal(3), call=lambda x: (jax.debug.print("{}", x), jnp.sin(x))[1])
 case("debug.callback", normal(3), call=lambda x: (jax.debug.callback(lambda v: None, x), jnp.sin(x))[1])
 case("lax.optimization_barrier", {"a": normal(3), "n": integers(3, 2)}, call=lambda tree: lax.optimization_barrier(tree)["a"] * 2, label="pytree")
@@ -74,7 +85,7 @@ def over_rows(function, *args):
 
 
 for name in "psum pmean pmax pmin".split():
-    case(f"lax.{name}", normal(4, 3), call=partial(over_rows, lambda x, name=name: jnp.sin(x) * getattr(lax, name)(x, "i")) if name in ("pmax", "pmin") else "fhc", raises="the largest over a mapped axis" if name in ("pmax", "pmin") else "")
+    case(f"lax.{name}", normal(4, 3), call=partial(over_rows, lambda x, name=name: jnp.sin(x) * getattr(lax, name)(x, "i")), raises="the largest over a mapped axis" if name in ("pmax", "pmin") else "")
 case("lax.all_gather", normal(4, 3), call=partial(over_rows, lambda x: lax.all_gather(x, "i").sum(0) * x))
 case("lax.ppermute lax.pshuffle", normal(4, 3), call=partial(over_rows, lambda x: lax.ppermute(x, "i", [(0, 1), (1, 2), (2, 3), (3, 0)]) + lax.pshuffle(x, "i", [1, 0, 3, 2])))
 case("lax.all_to_all lax.pswapaxes", normal(4, 4), call=partial(over_rows, lambda x: lax.all_to_all(x, "i", 0, 0) * lax.pswapaxes(x, "i", 0)))
