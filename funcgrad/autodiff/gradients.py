@@ -77,7 +77,8 @@ def value_and_grad(
         selection, traced = request.pose(args, kwargs)
         _check_loss(traced.output, holomorphic)
         loss, auxiliary, kept = traced.run()
-        seeds = [jnp.ones(v.aval.shape, v.aval.dtype) for v in traced.output.sources]
+        # Like the loss also in that it varies over the axes of a `shard_map` around.
+        seeds = [jnp.ones_like(loss, v.aval.dtype) for v in traced.output.sources]
         gradient = selection.assemble(traced.plan, reverse(traced.plan, kept, seeds))
         if wrt is None and single:
             (gradient,) = gradient

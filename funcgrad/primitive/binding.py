@@ -263,6 +263,11 @@ def _vary_alike(operands: Sequence[Array]) -> Sequence[Array]:
     ]
 
 
+def zeros(aval: Aval) -> Array:
+    """The zero cotangent of a value: varying over the same mesh axes, sharded alike."""
+    return ad.instantiate_zeros(ad.Zero(aval.to_tangent_aval()))
+
+
 def is_inexact(aval: Aval) -> bool:
     """Whether values of this aval can have a cotangent: floating or complex."""
     return jnp.issubdtype(aval.dtype, jnp.inexact)

@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-import jax.numpy as jnp
-
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
+from funcgrad.primitive import zeros
 
 
 class Cotangents:
@@ -29,5 +28,5 @@ class Cotangents:
 
     def _take(self, value: Value) -> Array:
         if value not in self._sums:
-            return jnp.zeros(value.aval.shape, value.aval.dtype)
+            return zeros(value.aval)
         return self._sums[value] if value in self._wanted else self._sums.pop(value)
