@@ -67,6 +67,13 @@ def assert_alike(found: Any, expected: Any) -> None:
         assert (np.shape(a), jnp.result_type(a)) == (np.shape(b), jnp.result_type(b))
 
 
+def assert_same(found: Any, expected: Any) -> None:
+    """Alike, and all floating entries near; for what took more than one pass of rounding."""
+    assert_alike(found, expected)
+    for a, b in zip(_inexact(found), _inexact(expected), strict=True):
+        assert_near(a, b, tolerance=1024)
+
+
 def assert_near(found: Any, expected: Any, tolerance: float = 16.0) -> None:
     """Equal up to rounding; NaN and infinity where they are expected, and only there."""
     wide = np.complex128 if jnp.issubdtype(expected.dtype, jnp.complexfloating) else np.float64

@@ -22,7 +22,8 @@ REASONS = {
         numpy.iscomplexobj numpy.isdtype numpy.isrealobj numpy.isscalar numpy.issubdtype numpy.iterable numpy.ndim
         numpy.promote_types numpy.result_type numpy.shape numpy.size random.key_dtype random.key_impl
         nn.get_scaled_dot_general_config""",
-    "types, for annotations": "lax.ConvGeneralDilatedDimensionNumbers lax.DotDimensionNumbers lax.PrecisionLike random.Key",
+    "types, for annotations": """
+        lax.ConvGeneralDilatedDimensionNumbers lax.DotDimensionNumbers lax.PrecisionLike random.Key""",
     "constants: no array goes in": """
         lax.after_all lax.broadcasted_iota lax.create_token lax.empty lax.iota numpy.arange numpy.bartlett
         numpy.blackman numpy.diag_indices numpy.empty numpy.eye numpy.hamming numpy.hanning numpy.identity
@@ -30,7 +31,7 @@ REASONS = {
         numpy.zeros numpy.fft.fftfreq numpy.fft.rfftfreq scipy.linalg.dft scipy.linalg.hadamard scipy.linalg.helmert
         scipy.linalg.hilbert scipy.linalg.invhilbert scipy.linalg.invpascal scipy.linalg.pascal
         scipy.special.bernoulli""",
-    "initializers with an axis or a scale of their own; a normal sample times a constant, as those that have a case": """
+    "initializers that are given a scale or a shape of their own; they draw as those that have a case": """
         nn.initializers.delta_orthogonal nn.initializers.variance_scaling""",
     "the size of the result depends on the entries, so it cannot be traced": """
         numpy.trim_zeros""",
@@ -41,6 +42,7 @@ REASONS = {
     "shows something to the person in front of the screen": """
         ad_checkpoint.print_saved_residuals debug.breakpoint debug.inspect_array_sharding debug.visualize_array_sharding
         debug.visualize_sharding""",
+    "needs a mesh around the whole test, which `tests/language/test_meshes.py` has": "reshard smap",
     "needs hardware or collectives that a CPU does not have": """
         lax.pbroadcast lax.psend lax.precv lax.psum_scatter_start lax.ragged_all_to_all nn.scaled_matmul""",
 }

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 MODULES = (
@@ -35,7 +35,7 @@ MODULES = (
 """Where the language lives, each without `jax.`; the transformations stand in `jax` itself."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def find(name: str) -> Any | None:
     """What stands at `jax.<name>`; None where this JAX has none or is about to drop it."""
     owner, _, attribute = name.rpartition(".")

@@ -13,7 +13,6 @@ from tests.language.agreement import assert_agrees, assert_near
 X = jnp.linspace(-1.0, 1.3, 3)
 
 
-
 def scaled(by: float, which: int = 0) -> Callable[..., Any]:
     """A `vjp` with one wrong cotangent."""
 

@@ -46,15 +46,16 @@ def test_where_jax_has_no_gradient_we_raise_as_it_does(case: Case, dtype: Any):
         pull_everything(fg.vjp, case.run, args)
 
 
-def _left_out() -> Iterable[Any]:
-    for case in AVAILABLE:
-        for kind in DTYPES:
-            if kind not in case.kinds and not case.raises and not case.fails:
-                yield pytest.param(case, kind, id=f"{case}-{kind}")
+LEFT_OUT = [
+    pytest.param(case, kind, id=f"{case}-{kind}")
+    for case in AVAILABLE
+    for kind in DTYPES
+    if kind not in case.kinds and not case.raises and not case.fails
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "kind"), _left_out())
+@pytest.mark.parametrize(("case", "kind"), LEFT_OUT)
 def test_a_dtype_is_left_out_only_where_jax_refuses_it(case: Case, kind: str):
     refused = []
     for dtype in DTYPES[kind]:

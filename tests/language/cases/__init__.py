@@ -4,6 +4,7 @@ from tests.language.case import Case
 from tests.language.cases import (
     activations,
     control_flow,
+    custom_rules,
     derivatives,
     elementwise,
     fourier,
@@ -33,6 +34,7 @@ FAMILIES = tuple(
         fourier,
         randomness,
         control_flow,
+        custom_rules,
         derivatives,
         values,
         integers,

@@ -1,8 +1,6 @@
 """Fourier and cosine transforms, and the spectra made of them."""
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tests.language.case import Family
 from tests.language.drawing import normal
@@ -23,7 +21,13 @@ for kind in ("FFT", "IFFT", "IRFFT"):
     lengths = (6,) if kind == "IRFFT" else (4,)
     case("lax.fft", normal(3, 4), fft_type=kind, fft_lengths=lengths, label=kind, tolerance=64)
 case("lax.fft", normal(3, 6), fft_type="RFFT", fft_lengths=(6,), label="RFFT", dtypes="f", tolerance=64)
-case("numpy.fft.fft numpy.fft.ifft", normal(6), call=lambda x: jnp.fft.ifft(jnp.fft.fft(x) * jnp.arange(6)).real, label="filter", tolerance=64)
+case(
+    "numpy.fft.fft numpy.fft.ifft",
+    normal(6),
+    call=lambda x: jnp.fft.ifft(jnp.fft.fft(x) * jnp.arange(6)).real,
+    label="filter",
+    tolerance=64,
+)
 each("scipy.fft", "dct idct", normal(3, 5), tolerance=64)
 each("scipy.fft", "dctn idctn", normal(3, 5), tolerance=64)
 each("scipy.signal", "fftconvolve", normal(6), normal(3), tolerance=256)

@@ -62,7 +62,15 @@ case("numpy.moveaxis", normal(2, 3, 4), source=0, destination=-1)
 case("numpy.rollaxis", normal(2, 3, 4), axis=2)
 case("numpy.swapaxes", normal(2, 3, 4), axis1=0, axis2=2)
 for mode in ("constant", "edge", "reflect", "symmetric", "wrap", "linear_ramp", "maximum", "mean", "median", "minimum"):
-    case("numpy.pad", normal(4, 5), pad_width=((1, 2), (2, 1)), mode=mode, label=mode, slow=mode != "reflect", dtypes="fh" if mode == "median" else None)
+    case(
+        "numpy.pad",
+        normal(4, 5),
+        pad_width=((1, 2), (2, 1)),
+        mode=mode,
+        label=mode,
+        slow=mode != "reflect",
+        dtypes="fh" if mode == "median" else None,
+    )
 case("numpy.repeat", normal(3, 2), repeats=np.array([1, 0, 2]), axis=0, total_repeat_length=3)
 case("numpy.reshape", normal(3, 4), shape=(4, -1), order="F")
 case("numpy.resize", normal(3, 2), new_shape=(4, 3))
@@ -73,11 +81,24 @@ case("numpy.unstack", normal(3, 4), axis=1)
 case("numpy.vander", normal(4), N=3)
 case("numpy.array", normal(2), call=lambda x: jnp.array([x[0], 1.0, x[1] * 2]), label="with numbers")
 case("numpy.linspace", normal(), normal(), num=5)
-case("numpy.logspace numpy.geomspace", normal(2), call=lambda x: (jnp.logspace(x[0], x[1], 4), jnp.geomspace(x[0] ** 2 + 1, 9.0, 4)))
+case(
+    "numpy.logspace numpy.geomspace",
+    normal(2),
+    call=lambda x: (jnp.logspace(x[0], x[1], 4), jnp.geomspace(x[0] ** 2 + 1, 9.0, 4)),
+)
 case("numpy.linspace", normal(3), normal(3), num=4, endpoint=False, axis=1, label="arrays")
 case("numpy.apply_along_axis", normal(3, 4), call=lambda x: jnp.apply_along_axis(jnp.sin, 1, x))
 case("numpy.apply_over_axes", normal(3, 4), call=lambda x: jnp.apply_over_axes(jnp.sum, x, [0, 1]))
 case("numpy.vectorize", normal(3, 4), normal(4), call=jnp.vectorize(jnp.dot, signature="(n),(n)->()"))
-case("numpy.frompyfunc", normal(3, 4), normal(4), call=jnp.frompyfunc(lambda x, y: x * y + 1.0, nin=2, nout=1, identity=0))
+case(
+    "numpy.frompyfunc",
+    normal(3, 4),
+    normal(4),
+    call=jnp.frompyfunc(lambda x, y: x * y + 1.0, nin=2, nout=1, identity=0),
+)
 case("numpy.fromfunction", normal(), call=lambda x: jnp.fromfunction(lambda i: i * x, (4,)))
-case("flatten_util.ravel_pytree", {"a": normal(3), "b": [normal(2, 2)]}, call=lambda tree: jax.flatten_util.ravel_pytree(tree)[0])
+case(
+    "flatten_util.ravel_pytree",
+    {"a": normal(3), "b": [normal(2, 2)]},
+    call=lambda tree: jax.flatten_util.ravel_pytree(tree)[0],
+)
