@@ -15,7 +15,7 @@ import jax
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.elementary import find_rules
-from funcgrad.plans import Pull, Pullback
+from funcgrad.plans import Pull, Pullback, as_array
 from funcgrad.primitive import Equation, is_inexact, prune
 from funcgrad.registry import Call, Rule
 
@@ -172,7 +172,7 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
 
     def pull_used(*operands: Array) -> Sequence[Any]:
         g = operands[len(taken) :]
-        return smaller(*operands[: len(taken)], *[g[i] for i in kept_g])
+        return list(map(as_array, smaller(*operands[: len(taken)], *[g[i] for i in kept_g])))
 
     return taken, pull_used
 
