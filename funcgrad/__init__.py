@@ -32,10 +32,13 @@ from funcgrad import networks as networks
 from funcgrad import ops as ops
 from funcgrad import train as train
 from funcgrad import view as view
+from funcgrad.autodiff import Selector as Selector
 from funcgrad.autodiff import Tape as Tape
+from funcgrad.autodiff import freeze as freeze
 from funcgrad.autodiff import grad as grad
 from funcgrad.autodiff import plan as plan
 from funcgrad.autodiff import record as record
+from funcgrad.autodiff import select as select
 from funcgrad.autodiff import value_and_grad as value_and_grad
 from funcgrad.autodiff import vjp as vjp
 from funcgrad.graph import Graph as Graph
@@ -62,10 +65,12 @@ __all__ = [
     "Plan",
     "Rule",
     "RuleSet",
+    "Selector",
     "Tape",
     "detach",
     "errors",
     "exact",
+    "freeze",
     "grad",
     "layers",
     "modified",
@@ -76,6 +81,7 @@ __all__ = [
     "plan",
     "record",
     "scope",
+    "select",
     "subgradient",
     "summary",
     "surrogate",
