@@ -36,6 +36,7 @@ from funcgrad.autodiff import Selector as Selector
 from funcgrad.autodiff import Tape as Tape
 from funcgrad.autodiff import freeze as freeze
 from funcgrad.autodiff import grad as grad
+from funcgrad.autodiff import jacobian as jacobian
 from funcgrad.autodiff import plan as plan
 from funcgrad.autodiff import record as record
 from funcgrad.autodiff import select as select
@@ -72,6 +73,7 @@ __all__ = [
     "exact",
     "freeze",
     "grad",
+    "jacobian",
     "layers",
     "modified",
     "name",

@@ -73,7 +73,7 @@ def value_and_grad(
         gradient = traced.selection.assemble(traced.plan, reverse(traced.plan, kept, seeds))
         return ((value, auxiliary) if has_aux else value), gradient
 
-    return _named_after(fun, "value_and_grad", value_and_grad_of)
+    return named_after(fun, "value_and_grad", value_and_grad_of)
 
 
 def grad(
@@ -114,7 +114,7 @@ def grad(
         value, gradient = both(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
 
-    return _named_after(fun, "grad", grad_of)
+    return named_after(fun, "grad", grad_of)
 
 
 def plan(
@@ -158,7 +158,8 @@ def _check_loss(output: Output, holomorphic: bool) -> None:
             raise GradientError(f"grad needs a {kind} scalar loss, got {describe(loss.aval)}{where}{hint}.")
 
 
-def _named_after(fun: Callable[..., Any], what: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+def named_after(fun: Callable[..., Any], what: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a wrapper call itself `grad(loss)`, and describe itself as `loss` does."""
     wrapper = wraps(fun)(wrapper)
     wrapper.__name__ = f"{what}({getattr(fun, '__name__', type(fun).__name__)})"
     return wrapper
