@@ -1,5 +1,8 @@
 """Gradients of functions: trace, plan, forward, reverse."""
 
+from funcgrad.autodiff.accumulation import accumulate as accumulate
+from funcgrad.autodiff.dynamic import Dynamic as Dynamic
+from funcgrad.autodiff.dynamic import dynamic as dynamic
 from funcgrad.autodiff.gradients import grad as grad
 from funcgrad.autodiff.gradients import plan as plan
 from funcgrad.autodiff.gradients import value_and_grad as value_and_grad
