@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import update_wrapper
+from types import MethodType
 from typing import Any, NamedTuple
 
 import jax
@@ -59,6 +60,10 @@ class Dynamic:
                 arrays.append(leaf)
         static = _Static(jax.tree.structure((args, kwargs)), tuple(names), tuple(leaves))
         return self._jitted(static, arrays)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method, it takes the object it is of as its first argument."""
+        return self if instance is None else MethodType(self, instance)
 
     def _run(self, static: _Static, arrays: list[Array]) -> Any:
         """The function under `jax.jit`: Python runs it only while it is traced."""

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import PyTree
+from funcgrad.autodiff.finding import Names
 from funcgrad.autodiff.requests import Output, Request
-from funcgrad.autodiff.selection import Names, Unreachable, Wrt
+from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.errors import GradientError, describe
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcgrad.aliases import Array, PyTree
+from funcgrad.autodiff.finding import Names
 from funcgrad.autodiff.gradients import named_after
 from funcgrad.autodiff.requests import Output, Request, Traced
-from funcgrad.autodiff.selection import Names, Unreachable, Wrt
+from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.errors import GradientError, describe
 from funcgrad.graph import Constant, Value, read
 from funcgrad.plans import Plan
@@ -92,7 +93,7 @@ def _by_rows(traced: Traced) -> tuple[Blocks, PyTree]:
     """One reverse pass for each entry of the output."""
     plan, sources = traced.plan, traced.output.sources
     _, auxiliary, kept = traced.run()
-    found = jax.vmap(lambda seeds: reverse(plan, kept, seeds))(_basis(sources))
+    found = jax.vmap(lambda seeds: reverse(plan, kept, seeds))(_basis(sources)) if sources else []
     by_source: dict[Any, list[Array]] = {y: [] for y in sources}
     for stack in found:
         for y, rows in zip(sources, _cut(stack, sources), strict=True):
@@ -135,7 +136,8 @@ def _choose(traced: Traced, mode: Mode | None, rules: RuleSet | None) -> Mode:
         )
     if mode is not None:
         return mode
-    return "forward" if not obstacle and _size(traced.plan.wanted) <= _size(traced.output.sources) else "reverse"
+    n_wanted, n_outputs = _size(traced.plan.wanted), _size(traced.output.sources)
+    return "forward" if not obstacle and 0 < n_wanted <= n_outputs else "reverse"
 
 
 def _obstacle(plan: Plan, rules: RuleSet | None) -> str | None:

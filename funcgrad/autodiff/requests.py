@@ -8,7 +8,8 @@ import jax
 
 from funcgrad.adapters import Opened, opened, parameter_names
 from funcgrad.aliases import Array, PyTree, PyTreeDef
-from funcgrad.autodiff.selection import Asked, Names, Selection, Unreachable, Wrt, find_sources
+from funcgrad.autodiff.finding import Names, find_sources
+from funcgrad.autodiff.selection import Asked, Selection, Unreachable, Wrt
 from funcgrad.errors import GradientError, describe, describe_tree
 from funcgrad.graph import Arguments, Graph, Value, trace_arguments
 from funcgrad.planning import make_plan

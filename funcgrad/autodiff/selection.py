@@ -1,7 +1,6 @@
-"""What a gradient is taken with respect to: whole arguments, or values by name; and what it is taken of."""
+"""What a gradient is taken with respect to: whole arguments, or values by name."""
 
 import contextlib
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -11,17 +10,16 @@ import numpy as np
 
 from funcgrad.adapters import Opened
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
+from funcgrad.autodiff.finding import Names, find, listed, position_of
 from funcgrad.autodiff.parameters import Selector
 from funcgrad.errors import GradientError, describe
-from funcgrad.graph import Arguments, Graph, Structure, Value
+from funcgrad.graph import Arguments, Graph, Value
 from funcgrad.graph.arguments import is_array
 from funcgrad.plans import Plan
 from funcgrad.registry import matches
 
 Place = int | str
 """An argument: its position, or its keyword."""
-Names = int | str | Sequence[int | str]
-"""How arguments and values are asked for: positions, argument names, value names, globs."""
 Wrt = Names | Selector
 Unreachable = Literal["raise", "zero"]
 
@@ -56,13 +54,13 @@ class Asked(NamedTuple):
         names: list[str] = []
         if wrt is None or isinstance(wrt, Selector):
             for n in (argnums,) if isinstance(argnums, int) else argnums:
-                places[n] = _position("argnums", n, len(parameters))
+                places[n] = position_of("argnums", n, len(parameters))
             return cls(places, (), "one" if isinstance(argnums, int) else "tuple", selector, strict)
-        items = (wrt,) if isinstance(wrt, int | str) else tuple(wrt)
+        items = listed("wrt", wrt)
         is_tuple = all(isinstance(item, int) for item in items)
         for item in items:
             if isinstance(item, int):
-                position = _position("wrt", item, len(parameters))
+                position = position_of("wrt", item, len(parameters))
                 places[item if is_tuple else parameters[position]] = position
             elif item in parameters:
                 places[item] = parameters.index(item)
@@ -162,69 +160,6 @@ class Selection:
         """One item per wanted value as those of arguments and those by name."""
         n = sum(isinstance(slot, int) for a in self.arguments for slot in a.slots)
         return items[:n], items[n:]
-
-
-def find(name: str, values: Sequence[Value]) -> list[Value]:
-    """The values that a name or glob stands for; GradientError where there is none that can have a cotangent."""
-    if "*" in name:
-        found = [v for v in values if v.is_inexact and matches(name, v.name)]
-    else:
-        found = [v for v in values if v.name == name]
-        if found and not found[0].is_inexact:
-            raise GradientError(
-                f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients."
-            )
-    if not found:
-        near = difflib.get_close_matches(name, [v.name for v in values], n=2)
-        hint = (
-            f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "print(fg.trace(...)) lists the names."
-        )
-        raise GradientError(f"No value is named '{name}'; {hint}")
-    return found
-
-
-def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[PyTreeDef, tuple[Value, ...]]:
-    """The values that `of` stands for: one, or a mapping from names, as a pytree.
-
-    Raises:
-        GradientError: there is none of a name, or only inside of a loop or branch.
-    """
-    items = (of,) if isinstance(of, int | str) else tuple(of)
-    outermost = [*graph.structure.inputs, *(v for node in graph.structure.nodes for v in node.outputs)]
-    known = {v.name for v in outermost}
-    found: dict[str, Value] = {}
-    is_one = isinstance(of, int | str)
-    for item in items:
-        name = parameters[_position("of", item, len(parameters))] if isinstance(item, int) else item
-        if name in parameters and name not in known:
-            name = f"{name}/**"
-        is_one = is_one and "*" not in name
-        try:
-            found |= {v.name: v for v in find(name, outermost)}
-        except GradientError:
-            _refuse_inside(name, graph.structure)
-            raise
-    tree = jax.tree.structure(0 if is_one else dict.fromkeys(found, 0))
-    return tree, tuple(found[name] for name in (found if is_one else sorted(found)))
-
-
-def _refuse_inside(name: str, structure: Structure) -> None:
-    """GradientError if a name stands for a value inside of a loop or branch."""
-    for node in structure.nodes:
-        for body in node.bodies:
-            if any(v.name == name or ("*" in name and matches(name, v.name)) for v in body.structure.values):
-                raise GradientError(
-                    f"of='{name}' is inside '{node.name}' (a {node.op_name}), which runs as one node; return it from "
-                    f"there, and name what comes out with fg.name."
-                )
-
-
-def _position(argument: str, position: int, n_args: int) -> int:
-    if not -n_args <= position < n_args:
-        raise GradientError(
-            f"{argument} asks for argument {position}, got {n_args} positional argument{'s' * (n_args != 1)}."
-        )
-    return position % n_args
 
 
 def _aval(leaf: Any, name: str, key: int | str, is_input: bool, allow_int: bool) -> Aval:

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import PyTree
+from funcgrad.autodiff.finding import Names
 from funcgrad.autodiff.requests import Output, Request
-from funcgrad.autodiff.selection import Names, Selection, Unreachable, Wrt
+from funcgrad.autodiff.selection import Selection, Unreachable, Wrt
 from funcgrad.errors import GradientError
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet

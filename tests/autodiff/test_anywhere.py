@@ -216,6 +216,14 @@ BAD = {
         r"of='h' is inside 'scan' \(a scan\), which runs as one node; return it from there, and name what comes out "
         r"with fg.name\.",
     ),
+    "nothing": (
+        lambda: fg.grad(loss, of=[])(PARAMS, X),
+        r"of takes positions of arguments, names, patterns, or several of these, got \[\]\.",
+    ),
+    "neither a name nor a position": (
+        lambda: fg.grad(loss, wrt=["x", None])(PARAMS, X),
+        r"wrt takes positions of arguments, names, patterns, or several of these, got \['x', None\]\.",
+    ),
     "a position that is not there": (
         lambda: fg.grad(loss, wrt=2)(PARAMS, X),
         r"wrt asks for argument 2, got 2 positional arguments\.",

@@ -78,6 +78,20 @@ def test_it_is_differentiated_and_batched_as_any_function():
     )
 
 
+def test_methods():
+    class Tower:
+        depth = 2
+
+        @fg.dynamic
+        def loss(self, x, depth):
+            return deep(PARAMS, x, min(depth, self.depth))
+
+    tower = Tower()
+    for depth in (1, 2, 2):
+        np.testing.assert_allclose(tower.loss(X, depth), deep(PARAMS, X, depth), rtol=1e-12)
+    assert [str(trace) for trace in Tower.loss.traces] == ["first call", "depth: 2, was 1"]
+
+
 def test_what_is_neither_array_nor_hashable():
     class Unhashable:
         __hash__ = None  # pyright: ignore[reportAssignmentType]

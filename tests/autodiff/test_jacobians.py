@@ -100,6 +100,13 @@ def test_what_is_asked_for_twice_or_cannot_be_reached(mode):
     assert_close(found["last"], jnp.zeros((2, 4, 2, 4)))
 
 
+def test_nothing_to_differentiate_by_or_of():
+    assert fg.jacobian(network, ())(PARAMS, X) == ()
+    assert fg.jacobian(lambda x: ())(X) == ()
+    assert_close(fg.jacobian(lambda x: x[:0])(X[0]), jnp.zeros((0, 3)))
+    assert_close(fg.jacobian(lambda x: x.sum() + X)(X[0, :0]), jnp.zeros((2, 3, 0)))
+
+
 def test_selectors():
     found = fg.jacobian(network, wrt=fg.freeze("w"))(PARAMS, X)
     assert_close(found, {"b": jax.jacrev(plain)(PARAMS, X)["b"], "w": None})
