@@ -15,7 +15,7 @@ import numpy as np
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff.finding import Names
 from funcgrad.autodiff.gradients import named_after
-from funcgrad.autodiff.requests import Output, Request, Traced
+from funcgrad.autodiff.requests import Output, Request, Traced, is_source
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.errors import GradientError, describe
 from funcgrad.graph import Constant, Value, read
@@ -77,16 +77,20 @@ def jacobian(
             is_forward = _choose(traced, mode, rules) == "forward"
             blocks, auxiliary = (_by_columns if is_forward else _by_rows)(traced)
             auxiliary = call.close(auxiliary)
-        output, assemble = traced.output, traced.selection.assemble
-        found = [assemble(traced.plan, block, y.aval.shape) for y, block in zip(output.leaves, blocks, strict=True)]
-        result = output.tree.unflatten(found)
+        found, assemble = iter(blocks), traced.selection.assemble
+        result = traced.output.tree.unflatten(
+            [
+                assemble(traced.plan, next(found) if is_source(y) else _zeros(y, traced.plan), y.aval.shape)
+                for y in traced.output.leaves
+            ]
+        )
         return (result, auxiliary) if has_aux else result
 
     return named_after(fun, "jacobian", jacobian_of)
 
 
 Blocks = list[list[Array]]
-"""For each leaf of the output, the derivative by each wanted value: axes of the one, then of the other."""
+"""For each source, the derivative by each wanted value: axes of the one, then of the other."""
 
 
 def _by_rows(traced: Traced) -> tuple[Blocks, PyTree]:
@@ -94,11 +98,11 @@ def _by_rows(traced: Traced) -> tuple[Blocks, PyTree]:
     plan, sources = traced.plan, traced.output.sources
     _, auxiliary, kept = traced.run()
     found = jax.vmap(lambda seeds: reverse(plan, kept, seeds))(_basis(sources)) if sources else []
-    by_source: dict[Any, list[Array]] = {y: [] for y in sources}
+    blocks: Blocks = [[] for _ in sources]
     for stack in found:
-        for y, rows in zip(sources, _cut(stack, sources), strict=True):
-            by_source[y].append(rows.reshape(*y.aval.shape, *rows.shape[1:]))
-    return [by_source[y] if y in by_source else _zeros(y, plan) for y in traced.output.leaves], auxiliary
+        for y, rows, block in zip(sources, _cut(stack, sources), blocks, strict=True):
+            block.append(rows.reshape(*y.aval.shape, *rows.shape[1:]))
+    return blocks, auxiliary
 
 
 def _by_columns(traced: Traced) -> tuple[Blocks, PyTree]:
@@ -118,13 +122,11 @@ def _by_columns(traced: Traced) -> tuple[Blocks, PyTree]:
 
     starts = [jnp.asarray(given[v], v.aval.dtype) if v in given else zeros_of(v.aval) for v in wanted]
     _, push, leaves = jax.linearize(run, starts, has_aux=True)
-    by_source = {}
+    blocks: Blocks = []
     for y, stack in zip(sources, jax.vmap(push)(_basis(wanted)), strict=True):
         columns = dict(zip(wanted, _cut(stack, wanted), strict=True))
-        by_source[y] = [jnp.moveaxis(columns[v], 0, -1).reshape(*y.aval.shape, *v.aval.shape) for v in plan.wanted]
-    return [by_source[y] if y in by_source else _zeros(y, plan) for y in traced.output.leaves], traced.unflatten(
-        leaves
-    )[1]
+        blocks.append([jnp.moveaxis(columns[v], 0, -1).reshape(*y.aval.shape, *v.aval.shape) for v in plan.wanted])
+    return blocks, traced.unflatten(leaves)[1]
 
 
 def _choose(traced: Traced, mode: Mode | None, rules: RuleSet | None) -> Mode:
@@ -190,4 +192,5 @@ def _cut(stack: Array, values: Sequence[Value]) -> list[Array]:
 
 
 def _zeros(y: Value | Constant, plan: Plan) -> list[Array]:
+    """The block of an output that is a number."""
     return [jnp.zeros((*y.aval.shape, *v.aval.shape), v.aval.dtype) for v in plan.wanted]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 
@@ -11,7 +11,7 @@ from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.autodiff.finding import Names, find_sources
 from funcgrad.autodiff.selection import Asked, Selection, Unreachable, Wrt
 from funcgrad.errors import GradientError, describe, describe_tree
-from funcgrad.graph import Arguments, Graph, Value, trace_arguments
+from funcgrad.graph import Arguments, Constant, Graph, Value, trace_arguments
 from funcgrad.planning import make_plan
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
@@ -22,14 +22,14 @@ class Output(NamedTuple):
     """What is differentiated: the structure of it, and the graph values that stand for its leaves."""
 
     tree: PyTreeDef
-    leaves: tuple[Any, ...]
+    leaves: tuple[Value | Constant, ...]
     is_inner: bool = False
     """Whether it was asked for by name, `of=`."""
 
     @property
     def sources(self) -> tuple[Value, ...]:
         """The leaves that can have a cotangent."""
-        return tuple(v for v in self.leaves if isinstance(v, Value) and v.is_inexact)
+        return tuple(filter(is_source, self.leaves))
 
     @property
     def subject(self) -> str:
@@ -48,7 +48,7 @@ class Output(NamedTuple):
             )
         seeds = []
         for value, leaf in zip(self.leaves, found, strict=True):
-            if isinstance(value, Value) and value.is_inexact:
+            if is_source(value):
                 if describe(leaf) != describe(value.aval):
                     raise GradientError(
                         f"The cotangent of output '{value.name}' must be {describe(value.aval)}, got {describe(leaf)}."
@@ -59,11 +59,16 @@ class Output(NamedTuple):
     def ones(self, value: PyTree) -> list[Array]:
         """The cotangents of `sources` where each is a loss, with this value: 1."""
         leaves = zip(self.leaves, jax.tree.leaves(value), strict=True)
-        return [jax.lax.full_like(x, 1) for v, x in leaves if isinstance(v, Value) and v.is_inexact]
+        return [jax.lax.full_like(x, 1) for v, x in leaves if is_source(v)]
 
     def describe(self) -> str:
         """The output as `(f32[8,64], f32[])`."""
         return describe_tree(jax.tree.unflatten(self.tree, [v.aval for v in self.leaves]))
+
+
+def is_source(leaf: Value | Constant) -> TypeGuard[Value]:
+    """Whether a leaf of an output can have a cotangent."""
+    return isinstance(leaf, Value) and leaf.is_inexact
 
 
 class Traced(NamedTuple):

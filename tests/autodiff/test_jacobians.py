@@ -34,6 +34,7 @@ FUNCTIONS = {
     "a scalar": (lambda p, x: jnp.sum(network(p, x)), lambda p, x: jnp.sum(plain(p, x))),
     "several outputs": (lambda p, x: {"y": network(p, x), "n": (jnp.sum(x), p["b"])},
                         lambda p, x: {"y": plain(p, x), "n": (jnp.sum(x), p["b"])}),
+    "an output returned twice": (lambda p, x: [y := network(p, x), x, y], lambda p, x: [y := plain(p, x), x, y]),
     "an output that is a number": (lambda p, x: (network(p, x), 2.0), lambda p, x: (plain(p, x), 2.0)),
     "an input given back": (lambda p, x: x, lambda p, x: x),
     "a loop": (lambda p, x: jax.lax.scan(lambda c, r: (jnp.sin(c * r.sum()) + p["b"], c), p["b"], x),) * 2,
