@@ -8,6 +8,7 @@ import jax
 
 from funcgrad.adapters import opened
 from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Value
@@ -51,7 +52,8 @@ def trace_arguments(
         args, kwargs = arguments.unflatten(inputs)
         return function(*args, **kwargs)
 
-    closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
+    with without_values():
+        closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
     builder = _Builder(Counter(arguments.input_names))
