@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
@@ -209,15 +208,17 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
 
     def pull_used(*operands: Array) -> Sequence[Array]:
         g = operands[len(taken) :]
-        return smaller(*operands[: len(taken)], *[g[i] for i in kept_g])
+        # A cotangent that is a constant stands in the jaxpr as a numpy array.
+        return [_as_array(x) for x in smaller(*operands[: len(taken)], *[g[i] for i in kept_g])]
 
     return taken, pull_used
 
 
 def _as_array(x: Any) -> Any:
     """Numbers written into the graph, and numpy arrays, as what rules read: JAX arrays."""
-    is_number = isinstance(x, bool | int | float | complex | np.generic | np.ndarray)
-    return jnp.asarray(x, jax.typeof(x).dtype) if is_number else x
+    is_number = isinstance(x, bool | int | float | complex)
+    is_foreign_array = hasattr(x, "__array__") and not isinstance(x, jax.Array)
+    return jnp.asarray(x, jax.typeof(x).dtype) if is_number or is_foreign_array else x
 
 
 def _put(leaves: Sequence[Any], positions: Sequence[int], moved: Sequence[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.extend import core
 from jax.interpreters import partial_eval
+from jax.ref import AbstractRef
 
 from funcgrad.aliases import Array, Aval
 
@@ -44,7 +45,7 @@ def holds_references(jaxpr: Any) -> bool:
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
     belong together, and JAX differentiates them as one.
     """
-    return any(isinstance(v.aval, jax.ref.AbstractRef) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
+    return any(isinstance(v.aval, AbstractRef) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
 
 
 def scope_of(equation: Any) -> str:
