@@ -36,6 +36,18 @@ def test_a_hessian_vector_product_by_each_road():
         assert_same(product, expected)
 
 
+@pytest.mark.xfail(strict=True, reason="the error is JAX's, which does not name the node")
+@pytest.mark.parametrize("length", [3, None], ids=["fori_loop", "while_loop"])
+def test_a_gradient_through_a_loop_of_unknown_length_names_the_loop(length: int | None):
+    def looped(x: jax.Array, n: jax.Array) -> jax.Array:
+        if length is None:
+            return jnp.sum(jax.lax.while_loop(lambda c: c[0] < 4, jnp.sin, x))
+        return jnp.sum(jax.lax.fori_loop(0, n, lambda i, c: jnp.sin(c), x))
+
+    with pytest.raises(fg.errors.GradientError, match="while"):
+        fg.grad(looped)(X, jnp.int32(3))
+
+
 @pytest.mark.xfail(strict=True, reason="the forward runs the function, not its rule's own copy of it, as JAX does")
 def test_second_order_where_a_custom_jvp_writes_its_function_out():
     """A rule that calls its function, as JAX advises, has all orders; this one has zeros in JAX's second order."""

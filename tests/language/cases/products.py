@@ -26,7 +26,7 @@ case(
     dimension_numbers=(((1,), (0,)), ((), ())),
     preferred_element_type=np.dtype(np.float32),
     label="accumulated in float32",
-    dtypes="h",
+    dtypes="fh",
 )
 case(
     "lax.dot_general",

@@ -77,8 +77,8 @@ _STATS = {
     "expon": ("cdf logcdf logpdf logsf pdf sf", (between(1.0, 2.0, 3), between(0.0, 0.5, 3), positive(3))),
     "gamma": ("cdf logcdf logpdf logsf pdf sf", (positive(3), positive(3))),
     "gennorm": ("cdf logpdf pdf", (normal(3), positive(3))),
-    "gumbel_l": ("cdf logcdf logpdf logsf pdf sf", (normal(3), normal(3), positive(3))),
-    "gumbel_r": ("cdf logcdf logpdf logsf pdf sf", (normal(3), normal(3), positive(3))),
+    "gumbel_l": ("cdf logcdf logsf sf", (normal(3), normal(3), positive(3))),
+    "gumbel_r": ("cdf logcdf logsf sf", (normal(3), normal(3), positive(3))),
     "laplace": ("cdf logpdf pdf", (normal(3), normal(3), positive(3))),
     "logistic": ("cdf logpdf pdf sf", (normal(3), normal(3), positive(3))),
     "pareto": ("cdf logcdf logpdf logsf pdf sf", (between(2.0, 3.0, 3), positive(3))),
@@ -96,13 +96,20 @@ _STATS = {
     "multinomial": ("logpmf pmf", (np.array([1, 2, 0]), np.array(3), np.array([0.2, 0.5, 0.3]))),
     "multivariate_normal": ("logpdf pdf", (normal(3), normal(3), np.diag([1.0, 2.0, 3.0]))),
 }
-_QUANTILES = (
-    "cauchy.isf cauchy.ppf expon.ppf gumbel_l.ppf gumbel_r.ppf logistic.isf logistic.ppf norm.isf norm.ppf uniform.ppf"
-)
+_QUANTILES = "cauchy.isf cauchy.ppf expon.ppf logistic.isf logistic.ppf norm.isf norm.ppf uniform.ppf"
 for distribution, (functions, arguments) in _STATS.items():
     for i, function in enumerate(functions.split()):
         case(f"scipy.stats.{distribution}.{function}", *arguments, tolerance=1024, slow=i > 1)
 each("scipy.stats", _QUANTILES, between(0.1, 0.9, 3), normal(3), positive(3), tolerance=256, slow=True)
+each(
+    "scipy.stats",
+    "gumbel_l.logpdf gumbel_l.pdf gumbel_r.logpdf gumbel_r.pdf gumbel_l.ppf gumbel_r.ppf",
+    between(0.1, 0.9, 3),
+    normal(3),
+    positive(3),
+    dtypes="f",
+    raises="`xlog1py` of an integer, whose `float0` JAX multiplies (a fault of JAX)",
+)
 case("scipy.stats.pareto.ppf", between(0.1, 0.9, 3), positive(3), tolerance=256)
 each(
     "scipy.stats",
