@@ -43,7 +43,7 @@ from funcgrad.graph import trace as trace
 from funcgrad.naming import detach as detach
 from funcgrad.naming import name as name
 from funcgrad.naming import scope as scope
-from funcgrad.planning import Plan as Plan
+from funcgrad.plans import Plan as Plan
 from funcgrad.registry import Marker as Marker
 from funcgrad.registry import Rule as Rule
 from funcgrad.registry import RuleSet as RuleSet

@@ -18,7 +18,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_traceback_filtering", "tracebackhide")
 
 # Elsewhere public functions check their arguments themselves, and answer in our own sentences.
-install_import_hook(["funcgrad.ops", "funcgrad.planning"], "beartype.beartype")
+install_import_hook(["funcgrad.ops", "funcgrad.planning", "funcgrad.plans"], "beartype.beartype")
 
 
 @pytest.fixture

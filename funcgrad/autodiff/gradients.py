@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.adapters import Opened, opened
-from funcgrad.aliases import PyTree
 from funcgrad.autodiff.selection import ByArgument, ByName, Selection
 from funcgrad.autodiff.tape import Output, Traced, trace_and_plan
+from funcgrad.autodiff.taps import Watch
 from funcgrad.errors import GradientError
-from funcgrad.graph import Arguments
-from funcgrad.planning import Plan
+from funcgrad.graph import Arguments, Statistic
+from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
 
@@ -28,6 +28,7 @@ class _Request(NamedTuple):
     allow_int: bool
     wrt: str | Sequence[str] | None
     rules: RuleSet | None
+    watch: Watch | None = None
 
     @contextmanager
     def posed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Opened, Selection, Traced]]:
@@ -40,7 +41,7 @@ class _Request(NamedTuple):
                 selection = ByArgument.of(argnums, call.args, arguments, self.allow_int)
             else:
                 selection = ByName.of(self.wrt)
-            yield call, selection, trace_and_plan(call, arguments, selection, self.rules)
+            yield call, selection, trace_and_plan(call, arguments, selection, self.rules, self.watch)
 
 
 def value_and_grad(
@@ -52,6 +53,8 @@ def value_and_grad(
     *,
     wrt: str | Sequence[str] | None = None,
     rules: RuleSet | None = None,
+    taps: str | Sequence[str] = (),
+    stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
 ) -> Callable[..., Any]:
     """Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
 
@@ -68,6 +71,11 @@ def value_and_grad(
             array; a glob or a list gives a mapping from name to array. A glob leaves out values that the loss
             does not depend on.
         rules: which J^T stands for which op, where not the ops' own.
+        taps: names or globs of values to watch (`"block*/attn"`; a scope stands for what leaves it). The result is
+            then `(fun(...), gradient, readings)`: for each name, statistics of the value and of its cotangent, from
+            the same pass. Watching changes no gradient.
+        stats: which statistics: names (`norm`, `max`, `mean`, `rms`, `finite`, `zeros`, `value` for the array
+            itself) or functions of an array.
 
     Raises:
         GradientError: the loss is no real scalar, an argument is not floating, or a name is unknown or has no
@@ -75,18 +83,24 @@ def value_and_grad(
         RuleError: a rule breaks its contract, or an override matches nothing.
     """
     single = isinstance(argnums, int)
-    request = _Request(fun, (argnums,) if isinstance(argnums, int) else tuple(argnums), has_aux, allow_int, wrt, rules)
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    watch = Watch.of(taps, stats) if taps else None
+    request = _Request(fun, numbers, has_aux, allow_int, wrt, rules, watch)
 
-    def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, PyTree]:
+    def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         with request.posed(args, kwargs) as (call, selection, traced):
             _check_loss(traced.output, holomorphic)
-            loss, auxiliary, kept = traced.run()
+            loss, auxiliary, kept, observed = traced.run()
             auxiliary = call.close(auxiliary)
-        seeds = [jnp.ones(v.aval.shape, v.aval.dtype) for v in traced.output.sources]
-        gradient = selection.assemble(traced.plan, reverse(traced.plan, kept, seeds))
+        seeds = [jax.lax.full_like(loss, 1) for _ in traced.output.sources]
+        found, n = reverse(traced.plan, kept, seeds), len(traced.plan.wanted)
+        gradient = selection.assemble(traced.plan, found[:n])
         if wrt is None and single:
             (gradient,) = gradient
-        return ((loss, auxiliary) if has_aux else loss), gradient
+        value = (loss, auxiliary) if has_aux else loss
+        if traced.watched is None:
+            return value, gradient
+        return value, gradient, traced.watched.assemble(traced.plan, observed, found[n:])
 
     return _named_after(fun, "value_and_grad", value_and_grad_of)
 
@@ -100,19 +114,23 @@ def grad(
     *,
     wrt: str | Sequence[str] | None = None,
     rules: RuleSet | None = None,
+    taps: str | Sequence[str] = (),
+    stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
 ) -> Callable[..., Any]:
     """Make a function that returns the gradient of `fun`; a drop-in for `jax.grad`.
 
-    With `has_aux` it returns `(gradient, aux)`. Arguments and errors are those of `value_and_grad`.
+    With `has_aux` it returns `(gradient, aux)`, with `taps` the readings after that. Arguments and errors are those
+    of `value_and_grad`.
 
     >>> fg.grad(loss)(params, x)                     # a pytree like params
     >>> fg.grad(loss, wrt="block3/relu")(params, x)  # the cotangent at a node
     """
-    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, wrt=wrt, rules=rules)
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, wrt=wrt, rules=rules, taps=taps, stats=stats)
 
     def grad_of(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = both(*args, **kwargs)
-        return (gradient, value[1]) if has_aux else gradient
+        value, gradient, *readings = both(*args, **kwargs)
+        result = [gradient, *([value[1]] if has_aux else []), *readings]
+        return tuple(result) if len(result) > 1 else gradient
 
     return _named_after(fun, "grad", grad_of)
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import GradientError, describe
-from funcgrad.graph import Arguments, Structure, Value
+from funcgrad.graph import Arguments, Graph, Value
 from funcgrad.graph.arguments import is_array
-from funcgrad.planning import Plan
+from funcgrad.plans import Plan
 from funcgrad.registry import matches
 
 
@@ -20,7 +20,7 @@ from funcgrad.registry import matches
 class Selection(Protocol):
     """A choice of values, and the shape in which their cotangents are handed back."""
 
-    def wanted(self, structure: Structure) -> tuple[Value, ...]:
+    def wanted(self, graph: Graph) -> tuple[Value, ...]:
         """Choose the values."""
         ...
 
@@ -50,12 +50,10 @@ class ByArgument:
             avals.append(tuple(found))
         return cls(tuple(argnums), tuple(trees), tuple(avals))
 
-    def wanted(self, structure: Structure) -> tuple[Value, ...]:
+    def wanted(self, graph: Graph) -> tuple[Value, ...]:
         """Choose the floating leaves of the arguments."""
-        positions = structure.arguments.input_positions
-        return tuple(
-            v for n in self.argnums for v, p in zip(structure.inputs, positions, strict=True) if p == n and v.is_inexact
-        )
+        inputs = list(zip(graph.structure.inputs, graph.arguments.input_positions, strict=True))
+        return tuple(v for n in self.argnums for v, p in inputs if p == n and v.is_inexact)
 
     def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> tuple[PyTree, ...]:
         """Make a tuple of pytrees like the arguments; integer leaves get `float0` zeros."""
@@ -81,9 +79,9 @@ class ByName:
             return cls((wrt,), single="*" not in wrt)
         return cls(tuple(wrt), single=False)
 
-    def wanted(self, structure: Structure) -> tuple[Value, ...]:
+    def wanted(self, graph: Graph) -> tuple[Value, ...]:
         """Find the values; GradientError where a name finds none."""
-        values = list(structure.values)
+        values = list(graph.structure.values)
         return tuple(dict.fromkeys(v for name in self.names for v in _find(name, values)))
 
     def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> PyTree:

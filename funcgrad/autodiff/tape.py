@@ -10,9 +10,11 @@ import jax
 from funcgrad.adapters import Opened, opened
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.autodiff.selection import ByArgument, Selection
+from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import GradientError, describe, describe_tree
 from funcgrad.graph import Arguments, Value, trace_arguments
-from funcgrad.planning import Plan, make_plan
+from funcgrad.planning import make_plan
+from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward, reverse
 
@@ -86,24 +88,30 @@ class Traced(NamedTuple):
     inputs: list[Array]
     output: Output
     auxiliary: Output | None
+    watched: Watched | None = None
 
-    def run(self) -> tuple[PyTree, PyTree, list[Any]]:
-        """Run forward: the output, the auxiliary output, and what the plan keeps."""
-        leaves, kept = forward(self.plan, self.constants, self.inputs)
-        n = self.output.tree.num_leaves
+    def run(self) -> tuple[PyTree, PyTree, list[Any], list[Array]]:
+        """Run forward: the output, the auxiliary output, what the plan keeps, and what it observes."""
+        plan = self.plan
+        leaves, kept = forward(plan, self.constants, self.inputs, keep=(*plan.kept, *plan.observed))
+        n, m = self.output.tree.num_leaves, len(plan.kept)
         auxiliary = self.auxiliary and jax.tree.unflatten(self.auxiliary.tree, leaves[n:])
-        return jax.tree.unflatten(self.output.tree, leaves[:n]), auxiliary, kept
+        return jax.tree.unflatten(self.output.tree, leaves[:n]), auxiliary, kept[:m], kept[m:]
 
 
-def trace_and_plan(call: Opened, arguments: Arguments, selection: Selection, rules: RuleSet | None) -> Traced:
-    """Trace a function and plan its backward pass for what `selection` wants."""
+def trace_and_plan(
+    call: Opened, arguments: Arguments, selection: Selection, rules: RuleSet | None, watch: Watch | None = None
+) -> Traced:
+    """Trace a function and plan its backward pass for what `selection` wants, watching what `watch` says."""
     graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)
     structure = graph.structure
-    output, auxiliary = Output(structure.output_tree, structure.outputs), None
+    output, auxiliary = Output(graph.output_tree, structure.outputs), None
     if call.has_aux:
         output, auxiliary = _split_auxiliary(output)
-    plan = make_plan(structure, selection.wanted(structure), output.sources, rules)
-    return Traced(plan, graph.constants, arguments.inputs(call.args, call.kwargs), output, auxiliary)
+    structure, watched = watch.attach(structure) if watch else (structure, None)
+    taps = list(watched.taps.values()) if watched else []
+    plan = make_plan(structure, selection.wanted(graph), output.sources, rules, taps)
+    return Traced(plan, graph.constants, arguments.inputs(call.args, call.kwargs), output, auxiliary, watched)
 
 
 def _split_auxiliary(output: Output) -> tuple[Output, Output]:
@@ -137,7 +145,7 @@ def record(fun: Callable[..., Any], *primals: Any, has_aux: bool = False, rules:
         arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=everything)
         selection = ByArgument.of(everything, call.args, arguments, allow_int=True)
         traced = trace_and_plan(call, arguments, selection, rules)
-        output, auxiliary, kept = traced.run()
+        output, auxiliary, kept, _ = traced.run()
         auxiliary = call.close(auxiliary)
     tape = Tape(traced.plan, kept, selection, traced.output)
     return (output, tape, auxiliary) if has_aux else (output, tape)

@@ -2,10 +2,17 @@
 
 from funcgrad.graph.arguments import Arguments as Arguments
 from funcgrad.graph.graphs import Graph as Graph
-from funcgrad.graph.graphs import Structure as Structure
 from funcgrad.graph.graphs import read as read
+from funcgrad.graph.measuring import measurable as measurable
+from funcgrad.graph.measuring import measured as measured
+from funcgrad.graph.scopes import find as find
+from funcgrad.graph.scopes import suggest as suggest
+from funcgrad.graph.structures import Body as Body
+from funcgrad.graph.structures import Structure as Structure
 from funcgrad.graph.tracing import trace as trace
 from funcgrad.graph.tracing import trace_arguments as trace_arguments
 from funcgrad.graph.values import Constant as Constant
+from funcgrad.graph.values import Measurement as Measurement
 from funcgrad.graph.values import Node as Node
+from funcgrad.graph.values import Statistic as Statistic
 from funcgrad.graph.values import Value as Value

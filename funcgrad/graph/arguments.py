@@ -12,7 +12,7 @@ from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GraphError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arguments:
     """The structure of `(args, kwargs)`; leaves that are no arrays (numbers, strings, functions) are fixed.
 

@@ -1,6 +1,6 @@
 """The DAG as a value."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,29 +9,17 @@ import jax
 
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.drawing import BOXES, to_dot, to_html, to_mermaid
+from funcgrad.graph.printing import write
+from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
 
 
-@dataclass(frozen=True, eq=False)
-class Structure:
-    """Everything of a graph but its constants' arrays: nodes in topological order, and what goes in and out."""
-
-    nodes: tuple[Node, ...]
-    inputs: tuple[Value, ...]
-    constants: tuple[Value, ...]
-    outputs: tuple[Value | Constant, ...]
-    arguments: Arguments
-    output_tree: PyTreeDef
-
-    @property
-    def values(self) -> Iterator[Value]:
-        """Inputs, then every node's outputs."""
-        yield from self.inputs
-        for node in self.nodes:
-            yield from node.outputs
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["constants"], meta_fields=["structure"])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["constants"],
+    meta_fields=["structure", "arguments", "output_tree"],
+)
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A pure function as a DAG. Call it like the function it was traced from.
@@ -41,6 +29,8 @@ class Graph:
 
     structure: Structure
     constants: tuple[Array, ...]
+    arguments: Arguments
+    output_tree: PyTreeDef
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -51,21 +41,24 @@ class Graph:
         """Run the nodes in order."""
         s = self.structure
         values: dict[Value, Array] = dict(zip(s.constants, self.constants, strict=True))
-        values.update(zip(s.inputs, s.arguments.inputs(args, kwargs), strict=True))
+        values.update(zip(s.inputs, self.arguments.inputs(args, kwargs), strict=True))
         for node in s.nodes:
             values.update(zip(node.outputs, node.run(*read(node.inputs, values)), strict=True))
-        return jax.tree.unflatten(s.output_tree, read(s.outputs, values))
+        return jax.tree.unflatten(self.output_tree, read(s.outputs, values))
 
     def __str__(self) -> str:
-        s = self.structure
-        lines = [f"graph({', '.join(map(str, s.inputs))})"]
-        width = max((len(n.name) for n in s.nodes), default=0)
-        for node in s.nodes:
-            reads = ", ".join(v.name for v in node.inputs)
-            made = ", ".join(map(str, node.outputs))
-            lines.append(f"  {node.name:<{width}}  {node.op_name}({reads}) -> {made}")
-        lines.append(f"  return {', '.join(v.name for v in s.outputs)}")
-        return "\n".join(lines)
+        return write(self.structure)
+
+    def to_mermaid(self, most: int = BOXES) -> str:
+        """The graph in the language of mermaid.js, scopes folded so that it has about `most` boxes."""
+        return to_mermaid(self.structure, most)
+
+    def to_dot(self, most: int = BOXES) -> str:
+        """The graph in Graphviz' language, scopes folded so that it has about `most` boxes."""
+        return to_dot(self.structure, most)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.structure)
 
 
 def read(values: Sequence[Value | Constant], arrays: dict[Value, Any]) -> list[Any]:

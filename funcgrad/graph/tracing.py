@@ -8,10 +8,11 @@ import jax
 
 from funcgrad.adapters import opened
 from funcgrad.graph.arguments import Arguments
-from funcgrad.graph.graphs import Graph, Structure
+from funcgrad.graph.graphs import Graph
+from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Value
 from funcgrad.naming import resolve
-from funcgrad.primitive import Equation, body, is_literal, scope_of
+from funcgrad.primitive import Equation, Wiring, body, is_literal, loop_of, scope_of, wirings
 from funcgrad.registry import Call
 
 
@@ -41,24 +42,21 @@ def trace_arguments(
         return function(*args, **kwargs)
 
     closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
-    builder = _Builder()
+    builder = _Builder(Counter(arguments.input_names))
     inputs = [Value(n, v.aval) for n, v in zip(arguments.input_names, closed.jaxpr.invars, strict=True)]
     constants = [Value(f"const{i}", jax.typeof(c)) for i, c in enumerate(closed.consts)]
-    for value in inputs:
-        builder.counts[value.name] += 1
     outputs = builder.open(closed, inputs, constants, "")
-    structure = Structure(
-        tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs), arguments, jax.tree.structure(shapes)
-    )
-    return Graph(structure, tuple(closed.consts))
+    structure = Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
+    return Graph(structure, tuple(closed.consts), arguments, jax.tree.structure(shapes))
 
 
 class _Builder:
-    """Collects nodes while jaxprs are opened; names are unique over all of them."""
+    """Collects nodes while jaxprs are opened; names are unique over all of them, those inside loops too."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counter[str], loops: tuple[int, ...] = ()) -> None:
         self.nodes: list[Node] = []
-        self.counts: Counter[str] = Counter()
+        self.counts = counts
+        self.loops = loops
 
     def unique(self, name: str) -> str:
         self.counts[name] += 1
@@ -74,7 +72,7 @@ class _Builder:
         known.update(zip(jaxpr.constvars, constants, strict=True))
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
         aliases = _labels(jaxpr)
-        labels = {v: _join(_scope(prefix, e), e.params["name"]) for v, e in aliases.items()}
+        labels = {v: (_join(_scope(prefix, e), e.params["name"]), Equation(e)) for v, e in aliases.items()}
         passed = {id(e) for e in aliases.values()}
         for equation in jaxpr.eqns:
             scope = _scope(prefix, equation)
@@ -90,27 +88,43 @@ class _Builder:
         return [read(atom) for atom in jaxpr.outvars]
 
     def append(
-        self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, str]
+        self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, Any]
     ) -> list[Value]:
         call = equation.params.get("call")
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
         function = call if is_op else Equation(equation)
         if equation.primitive.name == "name":
             name = self.unique(_join(scope, equation.params["name"]))
-            outputs = [Value(name, equation.outvars[0].aval)]
+            outputs = [Value(name, equation.outvars[0].aval, self.loops)]
         else:
             name = self.unique(_join(scope, function.name))
             outputs = self.values(equation, name, labels)
-        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs)))
+        bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
+        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs), bodies))
         return outputs
 
-    def values(self, equation: Any, node_name: str, labels: dict[Any, str]) -> list[Value]:
+    def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:
+        """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
+        loops = (*self.loops, loop_of(equation).length) if equation.primitive.name == "scan" else self.loops
+        inside = _Builder(self.counts, loops)
+        avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
+        inputs = [
+            Value(self.unique(f"{node_name}/{n}"), a, loops) for n, a in zip(wiring.input_names, avals, strict=True)
+        ]
+        constants = [Constant(c, jax.typeof(c)) for c in wiring.jaxpr.consts]
+        outputs = inside.open(wiring.jaxpr, inputs, constants, scope)
+        structure = Structure(tuple(inside.nodes), tuple(inputs), (), tuple(outputs), loops)
+        return Body(structure, wiring.offset, wiring.feedback)
+
+    def values(self, equation: Any, node_name: str, labels: dict[Any, tuple[str, Equation]]) -> list[Value]:
         """Output values, named by their label where they have one, else after the node."""
         several = len(equation.outvars) > 1
         values = []
         for i, var in enumerate(equation.outvars):
-            own = f"{node_name}.{i}" if several else node_name
-            values.append(Value(self.unique(labels[var]) if var in labels else own, var.aval))
+            own, label = f"{node_name}.{i}" if several else node_name, None
+            if var in labels:
+                own, label = self.unique(labels[var][0]), labels[var][1]
+            values.append(Value(own, var.aval, self.loops, label))
         return values
 
 

@@ -1,20 +1,33 @@
 """The parts of a graph: values (the edges) and nodes (one function each)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe
-from funcgrad.primitive import Equation, is_inexact
+from funcgrad.primitive import Equation, is_inexact, zeros_of
 from funcgrad.registry import Call
+
+if TYPE_CHECKING:
+    from funcgrad.graph.structures import Body
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """An array that the graph computes or takes, known by its name; two values are the same only if identical."""
+    """An array that the graph computes or takes, known by its name; two values are the same only if identical.
+
+    A value inside a loop has one array per turn; outside of the loop these are stacked, along first axes `loops`.
+    """
 
     name: str
     aval: Aval = field(repr=False)
+    loops: tuple[int, ...] = ()
+    label: Equation | None = field(default=None, repr=False)
+    """The equation that gave it its name, where `fg.name` did."""
 
     def __str__(self) -> str:
         return f"{self.name}: {describe(self.aval)}"
@@ -23,6 +36,13 @@ class Value:
     def is_inexact(self) -> bool:
         """Whether it can have a cotangent."""
         return is_inexact(self.aval)
+
+    def seen_from(self, loops: tuple[int, ...]) -> Any:
+        """The aval seen from inside the outer `loops` only: over all turns of the others, stacked."""
+        inner = self.loops[len(loops) :]
+        if not inner or self.aval is None:
+            return self.aval
+        return jax.ShapeDtypeStruct((*inner, *self.aval.shape), self.aval.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,24 +60,59 @@ class Constant:
     is_inexact = False
 
 
+Statistic = Callable[[Array], Array]
+"""From an array to what one wants to know of it: often a scalar."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A node's function that takes statistics of one value."""
+
+    statistics: tuple[tuple[str, Statistic], ...]
+    name = "measure"
+    blocks = True
+    has_effects = False
+
+    def run(self, x: Array) -> list[Array]:
+        """Give one array per statistic."""
+        return [statistic(x) for _, statistic in self.statistics]
+
+    def blank(self, value: Value, loops: tuple[int, ...]) -> list[Array]:
+        """What zeros give, seen from inside the outer `loops`: for turns and branches that did not run."""
+        inner = value.loops[len(loops) :]
+        return [jnp.broadcast_to(x, (*inner, *x.shape)) for x in self.run(zeros_of(value.aval))]
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One function applied: `outputs = function(*inputs)`.
 
-    The function is a `Call` of a funcgrad op or an `Equation` of JAX. `scope` is the path it stands in, `name`
-    the path with the function's name, made unique by `#2`, `#3`.
+    The function is a `Call` of a funcgrad op, an `Equation` of JAX, or a `Measurement` that somebody put in; a loop or
+    a branch holds graphs, its `bodies`.
+    `scope` is the path it stands in, `name` the path with the function's name, made unique by `#2`, `#3`.
     """
 
     name: str
     scope: str
-    function: Call | Equation
+    function: Call | Equation | Measurement
     inputs: tuple[Value | Constant, ...]
     outputs: tuple[Value, ...]
+    bodies: "tuple[Body, ...]" = ()
 
     @property
     def op_name(self) -> str:
         """Name of the op or JAX primitive."""
         return self.function.name
+
+    @property
+    def loops(self) -> tuple[int, ...]:
+        """The lengths of the loops it is in."""
+        return self.outputs[0].loops if self.outputs else ()
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether running it does more than compute."""
+        return isinstance(self.function, Equation) and self.function.has_effects
 
     def run(self, *leaves: Array) -> list[Array]:
         """Apply the function to the arrays of the inputs."""

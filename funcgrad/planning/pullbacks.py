@@ -1,4 +1,4 @@
-"""One rule at one node, ready to run: what it reads, what it writes, and its compiled function.
+"""Making the pullback of a node: what it reads, what it writes, and its function.
 
 Rules with the same signature (rule, op, shapes, attributes) are one function, which `share` makes a jitted one where
 it stands at several nodes: a network of many equal layers traces each rule once.
@@ -11,55 +11,12 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.graph import Constant, Node, Value, read
-from funcgrad.naming import standing_at
+from funcgrad.graph import Constant, Node, Value
+from funcgrad.plans import Pull, Pullback
 from funcgrad.primitive import Equation, is_inexact, prune
 from funcgrad.registry import Call, Rule
-
-Pull = Callable[..., Sequence[Array]]
-
-
-@dataclass(frozen=True, eq=False)
-class Pullback:
-    """J^T of one node with respect to some of its inputs."""
-
-    node: Node
-    rule: Rule | None
-    """None where it is derived by `jax.vjp`."""
-    sources: tuple[Value, ...]
-    """The outputs whose cotangents it takes."""
-    targets: tuple[Value, ...]
-    """The inputs that get a cotangent, one entry per use."""
-    needs: tuple[Value | Constant, ...]
-    """What is read: inputs, outputs and saved values of the node."""
-    pull: Pull
-    arguments: tuple[str, ...]
-    """What its targets are called in the node's function."""
-    reads: tuple[str, ...]
-    """What its needs are called there."""
-
-    @property
-    def name(self) -> str:
-        """The rule's name; `jax.vjp` where it is derived; a label passes its cotangent on."""
-        if self.node.op_name == "name":
-            return "g"
-        return self.rule.name if self.rule else "jax.vjp"
-
-    @property
-    def label(self) -> str:
-        """The kind of the rule, `derived`, or `label`."""
-        if self.node.op_name == "name":
-            return "label"
-        return str(self.rule.kind) if self.rule else "derived"
-
-    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Array]:
-        """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
-        with standing_at(self.node.name):
-            return self.pull(*map(_as_array, read(self.needs, values)), *(g[v] for v in self.sources))
 
 
 def rule_pullback(
@@ -212,12 +169,6 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
         return smaller(*operands[: len(taken)], *[g[i] for i in kept_g])
 
     return taken, pull_used
-
-
-def _as_array(x: Any) -> Any:
-    """Numbers written into the graph, and numpy arrays, as what rules read: JAX arrays."""
-    is_number = isinstance(x, bool | int | float | complex | np.generic | np.ndarray)
-    return jnp.asarray(x, jax.typeof(x).dtype) if is_number else x
 
 
 def _put(leaves: Sequence[Any], positions: Sequence[int], moved: Sequence[Any]) -> list[Any]:

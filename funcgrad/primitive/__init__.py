@@ -2,6 +2,7 @@
 
 from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
 from funcgrad.primitive.binding import is_inexact as is_inexact
+from funcgrad.primitive.binding import zeros_of as zeros_of
 from funcgrad.primitive.jaxprs import Equation as Equation
 from funcgrad.primitive.jaxprs import as_function as as_function
 from funcgrad.primitive.jaxprs import bodies as bodies
@@ -13,3 +14,8 @@ from funcgrad.primitive.levels import Level as Level
 from funcgrad.primitive.levels import Levels as Levels
 from funcgrad.primitive.levels import Linear as Linear
 from funcgrad.primitive.levels import vectorize as vectorize
+from funcgrad.primitive.wiring import Loop as Loop
+from funcgrad.primitive.wiring import Wiring as Wiring
+from funcgrad.primitive.wiring import loop_of as loop_of
+from funcgrad.primitive.wiring import saves as saves
+from funcgrad.primitive.wiring import wirings as wirings

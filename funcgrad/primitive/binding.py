@@ -266,3 +266,10 @@ def _vary_alike(operands: Sequence[Array]) -> Sequence[Array]:
 def is_inexact(aval: Aval) -> bool:
     """Whether values of this aval can have a cotangent: floating or complex."""
     return jnp.issubdtype(aval.dtype, jnp.inexact)
+
+
+def zeros_of(aval: Any) -> Array:
+    """Zeros of this aval, with its sharding and the mesh axes it varies over; or of a `jax.ShapeDtypeStruct`."""
+    if isinstance(aval, jax.ShapeDtypeStruct):
+        return jnp.zeros(aval.shape, aval.dtype)
+    return ad.instantiate_zeros(ad.Zero(aval))

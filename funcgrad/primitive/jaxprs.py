@@ -14,8 +14,8 @@ from funcgrad.aliases import Array, Aval
 
 # Calls that mean nothing but their body.
 _TRANSPARENT = ("jit", "pjit", "closed_call")
-# Calls whose J^T at reverse time costs no second forward: JAX's rules for them start from the inputs anyway.
-_RERUNNABLE = ("custom_jvp_call", "checkpoint", "remat", "remat2")
+# A call whose J^T at reverse time costs no second forward: JAX's rule for it starts from the inputs anyway.
+_RERUNNABLE = ("custom_jvp_call",)
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 
@@ -74,6 +74,11 @@ class Equation:
     def blocks(self) -> bool:
         """Whether no cotangent passes."""
         return self.source.primitive.name == "stop_gradient"
+
+    @cached_property
+    def has_effects(self) -> bool:
+        """Whether running it does more than compute, as printing does."""
+        return bool(self.source.effects)
 
     @cached_property
     def keeps_residuals(self) -> bool:

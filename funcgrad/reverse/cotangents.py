@@ -1,11 +1,11 @@
 """The one place where cotangents are added."""
 
 from collections.abc import Collection, Iterable, Sequence
-
-import jax.numpy as jnp
+from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
+from funcgrad.primitive import zeros_of
 
 
 class Cotangents:
@@ -14,11 +14,13 @@ class Cotangents:
     The first cotangent of a value is stored, later ones are added; a value that none has reached costs nothing.
     """
 
-    def __init__(self, wanted: Collection[Value]):
+    def __init__(self, wanted: Collection[Value], loops: tuple[int, ...] = ()):
+        """`wanted` are kept until the end; `loops` are the lengths of the loops around the pass."""
         self._sums: dict[Value, Array] = {}
         self._wanted = frozenset(wanted)
+        self._loops = loops
 
-    def add(self, values: Sequence[Value], cotangents: Iterable[Array]) -> None:
+    def add(self, values: Sequence[Value], cotangents: Iterable[Any]) -> None:
         """Add one cotangent to each value."""
         for value, cotangent in zip(values, cotangents, strict=True):
             self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
@@ -29,5 +31,5 @@ class Cotangents:
 
     def _take(self, value: Value) -> Array:
         if value not in self._sums:
-            return jnp.zeros(value.aval.shape, value.aval.dtype)
+            return zeros_of(value.seen_from(self._loops))
         return self._sums[value] if value in self._wanted else self._sums.pop(value)

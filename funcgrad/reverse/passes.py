@@ -12,32 +12,33 @@ from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value, read
-from funcgrad.planning import Plan
+from funcgrad.plans import Plan
 from funcgrad.reverse.cotangents import Cotangents
 
 
-def forward(plan: Plan, constants: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[Array], list[Any]]:
-    """Run the graph: its outputs, and what `plan.kept` lists."""
+def forward(
+    plan: Plan, constants: Sequence[Array], inputs: Sequence[Any], keep: Sequence[Value] | None = None
+) -> tuple[list[Any], list[Any]]:
+    """Run the graph: its outputs, and what `plan.kept` lists, or other values, `keep`."""
     structure = plan.structure
     values: dict[Value, Any] = dict(zip(structure.constants, constants, strict=True))
     values.update(zip(structure.inputs, inputs, strict=True))
     for node in structure.nodes:
-        step = plan.step_of.get(node)
-        leaves = read(node.inputs, values)
-        if step is None:
-            values.update(zip(node.outputs, node.run(*leaves), strict=True))
-        else:
-            values.update(zip((*node.outputs, *step.saved), step.forward(leaves), strict=True))
-    return read(structure.outputs, values), read(plan.kept, values)
+        plan.run(node, values)
+    return read(structure.outputs, values), read(plan.kept if keep is None else keep, values)
 
 
-def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Array]:
-    """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`."""
+def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any]:
+    """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`; then what taps read."""
     values = dict(zip(plan.kept, kept, strict=True))
-    cotangents = Cotangents(plan.wanted)
+    cotangents = Cotangents((*plan.returns, *(tap.value for tap in plan.taps)), plan.structure.loops)
     cotangents.add(plan.sources, seeds)
     for step in reversed(plan.steps):
         g = cotangents.pop(step.outputs)
         for pullback in step.pullbacks:
             cotangents.add(pullback.targets, pullback(g, values))
-    return list(cotangents.pop(plan.wanted).values())
+    for tap in plan.taps:
+        (g,) = cotangents.pop([tap.value]).values()
+        cotangents.add([tap.reading], [tap.measurement.run(g)])
+    found = cotangents.pop(plan.returns)
+    return [found[v] for v in plan.returns]

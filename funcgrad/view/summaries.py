@@ -11,7 +11,7 @@ from funcgrad.aliases import PyTree
 from funcgrad.autodiff import plan
 from funcgrad.errors import describe_tree
 from funcgrad.layers import Layer
-from funcgrad.planning.table import quantity
+from funcgrad.plans.table import quantity
 
 
 @dataclass(frozen=True)

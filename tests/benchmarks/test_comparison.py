@@ -10,7 +10,7 @@ from benchmarks.limit import back_to_back, products
 from benchmarks.networks import ALL
 from benchmarks.timing import in_turns
 from funcgrad import ops
-from funcgrad.planning.cost import jaxpr_flops
+from funcgrad.plans.cost import jaxpr_flops
 
 same = lambda gradient: gradient
 

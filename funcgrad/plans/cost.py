@@ -5,18 +5,21 @@ output, a reduction 1 per input; moving data counts nothing. This is the count o
 before XLA fuses or drops anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from funcgrad.aliases import Aval
-from funcgrad.graph import Node, Value
-from funcgrad.planning.pullbacks import Pullback, run_with_residuals
+from funcgrad.graph import Constant, Node, Value
+from funcgrad.plans.pullback import Pullback
 from funcgrad.primitive import bodies
 from funcgrad.registry import Call
+
+if TYPE_CHECKING:
+    from funcgrad.plans.plan import Step
 
 _FREE = frozenset(
     """broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice concatenate
@@ -62,32 +65,39 @@ def node_flops(node: Node) -> float:
     return _function_flops(run, tuple(v.aval for v in node.inputs))
 
 
-def pullback_flops(pullback: Pullback, positions: tuple[int, ...]) -> float:
-    """FLOPs of one rule; `positions` are the active inputs of its node."""
-    g = [v.aval for v in pullback.sources]
+def pullback_flops(pullback: Pullback, step: "Step") -> float:
+    """FLOPs of one rule of a step."""
+    loops, g = step.node.loops, [v.aval for v in pullback.sources]
+    needs = [_seen_from(loops, v, step) for v in pullback.needs]
     if any(v.aval is None for v in pullback.needs):
-        return jaxpr_flops(jax.make_jaxpr(pullback.pull)(_residuals(pullback.node, positions), *g).jaxpr)
-    return _function_flops(pullback.pull, (*(v.aval for v in pullback.needs), *g))
+        return jaxpr_flops(jax.make_jaxpr(pullback.pull)(*needs, *g).jaxpr)
+    return _function_flops(pullback.pull, (*needs, *g))
 
 
-def value_bytes(aval: Aval) -> int:
+def _seen_from(loops: tuple[int, ...], value: Value | Constant, step: "Step") -> Any:
+    """The aval inside the outer `loops`; for residuals, the shapes in them."""
+    if isinstance(value, Constant):
+        return value.aval
+    return residuals(step, value) if value.aval is None else value.seen_from(loops)
+
+
+def kept_bytes(value: Value, step: "Step") -> int:
+    """Bytes of a value that a rule of `step` reads, over all turns of loops; for residuals, of all arrays in them."""
+    if value.aval is None:
+        return prod(value.loops) * sum(map(array_bytes, jax.tree.leaves(residuals(step, value))))
+    return array_bytes(value.seen_from(()))
+
+
+def array_bytes(aval: Aval) -> int:
     """Bytes of one array."""
     return prod(aval.shape) * aval.dtype.itemsize
 
 
-def kept_bytes(value: Value, node: Node, positions: tuple[int, ...]) -> int:
-    """Bytes of a value that a rule of `node` reads; for residuals, those of all arrays in them."""
-    if value.aval is None:
-        return sum(map(value_bytes, jax.tree.leaves(_residuals(node, positions))))
-    return value_bytes(value.aval)
+def residuals(step: "Step", value: Value) -> Any:
+    """The shapes inside the `jax.vjp` function that a node's forward leaves behind."""
+    return _saved_shapes(step)[step.saved.index(value)]
 
 
 @lru_cache(maxsize=256)
-def _residuals(node: Node, positions: tuple[int, ...]) -> Any:
-    """The shapes inside the `jax.vjp` function that a node's forward leaves behind."""
-
-    def residuals(*leaves: Any) -> Any:
-        return run_with_residuals(node, positions, leaves)[1]
-
-    avals: Sequence[Aval] = [v.aval for v in node.inputs]
-    return jax.eval_shape(residuals, *avals)
+def _saved_shapes(step: "Step") -> list[Any]:
+    return jax.eval_shape(step.forward, *(v.aval for v in step.node.inputs))[len(step.node.outputs) :]

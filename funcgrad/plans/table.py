@@ -1,15 +1,17 @@
 """A plan as rows of data, and as the table that `print` shows."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from funcgrad.errors import describe
 from funcgrad.graph import Node, Structure, Value
-from funcgrad.planning.cost import kept_bytes, node_flops, pullback_flops
+from funcgrad.plans.cost import array_bytes, kept_bytes, node_flops, pullback_flops
 
 if TYPE_CHECKING:
-    from funcgrad.planning.plans import Plan, Step
+    from funcgrad.plans.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Row:
     """Bytes of the kept values that no earlier row counts; inputs count nothing, they are there anyway."""
     forward_flops: float
     backward_flops: float
+    """Over all turns of the loops around the node."""
+    depth: int = 0
+    """How many nodes hold the graph that this one is in."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +56,21 @@ class Totals:
 
 
 def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
-    """All rows, in forward order, and their sums."""
-    counted: set[Value] = set()
+    """All rows, in forward order, those of a graph inside a node after the node's; and their sums."""
     given = _given(plan.structure)
-    rows = [
-        _active_row(plan.step_of[n], counted, given) if n in plan.step_of else _pruned_row(n)
-        for n in plan.structure.nodes
-    ]
-    kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.pullbacks)
+    rows = tuple(_rows(plan, given, set(), depth=0, kept=None))
+    kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.all_pullbacks)
     del kinds["label"]
+    outermost = [r for r in rows if r.depth == 0]
     totals = Totals(
         kept_bytes=sum(r.new_bytes for r in rows),
-        input_bytes=sum(kept_bytes(v, plan.structure.nodes[0], ()) for v in plan.kept if v in given),
-        forward_flops=sum(r.forward_flops for r in rows),
-        backward_flops=sum(r.backward_flops for r in rows),
+        input_bytes=sum(array_bytes(v.aval) for v in plan.kept if v in given),
+        forward_flops=sum(r.forward_flops for r in outermost),
+        backward_flops=sum(r.backward_flops for r in outermost),
         kinds=tuple(kinds.most_common()),
         pruned=len(plan.pruned),
     )
-    return tuple(rows), totals
+    return rows, totals
 
 
 def _given(structure: Structure) -> set[Value]:
@@ -80,34 +82,40 @@ def _given(structure: Structure) -> set[Value]:
     return given
 
 
-def _active_row(step: "Step", counted: set[Value], given: set[Value]) -> Row:
-    node, new_bytes = step.node, 0
-    named = dict(item for p in step.pullbacks for item in zip(p.needs, p.reads, strict=True))
-    read = {v: name for v, name in named.items() if isinstance(v, Value)}
-    for value in read:
-        if value not in given and value not in counted:
-            counted.add(value)
-            new_bytes += kept_bytes(value, node, step.positions)
-    return Row(
-        node.name,
-        node.op_name,
-        _shape(node),
-        tuple(_rule_text(p.arguments, p.name, p.label) for p in step.pullbacks),
-        tuple(f"{name}*" if v in given else name for v, name in read.items()),
-        tuple(v.name for v in read),
-        new_bytes,
-        node_flops(node),
-        sum(pullback_flops(p, step.positions) for p in step.pullbacks),
-    )
+def _rows(plan: "Plan", given: set[Value], counted: set[Value], depth: int, kept: set[Value] | None) -> Iterator[Row]:
+    """The rows of a graph; inside a node, only what the node saves (`kept`) takes memory until the reverse pass."""
+    for node in plan.structure.nodes:
+        step = plan.step_of.get(node)
+        if step is None or not step.pullbacks:
+            yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, _flops(node), 0.0, depth)
+            continue
+        inside = {v for body in step.bodies for v in body.kept}
+        reads = {v: n for p in step.pullbacks for v, n in zip(p.needs, p.reads, strict=True) if isinstance(v, Value)}
+        new = [v for v in reads if v not in given | counted | inside and (kept is None or v in kept)]
+        counted.update(new)
+        yield Row(
+            node.name,
+            node.op_name,
+            _shape(node),
+            tuple(_rule_text(p.arguments, p.name, p.label) for p in step.pullbacks),
+            tuple(f"{name}*" if v in given else name for v, name in reads.items() if v not in inside),
+            tuple(v.name for v in reads if v not in inside),
+            sum(kept_bytes(v, step) for v in new),
+            _flops(node),
+            prod(node.loops) * sum(pullback_flops(p, step) for p in step.pullbacks),
+            depth,
+        )
+        for body in step.bodies:
+            yield from _rows(body, given, counted, depth + 1, set(step.saved) & (kept or set(step.saved)))
+
+
+def _flops(node: Node) -> float:
+    return prod(node.loops) * node_flops(node)
 
 
 def _rule_text(arguments: tuple[str, ...], name: str, label: str) -> str:
     text = f"{', '.join(arguments)}: {name}"
     return text if label in ("exact", "derived", "label") else f"{text} [{label}]"
-
-
-def _pruned_row(node: Node) -> Row:
-    return Row(node.name, node.op_name, _shape(node), (), (), (), 0, node_flops(node), 0.0)
 
 
 def _shape(node: Node) -> str:
@@ -130,7 +138,7 @@ def render(plan: "Plan") -> str:
         f"FLOPs    forward {quantity(totals.forward_flops)}, backward {quantity(totals.backward_flops)}:"
         f" {totals.ratio:.2f} times the forward",
         f"rules    {kinds or 'none'}",
-        f"pruned   {totals.pruned} of {len(rows)} nodes, which no wanted gradient passes through",
+        f"pruned   {totals.pruned} of {sum(r.depth == 0 for r in rows)} nodes, which no wanted gradient passes through",
         f"wanted   {_listed([v.name for v in plan.wanted])}",
     ]
     if unreached := [v.name for v in plan.wanted if v not in plan.reached]:
@@ -146,7 +154,7 @@ def _listed(names: list[str], most: int = 6) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     active = bool(row.rules)
     return (
-        row.node,
+        "  " * row.depth + row.node,
         row.op,
         row.shape,
         "; ".join(row.rules) if active else "(pruned)",

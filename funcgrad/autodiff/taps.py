@@ -1,0 +1,153 @@
+"""Watching a pass: values and cotangents, or statistics of them, read from the pass itself.
+
+What is watched inside of a loop is read turn by turn, so that it costs a number per turn and not an array.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from funcgrad.aliases import Array
+from funcgrad.errors import GradientError, describe
+from funcgrad.graph import Measurement, Statistic, Structure, Value, find, measurable, measured
+from funcgrad.plans import Plan, Tap
+
+
+def _norm(x: Array) -> Array:
+    """Scaled by a power of two where squares would leave the range of the dtype."""
+    x = jnp.abs(_wide(x))
+    largest, exponent = jnp.max(x, initial=0), jnp.finfo(x.dtype).maxexp
+    high, low = 2.0 ** (exponent * 3 // 8), 2.0 ** (-exponent * 3 // 8)
+    factor = jnp.where(largest > high, low * low, jnp.where(largest < low, high * high, 1.0)).astype(x.dtype)
+    return jnp.sqrt(jnp.sum((x * factor) ** 2)) / factor
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    "norm": _norm,
+    "max": lambda x: jnp.max(jnp.abs(x), initial=0),
+    "mean": lambda x: jnp.mean(_wide(x)),
+    "rms": lambda x: _norm(x) / jnp.sqrt(jnp.asarray(max(x.size, 1), _wide(x).real.dtype)),
+    "finite": lambda x: jnp.all(jnp.isfinite(x)),
+    "zeros": lambda x: jnp.mean(jnp.asarray(x == 0, jnp.float32)),
+    "value": lambda x: x,
+}
+"""Statistics by name: the Euclidean norm (which does not overflow where the array does not), the largest magnitude,
+mean, root mean square, whether all entries are finite, the share of zeros, and the array itself."""
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["value", "cotangent"], meta_fields=[])
+@dataclass(frozen=True)
+class Reading:
+    """Statistics by name of one watched value; inside of loops, with an axis per loop in front."""
+
+    value: dict[str, Array]
+    cotangent: dict[str, Array] | None
+    """None where the gradient does not pass."""
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["entries"], meta_fields=["names"])
+@dataclass(frozen=True)
+class Readings(Mapping[str, Reading]):
+    """What was watched, by name, in the order of the pass. A pytree; print it for a table."""
+
+    names: tuple[str, ...]
+    entries: tuple[Reading, ...]
+
+    def __getitem__(self, name: str) -> Reading:
+        return dict(zip(self.names, self.entries, strict=True))[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __str__(self) -> str:
+        columns = list(dict.fromkeys(s for r in self.entries for s in r.value))
+        header = ["", *(f"{s} of {what}" for what in ("value", "cotangent") for s in columns)]
+        lines = [header]
+        for name, reading in self.items():
+            parts = (reading.value, reading.cotangent or {})
+            lines.append([name, *(_cell(part.get(s), s) for part in parts for s in columns)])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            for line in lines
+        )
+
+
+def _cell(x: Any, statistic: str) -> str:
+    """A statistic as the table shows it; one that is a scalar at each turn of a loop, by its range."""
+    if x is None:
+        return "-"
+    is_scalar = statistic in STATISTICS and statistic != "value"
+    if isinstance(x, Tracer) or not is_scalar or jnp.iscomplexobj(x) or not x.size:
+        return describe(x)
+    if x.dtype == bool:
+        return str(bool(x.all()))
+    low, high = f"{float(x.min()):.3g}", f"{float(x.max()):.3g}"
+    return low if low == high else f"{low} … {high}"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What to watch, and which statistics to take."""
+
+    patterns: tuple[str, ...]
+    measurement: Measurement
+
+    @classmethod
+    def of(cls, taps: str | Sequence[str], stats: Sequence[str | Statistic]) -> "Watch":
+        """Read `taps=` and `stats=`; GradientError for an unknown statistic."""
+        chosen = []
+        for stat in (stats,) if isinstance(stats, str) or callable(stats) else stats:
+            if callable(stat):
+                chosen.append((getattr(stat, "__name__", repr(stat)), stat))
+            elif stat in STATISTICS:
+                chosen.append((stat, STATISTICS[stat]))
+            else:
+                raise GradientError(
+                    f"No statistic is called '{stat}'; there are {', '.join(STATISTICS)}, or pass a function of arrays."
+                )
+        return cls((taps,) if isinstance(taps, str) else tuple(taps), Measurement(tuple(chosen)))
+
+    def attach(self, structure: Structure) -> tuple[Structure, "Watched"]:
+        """The graph with measuring nodes, and what they and the taps measure."""
+        values = list(measurable(structure))
+        found = {name: v for p in self.patterns for name, v in find(structure, p, values).items()}
+        order = {v: i for i, v in enumerate(values)}
+        found = dict(sorted(found.items(), key=lambda item: order[item[1]]))
+        structure, made = measured(structure, dict.fromkeys(found.values(), self.measurement))
+        taps = {v: Tap(v, self.measurement, Value(f"{v.name}:cotangent", None, v.loops)) for v in found.values()}
+        return structure, Watched(found, made, taps, self.measurement)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """The values that are watched, by name; for each, its statistics in the graph, and its tap."""
+
+    values: dict[str, Value]
+    made: dict[Value, tuple[Value, ...]]
+    taps: dict[Value, Tap]
+    measurement: Measurement
+
+    def assemble(self, plan: Plan, observed: Sequence[Array], readings: Sequence[list[Array]]) -> Readings:
+        """The readings, from the arrays of `plan.observed` and `plan.readings`."""
+        statistics = [name for name, _ in self.measurement.statistics]
+        seen = dict(zip(plan.observed, observed, strict=True))
+        read = dict(zip(plan.readings, readings, strict=True))
+        entries = []
+        for v in self.values.values():
+            g = read.get(self.taps[v].reading)
+            value = dict(zip(statistics, (seen[s] for s in self.made[v]), strict=True))
+            entries.append(Reading(value, None if g is None else dict(zip(statistics, g, strict=True))))
+        return Readings(tuple(self.values), tuple(entries))

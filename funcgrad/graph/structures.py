@@ -1,0 +1,56 @@
+"""A DAG without its arrays, and the DAGs that its nodes hold."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from funcgrad.graph.values import Constant, Measurement, Node, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Nodes in topological order, and what goes in and out."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    constants: tuple[Value, ...]
+    outputs: tuple[Value | Constant, ...]
+    loops: tuple[int, ...] = ()
+    """The lengths of the loops it is in."""
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """Inputs, then every node's outputs; after those of a loop or branch, the values inside."""
+        yield from self.inputs
+        for node in self.nodes:
+            yield from node.outputs
+            for body in node.bodies:
+                yield from body.structure.values
+
+    @property
+    def observed(self) -> Iterator[Value]:
+        """What measuring nodes make, here and inside of nodes."""
+        for node in self.all_nodes:
+            if isinstance(node.function, Measurement):
+                yield from node.outputs
+
+    @property
+    def all_nodes(self) -> Iterator[Node]:
+        """The nodes; after a loop or branch, those inside."""
+        for node in self.nodes:
+            yield node
+            for body in node.bodies:
+                yield from body.structure.all_nodes
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A graph inside a node: of a loop's turn, of a branch, of a checkpoint.
+
+    The node's inputs, from position `offset` on, are the inputs of `structure`, and its outputs those of `structure`.
+    In a loop they are so turn by turn: `feedback` lists pairs (output, input), the output of one turn being that input
+    of the next; other inputs and outputs may be slices of the node's.
+    """
+
+    structure: Structure
+    offset: int
+    feedback: tuple[tuple[int, int], ...]

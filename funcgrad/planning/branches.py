@@ -1,0 +1,173 @@
+"""The backward pass of a `cond`: the reverse pass of the branch that was taken."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+
+from funcgrad.aliases import Array, PyTreeDef
+from funcgrad.graph import Constant, Measurement, Node, Value
+from funcgrad.planning.activity import BodyActivity
+from funcgrad.plans import Plan, Pullback, Step, as_array
+from funcgrad.primitive import zeros_of
+from funcgrad.reverse import forward, reverse
+
+
+def plan_branches(
+    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], bodies: tuple[Plan, ...]
+) -> Step:
+    """The step of a `cond`.
+
+    Args:
+        node: the cond; its first input is the index of the branch.
+        positions: its inputs that get a cotangent.
+        found: what is active in the branches.
+        bodies: the plans of the branches. Each wants the cotangents of its active inputs, then of what is wanted
+            inside; its sources are its active outputs.
+    """
+    branches = _Branches(node, positions, found, bodies)
+    pullback = Pullback(
+        node,
+        None,
+        sources=tuple(node.outputs[k] for k in branches.outputs),
+        targets=branches.targets,
+        needs=branches.needs,
+        pull=branches.pull,
+        arguments=tuple(f"in{p}" for p in positions),
+        reads=tuple(v.name for v in branches.needs),
+    )
+    pullbacks = (pullback,) if pullback.targets else ()
+    return Step(node, positions, pullbacks, (*branches.slots, *branches.observed), branches.run_forward, bodies)
+
+
+@dataclass(frozen=True, eq=False)
+class _Branches:
+    """A cond whose branches have plans. Only one of them runs, so what they keep shares its room."""
+
+    node: Node
+    positions: tuple[int, ...]
+    found: tuple[BodyActivity, ...]
+    bodies: tuple[Plan, ...]
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """The outputs that can have a cotangent, whatever the branch."""
+        return tuple(sorted({k for active in self.found for k in active.outputs}))
+
+    @cached_property
+    def inside(self) -> tuple[Value, ...]:
+        """What is wanted inside of the branches."""
+        return tuple(v for b, f in zip(self.bodies, self.found, strict=True) for v in b.returns[len(f.inputs) :])
+
+    @cached_property
+    def targets(self) -> tuple[Value, ...]:
+        return (*(v for p in self.positions if isinstance(v := self.node.inputs[p], Value)), *self.inside)
+
+    @cached_property
+    def contents(self) -> tuple["_Contents", ...]:
+        return tuple(_Contents.of(body, self.node.loops) for body in self.bodies)
+
+    @cached_property
+    def slots(self) -> tuple[Value, ...]:
+        """As many arrays of every kind as the branch that keeps most of that kind."""
+        most: Counter[Any] = Counter()
+        for kept in self.contents:
+            most |= Counter(map(_kind, kept.avals))
+        like = {_kind(aval): aval for kept in self.contents for aval in kept.avals}
+        avals = [like[kind] for kind, n in most.items() for _ in range(n)]
+        return tuple(Value(f"{self.node.name}/kept{i}", aval, self.node.loops) for i, aval in enumerate(avals))
+
+    @cached_property
+    def observed(self) -> tuple[Value, ...]:
+        """What is observed in any branch."""
+        return tuple(v for body in self.bodies for v in body.observed)
+
+    @cached_property
+    def needs(self) -> tuple[Value | Constant, ...]:
+        """The node's inputs, then what the branch has kept."""
+        return (*self.node.inputs, *self.slots)
+
+    def run_forward(self, *leaves: Any) -> list[Any]:
+        """The results of the branch that is taken, then what it keeps and what is observed."""
+        index, *operands = map(as_array, leaves)
+        return jax.lax.switch(index, [partial(self._run, b) for b in range(len(self.bodies))], *operands)
+
+    def _run(self, branch: int, *operands: Array) -> list[Any]:
+        body, contents = self.bodies[branch], self.contents[branch]
+        outputs, kept = forward(body, (), operands, keep=(*contents.values, *body.observed))
+        n = len(contents.values)
+        seen = dict(zip(body.observed, kept[n:], strict=True))
+        outputs = [as_array(y, v.aval) for y, v in zip(outputs, self.node.outputs, strict=True)]
+        at = dict(zip(self._places(branch), jax.tree.leaves(kept[:n]), strict=True))
+        slots = [at[i] if i in at else zeros_of(v.aval) for i, v in enumerate(self.slots)]
+        return [*outputs, *slots, *(seen[v] if v in seen else self._unseen(v) for v in self.observed)]
+
+    def _unseen(self, statistic: Value) -> Array:
+        """A statistic of a value inside of another branch."""
+        nodes = (n for body in self.bodies for n in body.structure.all_nodes)
+        node = next(n for n in nodes if statistic in n.outputs)
+        assert isinstance(node.function, Measurement)
+        assert isinstance(node.inputs[0], Value)
+        return node.function.blank(node.inputs[0], self.node.loops)[node.outputs.index(statistic)]
+
+    def _places(self, branch: int) -> list[int]:
+        """The slot of each array that a branch keeps: the first free one of its kind."""
+        free: dict[Any, list[int]] = defaultdict(list)
+        for i, v in enumerate(self.slots):
+            free[_kind(v.aval)].append(i)
+        return [free[_kind(aval)].pop(0) for aval in self.contents[branch].avals]
+
+    def pull(self, *operands: Any) -> Sequence[Any]:
+        """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
+        index, *others = map(as_array, operands)
+        return jax.lax.switch(index, [partial(self._pull, b) for b in range(len(self.bodies))], *others)
+
+    def _pull(self, branch: int, *operands: Any) -> list[Any]:
+        body, active = self.bodies[branch], self.found[branch]
+        inputs, operands = operands[: len(self.node.inputs) - 1], operands[len(self.node.inputs) - 1 :]
+        slots, g = operands[: len(self.slots)], dict(zip(self.outputs, operands[len(self.slots) :], strict=True))
+        values = dict(zip(body.structure.inputs, inputs, strict=True))
+        values |= self.contents[branch].unflatten([slots[i] for i in self._places(branch)])
+        found = reverse(body, [values[v] for v in body.kept], [g[k] for k in active.outputs])
+        bars = dict(zip(active.inputs, found, strict=False))
+        at_inputs = [bars[p - 1] if p - 1 in bars else zeros_of(self.node.inputs[p].aval) for p in self.positions]
+        within = dict(zip(body.returns[len(active.inputs) :], found[len(active.inputs) :], strict=True))
+        return [*at_inputs, *(within[v] if v in within else self._nothing(v) for v in self.inside)]
+
+    def _nothing(self, value: Value) -> Any:
+        """The cotangent of a value inside of another branch, or the reading of one."""
+        for tap in (t for body in self.bodies for t in body.all_taps):
+            if tap.reading is value:
+                return tap.measurement.blank(tap.value, self.node.loops)
+        return zeros_of(value.seen_from(self.node.loops))
+
+
+@dataclass(frozen=True, eq=False)
+class _Contents:
+    """What a branch keeps, beside its inputs, as flat arrays."""
+
+    values: tuple[Value, ...]
+    avals: tuple[Any, ...]
+    tree: PyTreeDef
+
+    @classmethod
+    def of(cls, body: Plan, loops: tuple[int, ...]) -> "_Contents":
+        """List it; what a `jax.vjp` function holds is known only from tracing the branch."""
+        values = tuple(v for v in body.kept if v not in body.structure.inputs)
+        tree = [v.seen_from(loops) for v in values]
+        if any(aval is None for aval in tree):
+            run = lambda *inputs: forward(body, (), inputs, keep=values)[1]  # noqa: E731
+            tree = jax.eval_shape(run, *(v.aval for v in body.structure.inputs))
+        avals, structure = jax.tree.flatten(tree)
+        return cls(values, tuple(avals), structure)
+
+    def unflatten(self, leaves: Sequence[Array]) -> dict[Value, Any]:
+        """The values, from their arrays."""
+        return dict(zip(self.values, jax.tree.unflatten(self.tree, leaves), strict=True))
+
+
+def _kind(aval: Any) -> tuple[tuple[int, ...], Any]:
+    return aval.shape, aval.dtype

@@ -1,0 +1,212 @@
+"""From what is wanted to a plan: the active nodes, the rule at each, and the plans of the graphs that nodes hold."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from funcgrad.errors import GradientError, RuleError
+from funcgrad.graph import Node, Structure, Value
+from funcgrad.planning.activity import Activity, BodyActivity, find_activity
+from funcgrad.planning.branches import plan_branches
+from funcgrad.planning.checkpoints import plan_checkpoint
+from funcgrad.planning.loops import plan_loop
+from funcgrad.planning.pullbacks import (
+    derived_pullback,
+    equation_pullback,
+    residual_pullback,
+    rule_pullback,
+    run_with_residuals,
+    share,
+)
+from funcgrad.plans import Plan, Step, Tap
+from funcgrad.primitive import Equation, bodies, loop_of, scope_of
+from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet, matches
+
+
+def make_plan(
+    structure: Structure,
+    wanted: Sequence[Value],
+    sources: Sequence[Value],
+    rules: RuleSet | None = None,
+    taps: Sequence[Tap] = (),
+) -> Plan:
+    """Plan the cotangents of `wanted`, given those of `sources`.
+
+    Taps whose values get a cotangent are read; the plan's `readings` lists them. What measuring nodes of the graph
+    make is the plan's `observed`.
+
+    Raises:
+        RuleError: an override matches no node or one inside a body that cannot be opened, or a rule that the pass
+            needs is marked not implemented.
+        GradientError: the pass leads through a `while` loop.
+    """
+    rules = rules or RuleSet()
+    rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
+    _check_reach(rules, structure)
+    planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps})
+    activity = find_activity(structure, [*wanted, *planner.taps], sources, planner.blocks)
+    return planner.plan(structure, activity, wanted, sources)
+
+
+class _Planner:
+    """Plans a graph and those inside it under one set of rules."""
+
+    def __init__(self, rules: RuleSet, wanted: frozenset[Value], taps: dict[Value, Tap]):
+        self.rules = rules
+        self.wanted = wanted
+        self.taps = taps
+
+    def blocks(self, node: Node, position: int) -> bool:
+        """Whether a node passes no cotangent to the input at a position."""
+        if not node.inputs[position].is_inexact:
+            return True
+        if not isinstance(node.function, Call):
+            return node.function.blocks
+        rule = self.rules.find(node.function.op, node.function.argument_of(position), node.name)
+        return rule in (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
+
+    def plan(self, structure: Structure, activity: Activity, wanted: Sequence[Value], sources: Sequence[Value]) -> Plan:
+        steps = [
+            self.step(node, activity.positions.get(node, ()), activity)
+            for node in structure.nodes
+            if node in activity.positions or any(True for body in node.bodies for _ in body.structure.observed)
+        ]
+        direct = [*structure.inputs, *(v for node in structure.nodes for v in node.outputs)]
+        taps = tuple(self.taps[v] for v in direct if v in self.taps and v in activity.reached)
+        readings = (self.taps[v].reading for v in structure.values if v in self.taps and v in activity.reached)
+        return Plan(
+            structure,
+            wanted=tuple(wanted),
+            sources=tuple(sources),
+            steps=_share(steps),
+            reached=activity.reached,
+            taps=taps,
+            readings=tuple(readings) if self.taps else (),
+            observed=tuple(structure.observed),
+        )
+
+    def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
+        function = node.function
+        if isinstance(function, Call):
+            return self.call(node, function, positions, activity.reached)
+        assert isinstance(function, Equation)
+        if node.bodies:
+            nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
+            return self.holding(node, function, positions, activity.inside.get(node, nothing))
+        if function.keeps_residuals:
+            residuals = Value(f"{node.name}/residuals", None, node.loops)
+            pullback = residual_pullback(node, positions, residuals)
+            run = partial(_run_saving, node, positions)
+            return Step(node, positions, (pullback,), (residuals,), run)
+        return Step(node, positions, (equation_pullback(node, function, positions),), (), node.run)
+
+    def holding(
+        self, node: Node, equation: Equation, positions: tuple[int, ...], found: tuple[BodyActivity, ...]
+    ) -> Step:
+        """The step of a node that holds graphs: of a loop, a branch, a checkpoint."""
+        name = equation.source.primitive.name
+        if name == "while":
+            raise GradientError(
+                f"{node.name}: a reverse pass needs to know how many turns a loop makes, and a while loop does not "
+                f"say; use jax.lax.scan, or fori_loop with bounds that are numbers."
+            )
+        if name == "scan":
+            ((body, active),) = zip(node.bodies, found, strict=True)
+            constants = body.structure.inputs[: loop_of(equation.source).n_constants]
+            apart = self.wanted | self.taps.keys()
+            summed = [v for v in self.inputs(body.structure, active) if v in constants and v not in apart]
+            return plan_loop(node, positions, active, self.body(body.structure, active, summed))
+        plans = tuple(self.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
+        if name == "cond":
+            return plan_branches(node, positions, found, plans)
+        return plan_checkpoint(node, positions, found[0], plans[0])
+
+    def inputs(self, structure: Structure, active: BodyActivity) -> list[Value]:
+        return [structure.inputs[i] for i in active.inputs]
+
+    def body(self, structure: Structure, active: BodyActivity, summed: Sequence[Value] = ()) -> Plan:
+        """The plan of a graph that a node holds.
+
+        It wants the cotangents of the active inputs, then of what is wanted inside; its sources are the active
+        outputs, then the inputs `summed`, whose cotangents from outside enter.
+        """
+        reached = active.activity.reached
+        inside = [v for v in structure.values if v in self.wanted and v in reached]
+        sources = [v for k in active.outputs if isinstance(v := structure.outputs[k], Value)]
+        return self.plan(structure, active.activity, [*self.inputs(structure, active), *inside], [*sources, *summed])
+
+    def call(self, node: Node, call: Call, positions: tuple[int, ...], reached: frozenset[Value]) -> Step:
+        """The step of an op's node."""
+        outline = call.recording.outline(tuple(v.aval for v in node.inputs))
+        outputs = node.outputs[: outline.n_outputs]
+        # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
+        saved = node.outputs[outline.n_outputs :] if call.saving else _saved_values(node, call.recording, outline)
+        pullbacks = [
+            rule_pullback(node, call, rule, at, outputs, saved) if rule else derived_pullback(node, call, at, outputs)
+            for rule, at in self.rules_at(node, call, positions)
+        ]
+        if call.saving and any(v in reached for v in saved):
+            pullbacks.append(derived_pullback(node, call, positions, saved, of_saved=True))
+        if call.saving or not any(v in saved for p in pullbacks for v in p.needs):
+            return Step(node, positions, tuple(pullbacks), (), node.run)
+        return Step(node, positions, tuple(pullbacks), saved, partial(_run_recording, call))
+
+    def rules_at(self, node: Node, call: Call, positions: tuple[int, ...]) -> list[tuple[Rule | None, tuple[int, ...]]]:
+        """The rules for the inputs of an op's node, each once; None stands for a derived one."""
+        groups: dict[Rule | None, list[int]] = {}
+        for p in positions:
+            argument = call.argument_of(p)
+            rule = self.rules.find(call.op, argument, node.name)
+            if isinstance(rule, Marker):
+                raise RuleError(
+                    f"{node.name}: the derivative with respect to {argument} is marked not implemented, and the "
+                    f"gradient passes through it; register a rule, override it, or detach {argument}."
+                )
+            groups.setdefault(rule, []).append(p)
+        return [(rule, tuple(group)) for rule, group in groups.items()]
+
+
+def _run_saving(node: Node, positions: tuple[int, ...], *leaves: Any) -> list[Any]:
+    outputs, pull = run_with_residuals(node, positions, leaves)
+    return [*outputs, pull]
+
+
+def _run_recording(call: Call, *leaves: Any) -> list[Any]:
+    return call.op.primitives.bind(leaves, call.recording)
+
+
+def _saved_values(node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
+    avals = outline.avals[outline.n_outputs :]
+    names = recording.leaf_names(outline)[-len(avals) :] if avals else []
+    return tuple(Value(f"{node.name}.{name}", aval, node.loops) for name, aval in zip(names, avals, strict=True))
+
+
+def _share(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps, their common pullbacks traced once."""
+    shared = share(p for step in steps for p in step.pullbacks)
+    return tuple(
+        replace(s, pullbacks=tuple(replace(p, pull=shared.get(p.pull, p.pull)) for p in s.pullbacks)) for s in steps
+    )
+
+
+def _check_reach(rules: RuleSet, structure: Structure) -> None:
+    """RuleError if an override is meant for ops inside a body that is not opened: JAX differentiates there."""
+    for override in rules.overrides:
+        for node in structure.all_nodes:
+            inside = bodies(node.function.source) if isinstance(node.function, Equation) and not node.bodies else []
+            for name in (n for inner in inside for n in _ops_inside(inner, node.scope, override.op)):
+                if matches(override.at, name):
+                    raise RuleError(
+                        f"The override of {override.op.name} at '{override.at}' matches '{name}' inside the body of "
+                        f"'{node.name}', where rules cannot be replaced; narrow the pattern, or unroll '{node.name}'."
+                    )
+
+
+def _ops_inside(jaxpr: Any, scope: str, op: Op) -> Iterator[str]:
+    for equation in jaxpr.eqns:
+        here = "/".join(part for part in (scope, scope_of(equation)) if part)
+        if equation.primitive is op.primitives.forward:
+            yield f"{here}/{op.name}" if here else op.name
+        for inner in bodies(equation):
+            yield from _ops_inside(inner, here, op)

@@ -1,0 +1,136 @@
+"""One backward pass, decided before anything runs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from funcgrad.graph import Measurement, Node, Structure, Value, read
+from funcgrad.plans.pullback import Pullback
+from funcgrad.plans.table import Row, Totals, make_rows, render
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One node of the backward pass: its rules, and what its forward must leave for them."""
+
+    node: Node
+    positions: tuple[int, ...]
+    """The inputs that get a cotangent."""
+    pullbacks: tuple[Pullback, ...]
+    saved: tuple[Value, ...]
+    """Values that only the rules read, made by the forward beside the node's outputs."""
+
+    forward: Callable[..., list[Any]]
+    """Runs the node: its outputs, then what it saves."""
+    bodies: "tuple[Plan, ...]" = ()
+    """The plans of the graphs that the node holds."""
+
+    @cached_property
+    def outputs(self) -> tuple[Value, ...]:
+        """The node's outputs whose cotangents its rules take."""
+        return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.sources))
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """A cotangent to be measured as soon as it is complete; `reading` stands for what was measured."""
+
+    value: Value
+    measurement: Measurement
+    reading: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A backward pass as data: what is wanted, the rule at every node, what is kept until it is read.
+
+    Made by `fg.plan`. `print` it for the table of nodes, rules, bytes and FLOPs.
+    """
+
+    structure: Structure
+    wanted: tuple[Value, ...]
+    """The values whose cotangents come out."""
+    sources: tuple[Value, ...]
+    """The values whose cotangents go in."""
+    steps: tuple[Step, ...]
+    """The active nodes, in forward order."""
+    reached: frozenset[Value]
+    """The values that get a cotangent."""
+    taps: tuple[Tap, ...] = ()
+    """Cotangents that are measured on the way."""
+    readings: tuple[Value, ...] = ()
+    """What taps read, here and inside of nodes."""
+    observed: tuple[Value, ...] = ()
+    """Statistics of values, taken on the way forward, here and inside of nodes."""
+
+    @cached_property
+    def kept(self) -> tuple[Value, ...]:
+        """Every value that some rule reads, in the order of first use: what the forward leaves behind."""
+        return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.needs if isinstance(v, Value)))
+
+    def run(self, node: Node, values: dict[Value, Any]) -> None:
+        """Run a node forward: add to `values` its outputs and, where it is active, what its rules need saved."""
+        step, leaves = self.step_of.get(node), read(node.inputs, values)
+        if step is None:
+            values.update(zip(node.outputs, node.run(*leaves), strict=True))
+        else:
+            values.update(zip((*node.outputs, *step.saved), step.forward(*leaves), strict=True))
+
+    def made_at(self, node: Node) -> tuple[Value, ...]:
+        """The values that running a node makes."""
+        return (*node.outputs, *self.step_of[node].saved) if node in self.step_of else node.outputs
+
+    @property
+    def pullbacks(self) -> Iterator[Pullback]:
+        """The rules of all steps, in forward order."""
+        return (p for step in self.steps for p in step.pullbacks)
+
+    @property
+    def all_pullbacks(self) -> Iterator[Pullback]:
+        """The same, those of the graphs that nodes hold in the place of the nodes' own."""
+        for step in self.steps:
+            if step.bodies:
+                yield from (p for body in step.bodies for p in body.all_pullbacks)
+            else:
+                yield from step.pullbacks
+
+    @property
+    def returns(self) -> tuple[Value, ...]:
+        """What the reverse pass returns: the cotangents that are wanted, then what taps read."""
+        return (*self.wanted, *self.readings)
+
+    @property
+    def all_taps(self) -> Iterator[Tap]:
+        """The taps, those inside of nodes included."""
+        yield from self.taps
+        for step in self.steps:
+            for body in step.bodies:
+                yield from body.all_taps
+
+    @cached_property
+    def step_of(self) -> dict[Node, Step]:
+        """The active step of a node."""
+        return {step.node: step for step in self.steps}
+
+    @cached_property
+    def pruned(self) -> tuple[Node, ...]:
+        """Nodes that the backward pass does not visit."""
+        return tuple(n for n in self.structure.nodes if n not in self.step_of)
+
+    @cached_property
+    def _table(self) -> tuple[tuple[Row, ...], Totals]:
+        return make_rows(self)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The table as data, a row per node."""
+        return self._table[0]
+
+    @property
+    def totals(self) -> Totals:
+        """Bytes, FLOPs and rules of the whole pass."""
+        return self._table[1]
+
+    def __str__(self) -> str:
+        return render(self)

@@ -1,0 +1,64 @@
+"""One rule at one node, ready to run: what it reads and what it writes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array, Aval
+from funcgrad.graph import Constant, Node, Value, read
+from funcgrad.naming import standing_at
+from funcgrad.registry import Rule
+
+Pull = Callable[..., Sequence[Any]]
+"""From what is read and the cotangents of the sources to those of the targets, or what a tap inside reads of one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pullback:
+    """J^T of one node with respect to some of its inputs."""
+
+    node: Node
+    rule: Rule | None
+    """None where it is derived by `jax.vjp`."""
+    sources: tuple[Value, ...]
+    """The outputs whose cotangents it takes."""
+    targets: tuple[Value, ...]
+    """The inputs that get a cotangent, one entry per use."""
+    needs: tuple[Value | Constant, ...]
+    """What is read: inputs, outputs and saved values of the node."""
+    pull: Pull
+    arguments: tuple[str, ...]
+    """What its targets are called in the node's function."""
+    reads: tuple[str, ...]
+    """What its needs are called there."""
+
+    @property
+    def name(self) -> str:
+        """The rule's name; `jax.vjp` where it is derived; a label passes its cotangent on, a loop is run in reverse."""
+        if self.node.op_name == "name":
+            return "g"
+        if self.node.bodies:
+            return "reverse"
+        return self.rule.name if self.rule else "jax.vjp"
+
+    @property
+    def label(self) -> str:
+        """The kind of the rule, `derived`, or `label`."""
+        if self.node.op_name == "name":
+            return "label"
+        return str(self.rule.kind) if self.rule else "derived"
+
+    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Any]:
+        """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
+        with standing_at(self.node.name):
+            return self.pull(*map(as_array, read(self.needs, values)), *(g[v] for v in self.sources))
+
+
+def as_array(x: Any, aval: Aval | None = None) -> Any:
+    """Numbers written into the graph, and numpy arrays, as what rules and loops take: JAX arrays."""
+    is_number = isinstance(x, bool | int | float | complex | np.generic | np.ndarray)
+    return jnp.asarray(x, (aval or jax.typeof(x)).dtype) if is_number else x
