@@ -18,6 +18,9 @@ def assert_same(found, expected, tolerance=1e-5):
 
 
 def scopes(function, *args):
-    """Where the nodes of a traced function stand, in the order of first use; einsum equations are no places."""
-    found = [node.scope for node in fg.trace(function, *args).nodes]
+    """Where the nodes of a traced function stand, in loops too, in the order of first use.
+
+    Equations of an einsum are no places.
+    """
+    found = [node.scope for node in fg.trace(function, *args).structure.all_nodes]
     return list(dict.fromkeys("/".join(p for p in scope.split("/") if "->" not in p) for scope in found))
