@@ -1,10 +1,15 @@
-"""`python -m benchmarks speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
+"""`python -m benchmarks speed|models`: ratios, measured in turns.
+
+`speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
 
 `own forward` is our forward with each op's plain function in its place, so JAX derives it without our rules.
 `plain jax`, `flax nnx`, `equinox` and `pytorch` are the same network as an expert writes it there; libraries that are
 not installed are left out. `products alone` is the time of the step's matrix products and convolutions, back to
 back. Losses and gradients are checked to agree before anything is timed: to 1e-6 in float64 at a small size (not with
 --quick), and what is timed up to what float32 allows.
+
+`models`: `fg.value_and_grad` against `jax.value_and_grad`, through the library it was written for, of models in other
+libraries that nobody changed.
 """
 
 import argparse
@@ -12,6 +17,8 @@ from pathlib import Path
 
 from benchmarks import peers, report
 from benchmarks.comparison import assert_same_network, compare
+from benchmarks.models import NAMES, maker, missing_library
+from benchmarks.models import comparison as foreign
 from benchmarks.networks import ALL, QUICK
 
 
@@ -19,16 +26,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=["speed"])
+    parser.add_argument("suite", choices=["speed", "models"])
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
-    parser.add_argument("--only", nargs="+", choices=list(ALL), metavar="NETWORK", help=f"some of {', '.join(ALL)}")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NETWORK", help=f"some of {', '.join(ALL)}; or of {', '.join(NAMES)}"
+    )
     parser.add_argument("--json", type=Path, help="write rows {network, against, metric, ratio} here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--publish", type=Path, metavar="README", help="put the table between its marks there")
     options = parser.parse_args()
+    known = ALL if options.suite == "speed" else NAMES
+    if unknown := [name for name in options.only or () if name not in known]:
+        parser.error(f"--only {unknown[0]}: choose from {', '.join(known)}")
     rounds, compiles = options.rounds or (5 if options.quick else 50), options.compiles or (1 if options.quick else 3)
+    if options.suite == "models":
+        models(options, rounds, compiles)
+    else:
+        speed(options, rounds, compiles)
+
+
+def models(options: argparse.Namespace, rounds: int, compiles: int) -> None:
+    """Models of other libraries."""
+    names, rows = options.only or NAMES, []
+    missing = {name: library for name in names if (library := missing_library(name))}
+    for name in names:
+        if name in missing:
+            continue
+        rows += foreign.compare(maker(name, small=options.quick)(), rounds, compiles)
+        print(f"{name} done", flush=True)
+        if options.json:
+            report.write_json(rows, options.json)
+    print(foreign.summary(rows, sorted(set(missing.values()))))
+    if options.markdown:
+        options.markdown.write_text(report.table(rows) + "\n")
+
+
+def speed(options: argparse.Namespace, rounds: int, compiles: int) -> None:
+    """Our networks against the peers."""
     libraries, missing = peers.installed()
     rows = []
     for name in options.only or ALL:

@@ -16,6 +16,7 @@ from flax import nnx  # pyright: ignore[reportMissingImports]
 
 from funcgrad.adapters.calls import Opened, replace_item, rest_key
 from funcgrad.aliases import PyTree, PyTreeDef
+from funcgrad.errors import GradientError
 
 _TAG = "funcgrad"
 _BASES = (nnx.Module, nnx.List, nnx.Dict)
@@ -52,9 +53,14 @@ def is_state_of(x: Any, module: Any) -> bool:
 
 
 def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
-    """Take modules apart into states, and put them together inside the function, with all that they share."""
+    """Take modules apart into states, and put them together inside the function, with all that they share.
+
+    Raises:
+        GradientError: one variable is in an argument to differentiate and in one that is not.
+    """
     if not any(map(_is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=_is_node))):
         return call
+    _check_aliases(call, names, argnums)
     stack.enter_context(nnx.update_context(_TAG))
     args, kwargs, rest_keys = call.args, dict(call.kwargs), {}
     with nnx.split_context(_TAG) as split:
@@ -94,6 +100,21 @@ def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: Exit
     if call.is_pure:
         return replace(call, fun=fun, args=args, kwargs=kwargs)
     return replace(call, fun=fun, args=args, kwargs=kwargs, has_aux=True, close=close)
+
+
+def _check_aliases(call: Opened, names: Sequence[str], argnums: Sequence[int]) -> None:
+    named = [*enumerate(zip(names, call.args, strict=True)), *((None, item) for item in call.kwargs.items())]
+    wanted: dict[int, str] = {}
+    for is_wanted in (True, False):
+        for name, arg in (item for n, item in named if (n in argnums) is is_wanted):
+            for variable in filter(_is_variable, jax.tree.leaves(arg, is_leaf=_is_variable)):
+                if is_wanted:
+                    wanted[id(variable)] = name
+                elif id(variable) in wanted:
+                    raise GradientError(
+                        f"Argument '{name}' holds a {type(variable).__name__} that is in '{wanted[id(variable)]}' too, "
+                        f"by which the loss is differentiated; differentiate by both, or pass a copy (nnx.clone)."
+                    )
 
 
 def without_modules(tree: PyTree) -> PyTree:

@@ -31,20 +31,21 @@ _traced_as = jax.make_user_context(default_value=())
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """A module that is running, where it stands, and what it holds; at the bottom, the function that is traced."""
+    """A module that is running, and where it stands; at the bottom, the function that is traced."""
 
     module: Any
     path: str
-    held: Callable[[], list[tuple[str, Any]]]
+    held: Callable[[], list[tuple[str, Any]]] = list
+    """What it holds at any depth, with paths from the traced function; nothing where a frame below knows it."""
 
     @cached_property
     def objects(self) -> list[tuple[str, Any]]:
-        """The objects it holds, at any depth, with their paths from the traced function."""
-        return [(join(self.path, path), x) for path, x in self.held()]
+        """What it holds, found when it is first needed."""
+        return self.held()
 
     @cached_property
     def paths(self) -> dict[int, str]:
-        """Their paths by identity."""
+        """Paths by identity."""
         return {id(x): path for path, x in self.objects}
 
 
@@ -66,10 +67,22 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
         if not classes:
             return fun(*args, **kwargs)
         root = _Frame(None, "", lambda: objects)
-        with _instrumented(classes), _traced_as(tuple(path for path, _ in objects)), _running(root):
+        with _instrumented(classes), _traced_as(tuple(path for path, _ in objects)), _running(root), _owner_of(fun):
             return fun(*args, **kwargs)
 
     return call
+
+
+@contextlib.contextmanager
+def _owner_of(fun: Callable[..., Any]) -> Iterator[None]:
+    """Inside the module that `fun` is a method of, if it is: a method taken from a module is not wrapped any more."""
+    owner = getattr(fun, "__self__", None)
+    path = _frames.get()[-1].paths.get(id(owner))
+    if path is None:
+        yield
+    else:
+        with scope(path), _running(_Frame(owner, path)):
+            yield
 
 
 @contextlib.contextmanager
@@ -96,8 +109,9 @@ def _with_scope(method: Callable[..., Any], library: Library) -> Callable[..., A
             return method(self, *args, **kwargs)
         if frames[-1].module is self:
             return body(self, *args, **kwargs)
-        path = _locate(self, frames, library)
-        with _scope_between(frames[-1].path, path), _running(_Frame(self, path, lambda: list(_held_by(self)))):
+        path = next((frame.paths[id(self)] for frame in reversed(frames) if id(self) in frame.paths), None)
+        frame = _Frame(self, path) if path else _anew(self, frames, library)
+        with _scope_between(frames[-1].path, frame.path), _running(frame):
             return body(self, *args, **kwargs)
 
     return call
@@ -111,39 +125,43 @@ def _scope_between(start: str, path: str) -> contextlib.AbstractContextManager[N
     return scope("/".join(steps)) if steps else contextlib.nullcontext()
 
 
-def _held_by(module: Any) -> Iterator[tuple[str, Any]]:
-    libraries, seen = in_use(), {id(module)}
-    for name, x in next(m for library in libraries if (m := library.members(module)) is not None):
-        yield from objects_in(x, name, libraries, seen)
+def _anew(module: Any, frames: Sequence[_Frame], library: Library) -> _Frame:
+    """A frame for a module that was put together inside the traced function: it stands where one like it does."""
+    path = _path_of_one_alike(module, frames, library)
+
+    def held() -> list[tuple[str, Any]]:
+        libraries, seen = in_use(), {id(module)}
+        items = library.members(module) or ()
+        return [found for name, x in items for found in objects_in(x, join(path, name), libraries, seen)]
+
+    return _Frame(module, path, held)
 
 
-def _locate(module: Any, frames: Sequence[_Frame], library: Library) -> str:
-    """The path of a module: through the innermost running one that holds it, or one like it."""
+def _path_of_one_alike(module: Any, frames: Sequence[_Frame], library: Library) -> str:
+    objects = [found for frame in reversed(frames) for found in frame.objects]
+    of_class = [(path, x) for path, x in objects if type(x) is type(module)]
     for frame in reversed(frames):
-        if id(module) in frame.paths:
-            return frame.paths[id(module)]
-    for frame in reversed(frames):
-        alike = [(path, x) for path, x in frame.objects if type(x) is type(module)]
-        if alike:
-            return _choose(module, alike, is_root=frame.module is None)
-    for path, x in next(frame.objects for frame in reversed(frames) if frame.module is None):
+        inside = f"{frame.path}/" if frame.path else ""
+        if alike := [(path, x) for path, x in of_class if path.startswith(inside)]:
+            return _choose(module, alike)
+    for path, x in objects:
         if library.is_state_of(x, module):
             return path
     return join(frames[-1].path, type(module).__name__)
 
 
-def _choose(module: Any, alike: Sequence[tuple[str, Any]], is_root: bool) -> str:
+def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
     """The path of a module that was put together anew, from those of its class that could be meant.
 
     One of the same shapes, else the only one of its class (a scan takes an axis away). Arguments that are parts of a
-    module (`eqx.partition`) have its class and other shapes: the first gives its name.
+    module (`eqx.partition`) have its class and other shapes: the first gives its name. If several could be meant,
+    none is, and the class stands beside them.
     """
     same = [path for path, x in alike if _shapes(x) == _shapes(module)]
-    if len(same) == 1:
-        return same[0]
     paths = same or [path for path, _ in alike]
-    if len(paths) == 1 or (is_root and not same):
-        return paths[0]
+    parts = [] if same else [path for path in paths if "/" not in path]
+    if len(paths) == 1 or parts:
+        return (parts or paths)[0]
     shared = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     return join(shared, type(module).__name__)
 

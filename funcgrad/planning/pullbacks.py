@@ -11,10 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-<<<<<<< HEAD
-=======
-import jax.numpy as jnp
->>>>>>> language
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
@@ -176,26 +172,11 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
 
     def pull_used(*operands: Array) -> Sequence[Any]:
         g = operands[len(taken) :]
-<<<<<<< HEAD
         return list(map(as_array, smaller(*operands[: len(taken)], *[g[i] for i in kept_g])))
-=======
-        # A cotangent that is a constant stands in the jaxpr as a numpy array.
-        return [_as_array(x) for x in smaller(*operands[: len(taken)], *[g[i] for i in kept_g])]
->>>>>>> language
 
     return taken, pull_used
 
 
-<<<<<<< HEAD
-=======
-def _as_array(x: Any) -> Any:
-    """Numbers written into the graph, and numpy arrays, as what rules read: JAX arrays."""
-    is_number = isinstance(x, bool | int | float | complex)
-    is_foreign_array = hasattr(x, "__array__") and not isinstance(x, jax.Array)
-    return jnp.asarray(x, jax.typeof(x).dtype) if is_number or is_foreign_array else x
-
-
->>>>>>> language
 def _put(leaves: Sequence[Any], positions: Sequence[int], moved: Sequence[Any]) -> list[Any]:
     replaced = dict(zip(positions, moved, strict=True))
     return [replaced.get(i, x) for i, x in enumerate(leaves)]

@@ -1,0 +1,250 @@
+"""`fg.value_and_grad` in the place of `eqx.filter_value_and_grad`, and names however modules are called."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import funcgrad as fg
+from tests.adapters.asserting import assert_same, scopes
+
+eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
+nn = eqx.nn
+
+
+class Block(eqx.Module):
+    norm: nn.LayerNorm
+    linear: nn.Linear
+    activation: object
+    name: str
+
+    def __init__(self, key):
+        self.norm, self.linear = nn.LayerNorm(4), nn.Linear(4, 4, key=key)
+        self.activation, self.name = jax.nn.gelu, "block"
+
+    def __call__(self, x):
+        return x + self.activation(self.linear(self.norm(x)))
+
+
+class Net(eqx.Module):
+    """Leaves of all kinds: floating and integer arrays, functions, numbers, strings."""
+
+    blocks: list
+    out: nn.Linear
+    order: jax.Array
+    scale: float
+
+    def __init__(self, key):
+        self.blocks = [Block(k) for k in jax.random.split(key, 2)]
+        self.out, self.order, self.scale = nn.Linear(4, 3, key=key), jnp.arange(3), 2.0
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.scale * self.out(x)[self.order]
+
+
+class Stacked(eqx.Module):
+    """Layers in one module, scanned over."""
+
+    blocks: Block
+
+    def __init__(self, key):
+        self.blocks = eqx.filter_vmap(Block)(jax.random.split(key, 3))
+
+    def __call__(self, x):
+        arrays, static = eqx.partition(self.blocks, eqx.is_array)
+        return jax.lax.scan(lambda x, layer: (eqx.combine(layer, static)(x), None), x, arrays)[0]
+
+
+class Tied(eqx.Module):
+    """A module that is handed to another one."""
+
+    embed: nn.Embedding
+    decode: eqx.Module
+
+    class Decoder(eqx.Module):
+        def __call__(self, embed, token):
+            return jnp.sin(embed(token))
+
+    def __init__(self, key):
+        self.embed, self.decode = nn.Embedding(5, 4, key=key), Tied.Decoder()
+
+    def __call__(self, token):
+        return self.decode(self.embed, token)
+
+
+KEY = np.array([0, 1], np.uint32)
+"""A raw key: no array is made while modules are imported."""
+
+
+def net(cls=Net):
+    return cls(jax.random.wrap_key_data(jnp.asarray(KEY)))
+
+
+def x():
+    return jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
+
+
+def loss(model, x):
+    return (jax.vmap(model)(x) ** 2).mean()
+
+
+def test_gradient_is_that_of_equinox():
+    model = net()
+    value, gradient = fg.value_and_grad(loss)(model, x())
+    assert_same((value, gradient), eqx.filter_value_and_grad(loss)(model, x()))
+    assert gradient.order is gradient.scale is gradient.blocks[0].activation is None
+    eqx.apply_updates(model, gradient)
+
+
+@pytest.mark.parametrize("wrap", [eqx.filter_jit, eqx.filter_checkpoint])
+def test_losses_that_are_transformed(wrap):
+    assert_same(fg.grad(wrap(loss))(net(), x()), eqx.filter_grad(loss)(net(), x()))
+
+
+def test_under_filter_jit():
+    assert_same(eqx.filter_jit(fg.grad(loss))(net(), x()), eqx.filter_grad(loss)(net(), x()))
+
+
+def test_second_arguments_and_containers():
+    f = lambda x, models: loss(models["net"], x)
+    model = {"net": net(), "power": 2}
+    gradient = fg.grad(f, (1, 0))(x(), model)
+    expected = eqx.filter_grad(lambda both: f(both[1], both[0]))((model, x()))
+    assert_same(gradient, expected)
+
+
+def test_auxiliary_output_and_state():
+    class Normed(eqx.Module):
+        norm: nn.BatchNorm
+        linear: nn.Linear
+
+        def __init__(self, key):
+            self.norm, self.linear = nn.BatchNorm(4, "batch", mode="batch"), nn.Linear(4, 4, key=key)
+
+        def __call__(self, x, state):
+            x, state = self.norm(self.linear(x), state)
+            return x, state
+
+    model, state = nn.make_with_state(Normed)(jax.random.key(0))
+
+    def f(model, state, x):
+        y, state = jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(x, state)
+        return (y**3).mean(), state
+
+    ours = fg.value_and_grad(f, has_aux=True)(model, state, x())
+    assert_same(ours, eqx.filter_value_and_grad(f, has_aux=True)(model, state, x()))
+
+
+def test_a_tape_pulls_a_module():
+    model = net()
+    y, tape = fg.record(lambda model, x: jax.vmap(model)(x), model, x())
+    model_bar, x_bar = tape.pull(2 * y / y.size)
+    assert_same(model_bar, eqx.filter_grad(loss)(model, x()))
+    assert_same(x_bar, jax.grad(loss, 1)(model, x()))
+
+
+def test_shapes_are_enough_for_a_plan():
+    shapes = eqx.filter_eval_shape(net)
+    wanted = fg.plan(loss, shapes, jax.ShapeDtypeStruct((5, 4), jnp.float32)).wanted
+    assert {"model/blocks/0/linear/weight", "model/out/bias"} <= {v.name for v in wanted}
+    assert "model/order" not in {v.name for v in wanted}
+
+
+def test_a_graph_is_called_with_modules():
+    model = net()
+    np.testing.assert_allclose(fg.trace(loss, model, x())(model, x()), loss(model, x()), rtol=1e-6)
+
+
+def test_gradients_by_name():
+    found = fg.grad(loss, wrt="model/blocks/*/linear/*")(net(), x())
+    expected = eqx.filter_grad(loss)(net(), x())
+    for i in range(2):
+        name = f"model/blocks/{i}/linear"
+        np.testing.assert_allclose(found[f"{name}/weight"], expected.blocks[i].linear.weight, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found[f"{name}/add"].sum(0), expected.blocks[i].linear.bias, rtol=1e-4, atol=1e-6)
+
+
+EXPECTED = ["blocks/0/norm", "blocks/0/linear", "blocks/0", "blocks/1/norm", "blocks/1/linear", "blocks/1", "out", ""]
+
+
+def under(root):
+    """The places of `Net` where it is called `root`."""
+    return [f"{root}/{path}".rstrip("/") for path in EXPECTED]
+
+
+def assert_places(root, function, *args):
+    """The places of `Net`, with those of the loss left out."""
+    assert [s for s in scopes(function, *args) if s] == under(root)
+
+
+def test_names_where_the_module_is_an_argument():
+    assert_places("model", loss, net(), x())
+    assert_places("model", eqx.filter_jit(loss), net(), x())
+    assert_places("net", lambda x, net: loss(net, x), x(), net())
+    assert_places("models/main", lambda models, x: loss(models["main"], x), {"main": net()}, x())
+
+
+def test_names_where_the_module_is_closed_over():
+    closed = net()
+    assert_places("closed", lambda x: loss(closed, x), x())
+    assert_places("model", functools.partial(loss, net()), x())
+    assert_places("Net", net().__call__, x()[0])
+
+    def helper(x):
+        return loss(closed, x)
+
+    assert_places("closed", lambda x: helper(x), x())
+
+    class Trainer:
+        def __init__(self):
+            self.network = net()
+
+        def loss(self, x):
+            return loss(self.network, x)
+
+    assert_places("network", Trainer().loss, x())
+
+
+def test_names_where_the_module_is_partitioned():
+    params, static = eqx.partition(net(), eqx.is_inexact_array)
+    assert_places("params", lambda params, static, x: loss(eqx.combine(params, static), x), params, static, x())
+    assert_places("params", lambda params, x: loss(eqx.combine(params, static), x), params, x())
+    f = lambda params, x: loss(eqx.combine(params, static), x)
+    assert_same(fg.grad(f)(params, x()), jax.grad(f)(params, x()))
+
+
+def test_names_in_a_scan_over_stacked_layers():
+    model = net(Stacked)
+    assert_same(fg.grad(loss)(model, x()), eqx.filter_grad(loss)(model, x()))
+    assert scopes(loss, model, x()) == ["model", "model/blocks/norm", "model/blocks/linear", "model/blocks", ""]
+
+
+def test_a_module_handed_to_another_keeps_its_own_path():
+    tokens = jnp.arange(3)
+    assert scopes(loss, net(Tied), tokens)[:2] == ["model/embed", "model/decode"]
+
+
+def test_modules_alike_that_are_put_together_anew_go_by_their_class():
+    f = lambda model, x: (jax.vmap(lambda x: eqx.filter_checkpoint(model.blocks[0])(x))(x) ** 2).mean()
+    assert_same(fg.grad(f)(net(), x()), eqx.filter_grad(f)(net(), x()))
+    block = "model/blocks/Block"
+    assert scopes(f, net(), x()) == ["", f"{block}/norm", f"{block}/linear", block]
+
+
+def test_names_do_not_depend_on_what_jax_has_traced_before():
+    inner = eqx.filter_jit(lambda model, x: jax.vmap(model)(x))
+    f = lambda model, x: (inner(model, x) ** 2).mean()
+    f(net(), x())
+    assert_places("model", f, net(), x())
+    assert_places("other", lambda other, x: (inner(other, x) ** 2).mean(), net(), x())
+
+
+def test_optax_losses():
+    labels = jnp.arange(5) % 3
+    f = lambda model, x: optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(x), labels).mean()
+    assert_same(fg.grad(f)(net(), x()), eqx.filter_grad(f)(net(), x()))
