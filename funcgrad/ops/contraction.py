@@ -43,6 +43,15 @@ def sum_leading(g: Array, keep: int) -> Array:
     return jnp.sum(widen(g), axis=tuple(range(g.ndim - keep)))
 
 
+def bias_cotangent(g: Array) -> Array:
+    """`Σ g` over all axes but the last, of a cotangent that other rules read as well.
+
+    The barrier makes the sum read what they read. Without it XLA takes the rule that made `g` into the sum, and the
+    folding out of it: on CPU `[8, 128, 1024]` then takes 3.5 ms instead of 0.1 ms.
+    """
+    return sum_leading(lax.optimization_barrier(fold_leading(g)), keep=1)
+
+
 def sum_last(x: Array) -> Array:
     """`Σ_n x[..., n]`, as a product with ones.
 
