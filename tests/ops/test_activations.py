@@ -88,3 +88,13 @@ def test_errors(call, sentence: str):
 def test_relu6_is_differentiated_through_a_plan():
     grad = fg.grad(lambda x: ops.relu6(x).sum())(jnp.asarray([-1.0, 0.0, 3.0, 6.0, 7.0]))
     assert grad.tolist() == [0, 0, 1, 0, 0]
+
+
+def test_the_rule_of_gelu_does_not_share_the_forward_tanh() -> None:
+    """If it did, XLA would store the tanh of every layer until the backward pass."""
+    rule = ops.gelu.rules["x"]
+    x = jnp.ones((3, 4))
+    forward, pulled = jax.make_jaxpr(ops.gelu.function)(x), jax.make_jaxpr(lambda g, x: rule.function(g, x, True))(x, x)
+    assert "tanh" in str(forward)
+    assert "tanh" not in str(pulled)
+    assert "logistic" in str(pulled)
