@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import accumulator, contract_leading, sum_leading
+from funcgrad.ops.contraction import accumulator, bias_cotangent, contract_leading
 from funcgrad.registry import op
 
 
@@ -37,7 +37,7 @@ def linear_w(g: Array, x: Array) -> Array:
 @linear.pullback("b")
 def linear_b(g: Array) -> Array:
     """`[∂ℓ/∂b] = Σ g`."""
-    return sum_leading(g, keep=1)
+    return bias_cotangent(g)
 
 
 @op(core_axes=2)
