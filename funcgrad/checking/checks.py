@@ -19,6 +19,7 @@ def check(
     attributes: Mapping[str, Any] | None = None,
     strict: bool = False,
     thorough: bool = False,
+    fail_fast: bool = False,
 ) -> Report:
     """Check the rules of an op against what they claim to be.
 
@@ -35,6 +36,7 @@ def check(
         attributes: static attributes for all of them.
         strict: raise where something is wrong.
         thorough: run the costlier tests on every example.
+        fail_fast: stop at the first row that is wrong.
 
     Raises:
         CheckError: there is nothing to check it on; with `strict`, the first wrong row, with the table as a note.
@@ -46,8 +48,12 @@ def check(
     x64 = jax.config.jax_enable_x64
     with jax.enable_x64(True):
         examples = chosen(op, cases, attributes or {})
-        rows = tuple(_rows(Trial(op, examples, thorough, x64)))
-    report = Report(op.name, _described(op), tuple(map(str, examples)), rows)
+        rows = []
+        for row in _rows(Trial(op, examples, thorough, x64)):
+            rows.append(row)
+            if fail_fast and row.verdict is Verdict.WRONG:
+                break
+    report = Report(op.name, _described(op), tuple(map(str, examples)), tuple(rows))
     if strict:
         report.raise_if_wrong()
     return report

@@ -6,6 +6,7 @@ generalized gradient), output entry by output entry.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,7 @@ def _neighbours(form: Form, leaves: Sequence[Array], count: int) -> Iterator[Arr
         ]
 
 
-def kinky(form: Form, leaves: Sequence[Array], evaluate: Callable[[Arrays], Arrays]) -> list[np.ndarray]:
+def kinky(form: Form, leaves: Sequence[Array], evaluate: Callable[[Arrays], Sequence[Any]]) -> list[np.ndarray]:
     """The entries of a derivative, as the oracle evaluates it, that jump near the point (or are NaN there)."""
     here = [wide(x) for x in evaluate(list(leaves))]
     jumps = [np.isnan(x) for x in here]

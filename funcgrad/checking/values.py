@@ -66,7 +66,7 @@ def _is_a_convention(m: Measurement, i: int, c: int) -> bool:
     if kind is None or kind.name != "subgradient":
         return False
     pull = oracle(m.form).pull
-    at_kinks = kinky(m.form, m.leaves, lambda leaves: [pull(leaves, m.g)[1][c]])[0]
+    at_kinks = kinky(m.form, m.leaves, lambda leaves: pull(leaves, m.g)[1][c : c + 1])[0]
     smooth_part = difference(m.found[c], m.expected[c], oracle(m.form).share, open=at_kinks)
     return smooth_part is None and outside_the_hull(m.form, m.leaves, c) is None
 
