@@ -70,7 +70,7 @@ def softplus_x(g, x):
     return g * jax.nn.sigmoid(x)
 
 
-SOFTPLUS = Base(softplus, {"x": softplus_x}, ((50 * bases.SINE.cases[0][0],),), {"elementwise": True})
+SOFTPLUS = Base(softplus, {"x": softplus_x}, ((200 * bases.SINE.cases[0][0],),), {"elementwise": True})
 
 
 @wrong(SOFTPLUS, "x", "overflows where the forward does not")

@@ -44,14 +44,6 @@ def wrong_in_float32(g, x):
     return g * jnp.cos(x) * jnp.asarray(1.00001 if g.dtype == jnp.float32 else 1, g.dtype)
 
 
-def total(x):
-    return jnp.sum(x * x)
-
-
-def total_x(g, x):
-    return 2 * g * x
-
-
 LONG = Base(lambda x, w: x @ w, bases.PRODUCT.rules, ((normal(600, 3) ** 2, normal(3, 2)),))
 
 
@@ -61,31 +53,6 @@ def accumulated_in_half(g, x):
         return total + row[0][:, None] * row[1][None, :], None
 
     return jax.lax.scan(body, jnp.zeros((x.shape[1], g.shape[1]), g.dtype), (x, g))[0]
-
-
-def log1p(x):
-    return jnp.log1p(x)
-
-
-def log1p_x(g, x):
-    return g / (1 + x)
-
-
-def norm(x):
-    scale = jnp.max(jnp.abs(x))
-    return scale * jnp.sqrt(jnp.sum((x / scale) ** 2))
-
-
-def norm_x(g, x, y):
-    return g * x / y
-
-
-NORM = Base(norm, {"x": norm_x}, ((300 * normal(6),),))
-
-
-@wrong(NORM, "x", "overflows in float16 where the forward does not", group="numerics", beyond=DTYPE)
-def overflow_in_float16(g, x):
-    return g * x / jnp.sqrt(jnp.sum(x * x))
 
 
 @wrong(bases.TANH, "x", "cancellation: 1 - y² from a rounded y", group="numerics", beyond=DTYPE)
