@@ -1,16 +1,19 @@
 """`fg.check`: all tests of the rules of one op."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 
 from funcgrad.checking import contract, economy, linearity, numerics, transformations, values
 from funcgrad.checking.examples import chosen
-from funcgrad.checking.reports import Report, Row, Verdict
-from funcgrad.checking.trials import Trial
+from funcgrad.checking.reports import GROUPS, Open, Report, Row, Verdict, Wrong, judge
+from funcgrad.checking.search import simplest
+from funcgrad.checking.trials import Trial, is_defined
 from funcgrad.errors import CheckError
-from funcgrad.registry import Op, Rule
+from funcgrad.registry import Example, Op, Rule
 
 
 def check(
@@ -20,6 +23,8 @@ def check(
     strict: bool = False,
     thorough: bool = False,
     fail_fast: bool = False,
+    made_up: int = 0,
+    groups: Sequence[str] = GROUPS,
 ) -> Report:
     """Check the rules of an op against what they claim to be.
 
@@ -37,19 +42,25 @@ def check(
         strict: raise where something is wrong.
         thorough: run the costlier tests on every example.
         fail_fast: stop at the first row that is wrong.
+        made_up: try so many examples more, made up by Hypothesis from the declared shapes, and report the simplest
+            wrong one. Each compiles anew.
+        groups: which groups of rows to run, beside the contract; all of them by default.
 
     Raises:
-        CheckError: there is nothing to check it on; with `strict`, the first wrong row, with the table as a note.
+        CheckError: there is nothing to check it on, or no such group; with `strict`, the first wrong row, with the
+            table as a note.
 
     >>> print(fg.check(linear, cases=[(x, w)]))
     """
     if not isinstance(op, Op):
         raise CheckError(f"fg.check expects an op made by fg.op, got {type(op).__name__}.")
-    x64 = jax.config.jax_enable_x64
+    if unknown := [g for g in groups if g not in GROUPS]:
+        raise CheckError(f"fg.check has no group '{unknown[0]}'; the groups are {', '.join(GROUPS)}.")
+    x64 = bool(jax.config.read("jax_enable_x64"))
     with jax.enable_x64(True):
         examples = chosen(op, cases, attributes or {})
         rows = []
-        for row in _rows(Trial(op, examples, thorough, x64)):
+        for row in _rows(Trial(op, examples, thorough, x64), groups, made_up):
             rows.append(row)
             if fail_fast and row.verdict is Verdict.WRONG:
                 break
@@ -74,14 +85,49 @@ def assert_rules(
     check(op, cases, attributes, strict=True, thorough=thorough)
 
 
-def _rows(trial: Trial) -> Iterator[Row]:
+def _rows(trial: Trial, groups: Sequence[str], made_up: int) -> Iterator[Row]:
     """All rows; only the contract's where a rule cannot be run at all."""
     found = list(contract.rows(trial))
     yield from found
     if found[0].verdict is Verdict.WRONG:
         return
-    for group in (values, linearity, transformations, numerics, economy):
-        yield from group.rows(trial)
+    tests = (values, linearity, transformations, numerics, economy)
+    for name, group in zip(GROUPS[1:], tests, strict=True):
+        if name in groups:
+            yield from group.rows(trial)
+    if made_up:
+        yield judge("values", "made-up arguments", partial(_search, trial, made_up))
+
+
+def _search(trial: Trial, n: int) -> str:
+    """Contract and cotangents at made-up arguments."""
+    accepted: list[Example] = []
+
+    def is_wrong(example: Example) -> bool:
+        return any(r.verdict is Verdict.WRONG for r in _at(trial.op, example, accepted))
+
+    found = simplest(trial.op, trial.given[0].example, is_wrong, n)
+    if found is not None:
+        wrong = next(r for r in _at(trial.op, found, accepted) if r.verdict is Verdict.WRONG)
+        pairs = zip(trial.op.arguments, found.arguments, strict=False)
+        numbers = ", ".join(f"{n} = {np.asarray(x).tolist()}" for n, x in pairs)
+        raise Wrong(f"{wrong.name}: {wrong.detail}; there {numbers}")
+    if not accepted:
+        raise Open("the forward refuses all that follows from the declared shapes")
+    return f"right at {len(accepted)} examples made up from the declared shapes"
+
+
+def _at(op: Op, example: Example, accepted: list[Example]) -> list[Row]:
+    """Rows of contract and cotangents at one made-up example; none where the forward refuses it."""
+    trial = Trial(op, [example], others=False)
+    try:
+        outputs = trial.given[0].form.outputs
+    except Exception:  # the forward's own refusal, of any kind
+        return []
+    if not outputs or not is_defined(trial.given[0], trial.given[0].leaves):
+        return []
+    accepted.append(example)
+    return [*contract.rows(trial), *values.cotangents(trial)]
 
 
 def _described(op: Op) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 The unit of error is one rounding of the largest entry, since the error of a sum is relative to its terms.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,8 @@ EXACT = 1e-10
 """What float64 allows, as a share of the largest entry: far above rounding, far below any mistake."""
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """The worst entry that differs, and how many do."""
 
     index: tuple[int, ...]

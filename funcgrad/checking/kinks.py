@@ -74,10 +74,9 @@ def _inside(x: np.ndarray, corners: np.ndarray) -> bool:
 
 
 def declared(convention: str) -> dict[float, float]:
-    """What a convention such as `0 at -3, 1 at 3` or `half at -1 and 1` says in numbers: the slope at each point."""
-    number = r"-?\d+(?:\.\d+)?|half"
+    """What a convention such as `0 at -3, 1 at 3` or `1 at -1 and 1` says in numbers: the slope at each point."""
+    number = r"-?\d+(?:\.\d+)?"
     slopes: dict[float, float] = {}
-    for value, points in re.findall(rf"({number}) at ((?:-?\d+(?:\.\d+)?(?: and )?)+)", convention):
-        for point in points.split(" and "):
-            slopes[float(point)] = 0.5 if value == "half" else float(value)
+    for value, points in re.findall(rf"(?<![\w.])({number}) at ((?:{number}(?: and )?)+)", convention):
+        slopes.update((float(point), float(value)) for point in points.split(" and ") if point)
     return slopes

@@ -141,9 +141,7 @@ def _size(arrays: Arrays) -> float:
     return max([largest(x) for x in arrays], default=0.0)
 
 
-def _assert_same(
-    s: Subject, found: Arrays, expected: Arrays, why: str, size: float, which: Sequence[int] = ()
-) -> None:
+def _assert_same(s: Subject, found: Arrays, expected: Arrays, why: str, size: float, which: Sequence[int] = ()) -> None:
     for i, a, b in zip(which or s.form.wanted, found, expected, strict=True):
         if apart := difference(a, b, EXACT, EXACT * size):
             raise Wrong(f"{_whose(s.form, i, apart.index)} {why} (at {s}): {apart}")

@@ -60,13 +60,16 @@ class Trial:
         main: those for the costlier tests.
         related: examples of other shapes that the op declares it takes, by what they are.
         x64: whether the caller has float64 on.
+        others: whether other shapes and points are tried.
     """
 
-    def __init__(self, op: Op, examples: Sequence[Example], thorough: bool = False, x64: bool = True):
-        self.op, self.x64 = op, x64
+    def __init__(
+        self, op: Op, examples: Sequence[Example], thorough: bool = False, x64: bool = True, others: bool = True
+    ):
+        self.op, self.x64, self.others = op, x64, others
         self.given = [Subject(op, e) for e in examples]
         self.main = self.given if thorough else self.given[:1]
-        self.related = dict(_able(op, self.given[0]))
+        self.related = dict(_able(op, self.given[0])) if others else {}
 
     @property
     def subjects(self) -> list[Subject]:
@@ -83,7 +86,7 @@ class Trial:
         """The cotangents at all points for all seeds."""
         made = [m for i, s in enumerate(self.given) for m in _measure(s, f"example {i}", s.leaves)]
         made += [m for label, s in self.related.items() for m in _measure(s, label, s.leaves)]
-        for s in self.given[:MOST_POINTS]:
+        for s in self.given[:MOST_POINTS] if self.others else ():
             if not oracle(s.form).is_jax:
                 continue  # a loop may never end outside its domain
             floors = next(m.floors for m in made if m.subject is s)
@@ -134,10 +137,15 @@ def _measure(subject: Subject, point: str, leaves: Arrays, only: Sequence[str] =
     return made
 
 
-def _measure_if_defined(subject: Subject, point: str, leaves: Arrays) -> list[Measurement]:
-    """Nothing where the forward, or its derivative by the oracle, is not finite: outside the domain."""
+def is_defined(subject: Subject, leaves: Arrays) -> bool:
+    """Whether the forward, and its derivative by the oracle, are finite there."""
     outputs, expected = oracle(subject.form).pull(leaves, subject.random_g())
-    if not all(np.isfinite(x).all() for x in (*outputs, *(x for x in expected if x is not None))):
+    return all(np.isfinite(x).all() for x in (*outputs, *(x for x in expected if x is not None)))
+
+
+def _measure_if_defined(subject: Subject, point: str, leaves: Arrays) -> list[Measurement]:
+    """Nothing outside the domain."""
+    if not is_defined(subject, leaves):
         return []
     return _measure(subject, point, leaves, only=("random", "zero", "first-entry"))
 

@@ -19,10 +19,15 @@ from funcgrad.registry import Marker
 
 def rows(trial: Trial) -> Iterator[Row]:
     """One row per argument, then those for all."""
-    for name in trial.names:
-        yield judge("values", f"cotangent of {name}", partial(cotangent, trial, name))
+    yield from cotangents(trial)
     yield judge("values", "at kinks", partial(conventions, trial))
     yield from curvature.rows(trial)
+
+
+def cotangents(trial: Trial) -> Iterator[Row]:
+    """One row per argument."""
+    for name in trial.names:
+        yield judge("values", f"cotangent of {name}", partial(cotangent, trial, name))
 
 
 def cotangent(trial: Trial, name: str) -> str:

@@ -1,6 +1,8 @@
 """Write the table of the battery into the documentation: `python -m tests.mutants` (it needs PyTorch)."""
 
-from tests import conftest as conftest
+import jax
+
 from tests.mutants.table import write
 
+jax.config.update("jax_enable_x64", True)  # the peers need it; fg.check does not
 write()

@@ -59,7 +59,12 @@ MUTANTS: list[Mutant] = []
 
 
 def wrong(
-    base: Base, argument: str, what: str, group: str = "values", kind: Kind | None = None, beyond: str = "",
+    base: Base,
+    argument: str,
+    what: str,
+    group: str = "values",
+    kind: Kind | None = None,
+    beyond: str = "",
     cases: tuple[tuple[Any, ...], ...] | None = None,
 ) -> Callable[..., Any]:
     """Plant the decorated function as the rule of `base` for `argument`."""
@@ -82,9 +87,7 @@ def planted(base: Base, what: str, group: str = "values", beyond: str = "") -> C
     return plant
 
 
-def add(
-    source: Callable[..., Any], what: str, make: Callable[[str], Op], base: Base, group: str, beyond: str
-) -> None:
+def add(source: Callable[..., Any], what: str, make: Callable[[str], Op], base: Base, group: str, beyond: str) -> None:
     name, family = source.__name__, source.__module__.rpartition(".")[2]
     assert all(m.name != name for m in MUTANTS), name
     MUTANTS.append(

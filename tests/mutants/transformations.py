@@ -79,7 +79,7 @@ ROWS = Base(bases.softmax, bases.SOFTMAX.rules, bases.SOFTMAX.cases, {"leading":
 
 @wrong(ROWS, "x", "wrong under vmap: sums over the batch too", group="transformations", beyond=TRANSFORMED)
 def sums_over_the_batch(g, y):
-    axes = tuple(range(max(y.ndim - 2, 0))) + (y.ndim - 1,)
+    axes = (*range(max(y.ndim - 2, 0)), y.ndim - 1)
     return y * (g - (g * y).sum(axes, keepdims=True))
 
 
