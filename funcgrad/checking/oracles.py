@@ -40,7 +40,7 @@ class Oracle:
         return self.method == "jax.vjp"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def oracle(form: Form) -> Oracle:
     """Group the wanted leaves by the function whose derivative their rules claim to be."""
     groups: dict[PureFunction, list[int]] = {}
