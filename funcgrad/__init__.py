@@ -5,6 +5,7 @@ Ops and rules
     RuleSet      which rule stands where; override by op and node name
     Rule, Marker, exact, subgradient, surrogate, modified
                  what a rule is, and what it claims to be
+    check        whether an op's rules are that, in every respect; print the report
 
 Graphs and plans
     trace        any JAX function as a Graph: a DAG of named nodes
@@ -48,6 +49,7 @@ from funcgrad.autodiff import record as record
 from funcgrad.autodiff import select as select
 from funcgrad.autodiff import value_and_grad as value_and_grad
 from funcgrad.autodiff import vjp as vjp
+from funcgrad.checking import check as check
 from funcgrad.graph import Graph as Graph
 from funcgrad.graph import trace as trace
 from funcgrad.naming import detach as detach
@@ -75,6 +77,7 @@ __all__ = [
     "Selector",
     "Tape",
     "accumulate",
+    "check",
     "detach",
     "dynamic",
     "errors",

@@ -2,6 +2,7 @@
 
 from funcgrad.registry.call import Call as Call
 from funcgrad.registry.call import Outline as Outline
+from funcgrad.registry.example import Example as Example
 from funcgrad.registry.op import Op as Op
 from funcgrad.registry.op import op as op
 from funcgrad.registry.op import registered as registered
