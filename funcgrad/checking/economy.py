@@ -11,7 +11,7 @@ from funcgrad.checking.oracles import oracle
 from funcgrad.checking.reports import Open, Row, Wrong, judge
 from funcgrad.checking.tracing import trace
 from funcgrad.checking.trials import Trial
-from funcgrad.planning.table import quantity
+from funcgrad.plans.table import quantity
 from funcgrad.registry import Rule
 
 
