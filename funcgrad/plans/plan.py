@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from funcgrad.graph import Measurement, Node, Structure, Value, read
+from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.table import Row, Totals, make_rows, render
 
@@ -117,6 +118,11 @@ class Plan:
     def pruned(self) -> tuple[Node, ...]:
         """Nodes that the backward pass does not visit."""
         return tuple(n for n in self.structure.nodes if n not in self.step_of)
+
+    @cached_property
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """Where plain JAX does what an op of ours does with less."""
+        return tuple(find_patterns(self.structure))
 
     @cached_property
     def _table(self) -> tuple[tuple[Row, ...], Totals]:

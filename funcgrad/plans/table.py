@@ -143,7 +143,17 @@ def render(plan: "Plan") -> str:
     ]
     if unreached := [v.name for v in plan.wanted if v not in plan.reached]:
         lines.append(f"zero     {_listed(unreached)}: nothing that is differentiated depends on them")
+    if plan.suggestions:
+        lines.append(f"could be {'; '.join(map(str, plan.suggestions[:_SUGGESTIONS]))}{_more(plan)}: see fg.ops")
     return "\n".join(lines)
+
+
+_SUGGESTIONS = 3
+
+
+def _more(plan: "Plan") -> str:
+    n = len(plan.suggestions) - _SUGGESTIONS
+    return f"; and {n} more" if n > 0 else ""
 
 
 def _listed(names: list[str], most: int = 6) -> str:
