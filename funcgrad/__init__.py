@@ -5,17 +5,22 @@ Ops and rules
     RuleSet      which rule stands where; override by op and node name
     Rule, Marker, exact, subgradient, surrogate, modified
                  what a rule is, and what it claims to be
+    check        whether an op's rules are that, in every respect; print the report
 
 Graphs and plans
     trace        any JAX function as a Graph: a DAG of named nodes
     plan         its backward pass before it runs; print it
     name, scope  names for values and nodes
     detach       stop cotangents here
+    dynamic      compile a function that decides in Python; see why it was traced again
 
 Gradients
-    grad, value_and_grad, vjp
-                 in the place of JAX's; wrt= differentiates by named values
+    grad, value_and_grad, vjp, jacobian
+                 in the place of JAX's; of= any value, with respect to (wrt=) any other
     record       run forward and keep a Tape, which can be pulled many times
+    select, freeze
+                 a Selector: which parameters, for gradients, steps and optimizers
+    accumulate   add gradients of several losses and minibatches
 
 Modules
     ops          functions with hand-written rules
@@ -32,12 +37,19 @@ from funcgrad import networks as networks
 from funcgrad import ops as ops
 from funcgrad import train as train
 from funcgrad import view as view
+from funcgrad.autodiff import Selector as Selector
 from funcgrad.autodiff import Tape as Tape
+from funcgrad.autodiff import accumulate as accumulate
+from funcgrad.autodiff import dynamic as dynamic
+from funcgrad.autodiff import freeze as freeze
 from funcgrad.autodiff import grad as grad
+from funcgrad.autodiff import jacobian as jacobian
 from funcgrad.autodiff import plan as plan
 from funcgrad.autodiff import record as record
+from funcgrad.autodiff import select as select
 from funcgrad.autodiff import value_and_grad as value_and_grad
 from funcgrad.autodiff import vjp as vjp
+from funcgrad.checking import check as check
 from funcgrad.graph import Graph as Graph
 from funcgrad.graph import trace as trace
 from funcgrad.naming import detach as detach
@@ -62,11 +74,17 @@ __all__ = [
     "Plan",
     "Rule",
     "RuleSet",
+    "Selector",
     "Tape",
+    "accumulate",
+    "check",
     "detach",
+    "dynamic",
     "errors",
     "exact",
+    "freeze",
     "grad",
+    "jacobian",
     "layers",
     "modified",
     "name",
@@ -76,6 +94,7 @@ __all__ = [
     "plan",
     "record",
     "scope",
+    "select",
     "subgradient",
     "summary",
     "surrogate",

@@ -34,6 +34,10 @@ class TrainingError(FuncgradError, ValueError):
     """A training run is set up in a way that cannot work."""
 
 
+class CheckError(FuncgradError, AssertionError):
+    """A rule is not what it claims to be, or there is nothing to check it on."""
+
+
 def short_dtype(dtype: Any) -> str:
     """`float32` as `f32`, `bfloat16` as `bf16`, `uint8` as `u8`, `complex64` as `c64`."""
     name = np.dtype(dtype).name if not jax.numpy.issubdtype(dtype, jax.dtypes.extended) else str(dtype)

@@ -23,7 +23,7 @@ def run(code: str) -> str:
 
 def test_readme_runs_and_prints_its_plan():
     python = blocks("README.md", "python")
-    assert len(python) == 2
+    assert len(python) == 3
     checks = """
 import jax.numpy as jnp
 terms = at["w1@x1"] + at["w1@x3"]
@@ -33,7 +33,11 @@ w = params["w1"]
 assert jnp.allclose(jax.grad(lambda w: affine(x, w).sum())(w), jax.grad(lambda w: (x @ w).sum())(w), rtol=1e-5)
 """
     printed = run("\n".join(python) + checks)
-    assert printed == blocks("README.md", "text")[0]
+    plan, watched = printed[: len(blocks("README.md", "text")[0])], printed[len(blocks("README.md", "text")[0]) :]
+    assert plan == blocks("README.md", "text")[0]
+    assert "norm of cotangent" in watched
+    assert "x3/linear" in watched
+    assert "return mean" in watched
 
 
 def test_readme_shows_the_loop_as_it_is():

@@ -1,47 +1,22 @@
 """`grad` and `value_and_grad` in the place of JAX's, and `plan`, which shows what they will do."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from funcgrad.adapters import Opened, opened
-from funcgrad.autodiff.selection import ByArgument, ByName, Selection
-from funcgrad.autodiff.tape import Output, Traced, trace_and_plan
+from funcgrad.aliases import PyTree
+from funcgrad.autodiff.finding import Names
+from funcgrad.autodiff.requests import Output, Request
+from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
-from funcgrad.errors import GradientError
-from funcgrad.graph import Arguments, Statistic
+from funcgrad.errors import GradientError, describe
+from funcgrad.graph import Statistic
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
-
-
-class _Request(NamedTuple):
-    """What the caller asked for."""
-
-    fun: Callable[..., Any]
-    argnums: tuple[int, ...]
-    has_aux: bool
-    allow_int: bool
-    wrt: str | Sequence[str] | None
-    rules: RuleSet | None
-    watch: Watch | None = None
-
-    @contextmanager
-    def posed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Opened, Selection, Traced]]:
-        """Trace and plan at these arguments."""
-        argnums = () if self.wrt is not None else tuple(_normal(n, len(args)) for n in self.argnums)
-        with opened(self.fun, args, kwargs, argnums, self.has_aux) as call:
-            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=argnums)
-            selection: Selection
-            if self.wrt is None:
-                selection = ByArgument.of(argnums, call.args, arguments, self.allow_int)
-            else:
-                selection = ByName.of(self.wrt)
-            yield call, selection, trace_and_plan(call, arguments, selection, self.rules, self.watch)
 
 
 def value_and_grad(
@@ -51,7 +26,10 @@ def value_and_grad(
     holomorphic: bool = False,
     allow_int: bool = False,
     *,
-    wrt: str | Sequence[str] | None = None,
+    of: Names | None = None,
+    wrt: Wrt | None = None,
+    cotangent: PyTree = None,
+    unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
     taps: str | Sequence[str] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
@@ -66,10 +44,19 @@ def value_and_grad(
         has_aux: `fun` returns `(loss, aux)`; the value is then that pair.
         holomorphic: `fun` is complex and holomorphic; the loss is a complex scalar.
         allow_int: integer arguments get `float0` zeros instead of an error.
-        wrt: differentiate by values with these names instead of `argnums`: intermediates (`"x1"`,
-            `"block3/relu"`), inputs (`"params/w1"`) or globs (`"block*/relu"`, `"**"`). One exact name gives its
-            array; a glob or a list gives a mapping from name to array. A glob leaves out values that the loss
-            does not depend on.
+        of: differentiate a value inside `fun` instead of its result: an intermediate (`"x3"`, `"block3/relu"`), an
+            argument (its position or name) or a glob. It is also the value returned, and nothing that only comes
+            after it is run; modules among the arguments keep their state. Of several values, returned as a mapping
+            from names, the gradients are added.
+        wrt: differentiate by these instead of `argnums`. A position or an argument's name (`"params"`) gives a
+            pytree like the argument; the exact name of a value (`"x1"`, `"params/w1"`) gives its array; a glob
+            (`"block*/relu"`, `"params/fc1/**"`) or a list a mapping by name, a list of positions a tuple. A glob
+            leaves out values that nothing asked for depends on. An `fg.select(...)` or `fg.freeze(...)` chooses
+            among the leaves of the arguments `argnums`: those that it leaves out are None.
+        cotangent: [∂ℓ/∂(value)], like the value, where that is not a scalar of which the derivative is taken. For
+            many cotangents of one value, see `record`; for all of them, `jacobian`.
+        unreachable: what to do if the loss does not depend on something that `wrt` names: `"raise"`, or give `"zero"`
+            (as for `argnums`).
         rules: which J^T stands for which op, where not the ops' own.
         taps: names or globs of values to watch (`"block*/attn"`; a scope stands for what leaves it). The result is
             then `(fun(...), gradient, readings)`: for each name, statistics of the value and of its cotangent, from
@@ -78,31 +65,30 @@ def value_and_grad(
             itself) or functions of an array.
 
     Raises:
-        GradientError: the loss is no real scalar, an argument is not floating, or a name is unknown or has no
-            path to the loss.
+        GradientError: the loss is no real scalar, an argument is not floating, a name is unknown, has no path to the
+            loss, or asks for the gradient of a value inside a loop or branch.
         RuleError: a rule breaks its contract, or an override matches nothing.
     """
-    single = isinstance(argnums, int)
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
     watch = Watch.of(taps, stats) if taps else None
-    request = _Request(fun, numbers, has_aux, allow_int, wrt, rules, watch)
+    request = Request(fun, numbers, has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        with request.posed(args, kwargs) as (call, selection, traced):
-            _check_loss(traced.output, holomorphic)
-            loss, auxiliary, kept, observed = traced.run()
+        with request.posed(args, kwargs) as (call, traced):
+            if cotangent is None:
+                _check_loss(traced.output, holomorphic)
+            value, auxiliary, kept, observed = traced.run()
             auxiliary = call.close(auxiliary)
-        seeds = [jax.lax.full_like(loss, 1) for _ in traced.output.sources]
+        output = traced.output
+        seeds = output.ones(value) if cotangent is None else output.seeds(cotangent)
         found, n = reverse(traced.plan, kept, seeds), len(traced.plan.wanted)
-        gradient = selection.assemble(traced.plan, found[:n])
-        if wrt is None and single:
-            (gradient,) = gradient
-        value = (loss, auxiliary) if has_aux else loss
+        gradient = traced.selection.assemble(traced.plan, found[:n])
+        result = ((value, auxiliary) if has_aux else value), gradient
         if traced.watched is None:
-            return value, gradient
-        return value, gradient, traced.watched.assemble(traced.plan, observed, found[n:])
+            return result
+        return *result, traced.watched.assemble(traced.plan, observed, found[n:])
 
-    return _named_after(fun, "value_and_grad", value_and_grad_of)
+    return named_after(fun, "value_and_grad", value_and_grad_of)
 
 
 def grad(
@@ -112,7 +98,10 @@ def grad(
     holomorphic: bool = False,
     allow_int: bool = False,
     *,
-    wrt: str | Sequence[str] | None = None,
+    of: Names | None = None,
+    wrt: Wrt | None = None,
+    cotangent: PyTree = None,
+    unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
     taps: str | Sequence[str] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
@@ -122,17 +111,31 @@ def grad(
     With `has_aux` it returns `(gradient, aux)`, with `taps` the readings after that. Arguments and errors are those
     of `value_and_grad`.
 
-    >>> fg.grad(loss)(params, x)                     # a pytree like params
-    >>> fg.grad(loss, wrt="block3/relu")(params, x)  # the cotangent at a node
+    >>> fg.grad(loss)(params, x)                               # a pytree like params
+    >>> fg.grad(loss, wrt="block3/relu")(params, x)            # the cotangent at a node
+    >>> fg.grad(loss, of="norm", wrt=["params/fc1/**", "x"])   # of any named value, by any others
     """
-    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, wrt=wrt, rules=rules, taps=taps, stats=stats)
+    both = value_and_grad(
+        fun,
+        argnums,
+        has_aux,
+        holomorphic,
+        allow_int,
+        of=of,
+        wrt=wrt,
+        cotangent=cotangent,
+        unreachable=unreachable,
+        rules=rules,
+        taps=taps,
+        stats=stats,
+    )
 
     def grad_of(*args: Any, **kwargs: Any) -> Any:
         value, gradient, *readings = both(*args, **kwargs)
         result = [gradient, *([value[1]] if has_aux else []), *readings]
         return tuple(result) if len(result) > 1 else gradient
 
-    return _named_after(fun, "grad", grad_of)
+    return named_after(fun, "grad", grad_of)
 
 
 def plan(
@@ -140,7 +143,9 @@ def plan(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
-    wrt: str | Sequence[str] | None = None,
+    of: Names | None = None,
+    wrt: Wrt | None = None,
+    unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
     **kwargs: Any,
 ) -> Plan:
@@ -151,36 +156,31 @@ def plan(
 
     >>> print(fg.plan(loss, params, x))
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    with _Request(fun, numbers, has_aux, False, wrt, rules).posed(args, kwargs) as (_, _, traced):
+    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
+    request = Request(fun, numbers, has_aux, False, of, wrt, unreachable, rules)
+    with request.posed(args, kwargs) as (_, traced):
         return traced.plan
-
-
-def _normal(argnum: int, n_args: int) -> int:
-    if not -n_args <= argnum < n_args:
-        raise GradientError(
-            f"argnums asks for argument {argnum}, got {n_args} positional argument{'s' * (n_args != 1)}."
-        )
-    return argnum % n_args
 
 
 def _check_loss(output: Output, holomorphic: bool) -> None:
     kind = "complex" if holomorphic else "real"
-    if len(output.leaves) != 1 or not jax.tree_util.treedef_is_leaf(output.tree):
+    if not output.is_inner and not (len(output.leaves) == 1 and jax.tree_util.treedef_is_leaf(output.tree)):
         raise GradientError(f"grad needs a {kind} scalar loss, got {output.describe()}; see also has_aux=True.")
-    (loss,) = output.leaves
-    where = f" at node '{loss.name}'" if output.sources else ""
-    if loss.aval.shape != ():
-        raise GradientError(
-            f"grad needs a {kind} scalar loss, got {output.describe()}{where}; take its mean or sum, or use fg.vjp."
-        )
-    wanted_dtype = jnp.complexfloating if holomorphic else jnp.floating
-    if not jnp.issubdtype(loss.aval.dtype, wanted_dtype):
-        hint = "; pass holomorphic=True or take a real part" if output.sources and not holomorphic else ""
-        raise GradientError(f"grad needs a {kind} scalar loss, got {output.describe()}{where}{hint}.")
+    for loss in output.leaves:
+        where = f" at node '{loss.name}'" if output.sources else ""
+        if loss.aval.shape != ():
+            raise GradientError(
+                f"grad needs a {kind} scalar loss, got {describe(loss.aval)}{where}; take its mean or sum, pass "
+                f"cotangent=, or use fg.vjp or fg.jacobian."
+            )
+        wanted_dtype = jnp.complexfloating if holomorphic else jnp.floating
+        if not jnp.issubdtype(loss.aval.dtype, wanted_dtype):
+            hint = "; pass holomorphic=True or take a real part" if output.sources and not holomorphic else ""
+            raise GradientError(f"grad needs a {kind} scalar loss, got {describe(loss.aval)}{where}{hint}.")
 
 
-def _named_after(fun: Callable[..., Any], what: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+def named_after(fun: Callable[..., Any], what: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a wrapper call itself `grad(loss)`, and describe itself as `loss` does."""
     wrapper = wraps(fun)(wrapper)
     wrapper.__name__ = f"{what}({getattr(fun, '__name__', type(fun).__name__)})"
     return wrapper

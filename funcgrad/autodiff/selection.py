@@ -1,128 +1,184 @@
-"""What a gradient is taken with respect to: positional arguments, or values by name."""
+"""What a gradient is taken with respect to: whole arguments, or values by name."""
 
-import difflib
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
+from funcgrad.adapters import Opened
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
+from funcgrad.autodiff.finding import Names, find, listed, position_of
+from funcgrad.autodiff.parameters import Selector
 from funcgrad.errors import GradientError, describe
 from funcgrad.graph import Arguments, Graph, Value
 from funcgrad.graph.arguments import is_array
 from funcgrad.plans import Plan
 from funcgrad.registry import matches
 
+Place = int | str
+"""An argument: its position, or its keyword."""
+Wrt = Names | Selector
+Unreachable = Literal["raise", "zero"]
 
-@runtime_checkable
-class Selection(Protocol):
+
+class Asked(NamedTuple):
+    """What `argnums` and `wrt` ask for, sorted into arguments and names of values."""
+
+    places: dict[int | str, Place]
+    """The arguments, by what the caller calls them, or, in a mapping, by their names."""
+    names: tuple[str, ...]
+    form: Literal["one", "tuple", "mapping"]
+    """What is handed back: the one thing that was asked for, a tuple of arguments, or a mapping."""
+    selector: Selector | None
+    is_strict: bool
+    """Whether it is an error if something cannot be reached."""
+
+    @classmethod
+    def of(
+        cls,
+        argnums: int | tuple[int, ...],
+        wrt: Wrt | None,
+        unreachable: Unreachable,
+        parameters: Sequence[str],
+        keywords: Sequence[str],
+    ) -> "Asked":
+        """Sort them; `parameters` are the names of the positional arguments, `keywords` those of the others."""
+        if unreachable not in ("raise", "zero"):
+            raise GradientError(f"unreachable must be 'raise' or 'zero', got {unreachable!r}.")
+        strict = wrt is not None and unreachable == "raise"
+        selector = wrt if isinstance(wrt, Selector) else None
+        places: dict[int | str, Place] = {}
+        names: list[str] = []
+        if wrt is None or isinstance(wrt, Selector):
+            for n in (argnums,) if isinstance(argnums, int) else argnums:
+                places[n] = position_of("argnums", n, len(parameters))
+            return cls(places, (), "one" if isinstance(argnums, int) else "tuple", selector, strict)
+        items = listed("wrt", wrt)
+        is_tuple = all(isinstance(item, int) for item in items)
+        for item in items:
+            if isinstance(item, int):
+                position = position_of("wrt", item, len(parameters))
+                places[item if is_tuple else parameters[position]] = position
+            elif item in parameters:
+                places[item] = parameters.index(item)
+            elif item in keywords:
+                places[item] = item
+            else:
+                names.append(item)
+        if isinstance(wrt, int | str):
+            is_glob = isinstance(wrt, str) and "*" in wrt
+            return cls(places, tuple(names), "mapping" if is_glob else "one", None, strict)
+        return cls(places, tuple(names), "tuple" if is_tuple else "mapping", None, strict)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The positional arguments among them."""
+        return tuple(p for p in self.places.values() if isinstance(p, int))
+
+    @property
+    def traced(self) -> tuple[Place, ...]:
+        """The arguments whose leaves are all differentiated."""
+        return () if self.selector else tuple(self.places.values())
+
+    def found_in(self, call: Opened, arguments: Arguments, allow_int: bool) -> "Selection":
+        """Look at the arguments; GradientError where one cannot have a gradient."""
+        wholes = []
+        for key, place in self.places.items():
+            argument = call.args[place] if isinstance(place, int) else call.kwargs[place]
+            leaves, tree = jax.tree.flatten(argument)
+            flags = self.selector.flags(argument) if self.selector else [True] * len(leaves)
+            slots: list[int | Aval | None] = []
+            for i, leaf, flag in zip(arguments.leaves_of(place), leaves, flags, strict=True):
+                aval = _aval(leaf, arguments.names[i], key, arguments.is_input[i], allow_int) if flag else None
+                slots.append(i if aval is not None and _is_inexact(aval) else aval)
+            wholes.append(Argument(key, tree, tuple(slots)))
+        return Selection(tuple(wholes), self.names, self.form, self.is_strict)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A whole argument; its cotangents come back as a pytree like it."""
+
+    key: int | str
+    """What it is called in a mapping: its name."""
+    tree: PyTreeDef
+    slots: tuple[int | Aval | None, ...]
+    """For each of its leaves, which leaf of all arguments it is; its aval, if integer; None, if not chosen."""
+
+
+@dataclass(frozen=True)
+class Selection:
     """A choice of values, and the shape in which their cotangents are handed back."""
 
-    def wanted(self, graph: Graph) -> tuple[Value, ...]:
-        """Choose the values."""
-        ...
-
-    def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> PyTree:
-        """Put the cotangents of `plan.wanted` into the shape the caller expects."""
-        ...
-
-
-@dataclass(frozen=True)
-class ByArgument:
-    """Positional arguments: cotangents come back as a tuple of pytrees like the arguments."""
-
-    argnums: tuple[int, ...]
-    trees: tuple[PyTreeDef, ...]
-    avals: tuple[tuple[Aval, ...], ...]
-    """The avals of each argument's leaves."""
-
-    @classmethod
-    def of(cls, argnums: Sequence[int], args: Sequence[Any], arguments: Arguments, allow_int: bool) -> "ByArgument":
-        """Check that the arguments can have gradients; GradientError if not."""
-        trees, avals = [], []
-        for n in argnums:
-            leaves, tree = jax.tree.flatten(args[n])
-            names = [name for name, p in zip(arguments.names, arguments.positions, strict=True) if p == n]
-            found = [_differentiable(leaf, name, n, allow_int) for leaf, name in zip(leaves, names, strict=True)]
-            trees.append(tree)
-            avals.append(tuple(found))
-        return cls(tuple(argnums), tuple(trees), tuple(avals))
-
-    def wanted(self, graph: Graph) -> tuple[Value, ...]:
-        """Choose the floating leaves of the arguments."""
-        inputs = list(zip(graph.structure.inputs, graph.arguments.input_positions, strict=True))
-        return tuple(v for n in self.argnums for v, p in inputs if p == n and v.is_inexact)
-
-    def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> tuple[PyTree, ...]:
-        """Make a tuple of pytrees like the arguments; integer leaves get `float0` zeros."""
-        del plan
-        source = iter(cotangents)
-        return tuple(
-            jax.tree.unflatten(tree, [next(source) if _is_inexact(a) else _no_cotangent(a) for a in avals])
-            for tree, avals in zip(self.trees, self.avals, strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class ByName:
-    """Named values: one exact name gives its cotangent, a glob or several names a mapping from names."""
-
+    arguments: tuple[Argument, ...]
     names: tuple[str, ...]
-    single: bool
-
-    @classmethod
-    def of(cls, wrt: str | Sequence[str]) -> "ByName":
-        """Read `wrt=`."""
-        if isinstance(wrt, str):
-            return cls((wrt,), single="*" not in wrt)
-        return cls(tuple(wrt), single=False)
+    """Of values, or globs."""
+    form: Literal["one", "tuple", "mapping"]
+    is_strict: bool
 
     def wanted(self, graph: Graph) -> tuple[Value, ...]:
-        """Find the values; GradientError where a name finds none."""
-        values = list(graph.structure.values)
-        return tuple(dict.fromkeys(v for name in self.names for v in _find(name, values)))
+        """Find the values: those of arguments, then those by name; GradientError where a name finds none."""
+        inputs, values = graph.input_of, list(graph.structure.values) if self.names else []
+        whole = [inputs[slot] for a in self.arguments for slot in a.slots if isinstance(slot, int)]
+        return (*whole, *dict.fromkeys(v for name in self.names for v in find(name, values)))
 
-    def assemble(self, plan: Plan, cotangents: Sequence[Array]) -> PyTree:
-        """Map names to cotangents; GradientError for an exact name that the loss does not depend on."""
-        found = dict(zip(plan.wanted, cotangents, strict=True))
-        for value in found:
-            if value.name in self.names and value not in plan.reached:
-                raise GradientError(f"The loss does not depend on '{value.name}'; leave it out of wrt.")
-        named = {v.name: g for v, g in found.items() if v in plan.reached}
-        return named[self.names[0]] if self.single else named
+    def check(self, plan: Plan, subject: str) -> None:
+        """GradientError for what `subject` does not depend on; of what a glob matches, one value is enough."""
+        if not self.is_strict:
+            return
+        whole, named = self._parts(plan.wanted)
+        for value in (*whole, *(v for v in named if v.name in self.names)):
+            if value not in plan.reached:
+                raise GradientError(
+                    f"{subject} does not depend on '{value.name}'; leave it out of wrt, or pass unreachable='zero'."
+                )
+        for name in self.names:
+            if "*" in name and not any(matches(name, v.name) and v in plan.reached for v in named):
+                raise GradientError(
+                    f"{subject} depends on nothing that '{name}' matches; leave it out of wrt, or pass "
+                    f"unreachable='zero'."
+                )
+
+    def assemble(self, plan: Plan, cotangents: Sequence[Array], lead: tuple[int, ...] = ()) -> PyTree:
+        """Put the cotangents of `plan.wanted`, which may have further axes `lead` in front, into the caller's shape.
+
+        Integer leaves get `float0` zeros, leaves that were not chosen None.
+        """
+        whole, named = self._parts(cotangents)
+        source = iter(whole)
+        trees = {a.key: a.tree.unflatten([_filled(slot, source, lead) for slot in a.slots]) for a in self.arguments}
+        by_name = dict(zip(self._parts(plan.wanted)[1], named, strict=True))
+        found = {v.name: g for v, g in by_name.items() if v in plan.reached or not self.is_strict}
+        if self.form == "tuple":
+            return tuple(trees.values())
+        return trees | found if self.form == "mapping" else next(iter((*trees.values(), *found.values())))
+
+    def _parts(self, items: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """One item per wanted value as those of arguments and those by name."""
+        n = sum(isinstance(slot, int) for a in self.arguments for slot in a.slots)
+        return items[:n], items[n:]
 
 
-def _find(name: str, values: Sequence[Value]) -> list[Value]:
-    if "*" in name:
-        found = [v for v in values if v.is_inexact and matches(name, v.name)]
-    else:
-        found = [v for v in values if v.name == name]
-        if found and not found[0].is_inexact:
-            raise GradientError(
-                f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients."
-            )
-    if not found:
-        near = difflib.get_close_matches(name, [v.name for v in values], n=2)
-        hint = (
-            f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "print(fg.trace(...)) lists the names."
+def _aval(leaf: Any, name: str, key: int | str, is_input: bool, allow_int: bool) -> Aval:
+    """The aval of a leaf that is to be differentiated."""
+    aval: Aval = None
+    if is_input:
+        with contextlib.suppress(TypeError):
+            aval = leaf if is_array(leaf) and not isinstance(leaf, np.ndarray) else jax.typeof(leaf)
+    argument = f"Argument {key}" if isinstance(key, int) else f"Argument '{key}'"
+    if aval is None:
+        raise GradientError(
+            f"{argument} has a leaf '{name}' of type {type(leaf).__name__}; gradients need arrays, so pass it as "
+            f"another argument."
         )
-        raise GradientError(f"No value is named '{name}'; {hint}")
-    return found
-
-
-def _differentiable(leaf: Any, name: str, argnum: int, allow_int: bool) -> Aval:
-    try:
-        aval = leaf if is_array(leaf) and not isinstance(leaf, np.ndarray) else jax.typeof(leaf)
-    except TypeError:
-        raise GradientError(
-            f"Argument {argnum} has a leaf '{name}' of type {type(leaf).__name__}; gradients need arrays, so pass it "
-            f"as another argument."
-        ) from None
     if not _is_inexact(aval) and not allow_int:
+        if key == name:
+            raise GradientError(f"'{name}' is {describe(aval)}; only floating or complex values have gradients.")
         raise GradientError(
-            f"Argument {argnum} has a leaf '{name}' of {describe(aval)}; gradients need floating or complex arrays: "
+            f"{argument} has a leaf '{name}' of {describe(aval)}; gradients need floating or complex arrays: "
             f"cast it, leave it out of argnums, or pass allow_int=True."
         )
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
@@ -132,5 +188,8 @@ def _is_inexact(aval: Aval) -> bool:
     return jax.numpy.issubdtype(aval.dtype, jax.numpy.inexact)
 
 
-def _no_cotangent(aval: Aval) -> np.ndarray:
-    return np.zeros(aval.shape, jax.dtypes.float0)
+def _filled(slot: int | Aval | None, cotangents: Any, lead: tuple[int, ...]) -> Any:
+    """What stands at a leaf of an argument."""
+    if isinstance(slot, int):
+        return next(cotangents)
+    return None if slot is None else np.zeros((*lead, *slot.shape), jax.dtypes.float0)

@@ -22,39 +22,38 @@ class Arguments:
     tree: PyTreeDef
     names: tuple[str, ...]
     """A path for every leaf: `params/w1`."""
-    positions: tuple[int | None, ...]
-    """The positional argument that every leaf belongs to; None for a keyword argument."""
+    places: tuple[int | str, ...]
+    """The argument that every leaf belongs to: its position, or its keyword."""
     is_input: tuple[bool, ...]
     fixed: tuple[Any, ...]
 
     @classmethod
     def of(
-        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], traced: Sequence[int] = ()
+        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], traced: Sequence[int | str] = ()
     ) -> "Arguments":
-        """Describe arguments; numbers in the positional arguments `traced` are inputs too."""
+        """Describe arguments; what is no array in the arguments `traced` (positions, keywords) is an input too."""
         parameters = parameter_names(function, len(args))
-        names, positions, is_input, fixed = [], [], [], []
+        names, places, is_input, fixed = [], [], [], []
         for path, leaf in named_leaves((tuple(args), kwargs)):
             positional = path[0].idx == 0
-            position = path[1].idx if positional else None
-            head = parameters[path[1].idx] if positional else path[1].key
+            place = path[1].idx if positional else path[1].key
+            head = parameters[place] if positional else place
             tail = jax.tree_util.keystr(path[2:], simple=True, separator="/")
             names.append(f"{head}/{tail}" if tail else head)
-            positions.append(position)
-            is_input.append(is_array(leaf) or position in traced)
+            places.append(place)
+            is_input.append(is_array(leaf) or place in traced)
             fixed.append(None if is_input[-1] else leaf)
         tree = jax.tree.structure((tuple(args), kwargs))
-        return cls(tree, tuple(names), tuple(positions), tuple(is_input), tuple(fixed))
+        return cls(tree, tuple(names), tuple(places), tuple(is_input), tuple(fixed))
 
     @property
     def input_names(self) -> tuple[str, ...]:
         """Paths of the leaves that are inputs."""
         return tuple(n for n, flag in zip(self.names, self.is_input, strict=True) if flag)
 
-    @property
-    def input_positions(self) -> tuple[int | None, ...]:
-        """The positional argument of each input."""
-        return tuple(p for p, flag in zip(self.positions, self.is_input, strict=True) if flag)
+    def leaves_of(self, place: int | str) -> tuple[int, ...]:
+        """Which leaves the argument at a position, or of a keyword, has."""
+        return tuple(i for i, p in enumerate(self.places) if p == place)
 
     def inputs(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Any]:
         """The input leaves; GraphError unless the structure is the one that was traced."""

@@ -37,6 +37,12 @@ class Graph:
         """The nodes in topological order."""
         return self.structure.nodes
 
+    @property
+    def input_of(self) -> dict[int, Value]:
+        """The values that stand for the leaves of the arguments, as far as these are inputs."""
+        inputs = (i for i, flag in enumerate(self.arguments.is_input) if flag)
+        return dict(zip(inputs, self.structure.inputs, strict=True))
+
     def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
         """Run the nodes in order."""
         s = self.structure

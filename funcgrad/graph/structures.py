@@ -1,7 +1,7 @@
 """A DAG without its arrays, and the DAGs that its nodes hold."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 
@@ -40,6 +40,15 @@ class Structure:
             yield node
             for body in node.bodies:
                 yield from body.structure.all_nodes
+
+    def upto(self, outputs: Sequence[Value | Constant]) -> "Structure":
+        """The part that computes `outputs`: the nodes they depend on, and what has effects before the last of these."""
+        needed, nodes = set(outputs), []
+        for node in reversed(self.nodes):
+            if (nodes and node.has_effects) or not needed.isdisjoint(node.outputs):
+                nodes.append(node)
+                needed.update(node.inputs)
+        return replace(self, nodes=tuple(reversed(nodes)), outputs=tuple(outputs))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,22 @@ import jax
 
 from funcgrad.adapters import opened
 from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Value
 from funcgrad.naming import resolve
-from funcgrad.primitive import Equation, Wiring, body, is_literal, loop_of, scope_of, wirings
+from funcgrad.primitive import (
+    Equation,
+    Wiring,
+    as_function,
+    body,
+    holds_references,
+    is_literal,
+    loop_of,
+    scope_of,
+    wirings,
+)
 from funcgrad.registry import Call
 
 
@@ -41,7 +52,10 @@ def trace_arguments(
         args, kwargs = arguments.unflatten(inputs)
         return function(*args, **kwargs)
 
-    closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
+    with without_values():
+        closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
+    if holds_references(closed.jaxpr):
+        closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
     builder = _Builder(Counter(arguments.input_names))
     inputs = [Value(n, v.aval) for n, v in zip(arguments.input_names, closed.jaxpr.invars, strict=True)]
     constants = [Value(f"const{i}", jax.typeof(c)) for i, c in enumerate(closed.consts)]

@@ -171,9 +171,10 @@ def _mish_gate(x: Array) -> tuple[Array, Array]:
 def gelu(x: Array, *, approximate: bool = True) -> Array:
     """`y = x Φ(x)`, with Φ the normal distribution function; `x_bar = g (Φ(x) + x φ(x))`. Keeps `x`.
 
-    With `approximate`, `Φ(x) = (1 + tanh u) / 2` where `u = √(2/π) (x + 0.044715 x³)`, and
-    `φ(x) = (1 - tanh² u) u' / 2`. The pullback writes Φ as the forward does, so a compiler that sees both next to
-    each other computes it once. Source: Hendrycks and Gimpel 2016.
+    With `approximate`, `Φ(x) = (1 + tanh u) / 2` where `u = √(2/π) (x + 0.044715 x³)`, and the pullback is written in
+    `s = 1 / (1 + e^(-2u))`, which is the same: `x_bar = g s (1 + 2 (1 - s) x u')`. A compiler does not see that it
+    is, and makes it again where otherwise it would store `tanh u`, one more array of the input's size. Without, the
+    pullback writes Φ as the forward does. Source: Hendrycks and Gimpel 2016.
     """
     wide = widen(x)
     return (wide * _normal_distribution(wide, approximate)).astype(x.dtype)
@@ -185,13 +186,14 @@ def gelu_x(g: Array, x: Array, approximate: bool) -> Array:
     x = widen(x)
     # Beyond ±40 the density is 0 in every dtype; the bound keeps 0 · ∞ out of its product with x and x³.
     bounded = lax.clamp(lax.full_like(x, -40), x, lax.full_like(x, 40))
-    distribution = _normal_distribution(x, approximate)
     if approximate:
-        slope = bounded * (_ROOT * (1 + 3 * _CUBIC * bounded * bounded))
-        return widen(g) * (distribution * (1 + (1 - lax.tanh(_normal_argument(x))) * slope))
+        s = lax.logistic(2 * _normal_argument(x))
+        slope = bounded * (2 * _ROOT * (1 + 3 * _CUBIC * bounded * bounded))
+        return widen(g) * (s * (1 + (1 - s) * slope))
     z = -sqrt(0.5) * x
     # Φ holds e^(-z²) too, so it must be z that is squared here for the compiler to see it.
-    return widen(g) * (distribution + (1 / sqrt(2 * pi)) * bounded * lax.exp(-(z * z)))
+    density = (1 / sqrt(2 * pi)) * lax.exp(-(z * z))
+    return widen(g) * (_normal_distribution(x, approximate) + bounded * density)
 
 
 _ROOT, _CUBIC = sqrt(2 / pi), 0.044715

@@ -43,15 +43,31 @@ def sum_leading(g: Array, keep: int) -> Array:
     return jnp.sum(widen(g), axis=tuple(range(g.ndim - keep)))
 
 
-def sum_last(x: Array) -> Array:
-    """`Σ_n x[..., n]`, as a product with ones.
+def bias_cotangent(g: Array) -> Array:
+    """`Σ g` over all axes but the last, of a cotangent that other rules read as well.
 
-    XLA:CPU runs that in vector instructions and a sum along rows entry by entry: in 64 blocks with a layer norm the
-    step takes 0.85 of plain JAX's time instead of 0.96, and compiling, with more products, 1.5 instead of 1.1.
+    The barrier makes the sum read what they read. Without it XLA takes the rule that made `g` into the sum, and the
+    folding out of it: on CPU `[8, 128, 1024]` then takes 3.5 ms instead of 0.1 ms.
     """
-    if explicit_mesh(x) is not None:
+    return sum_leading(lax.optimization_barrier(fold_leading(g)), keep=1)
+
+
+_LANES = 8
+"""Partial sums that `sum_last` keeps side by side."""
+
+
+def sum_last(x: Array) -> Array:
+    """`Σ_n x[..., n]`; where the rows are long, as the sum of eight sums over every eighth entry.
+
+    XLA:CPU adds eight columns in one vector instruction and the entries of a row one by one. It would make one sum of
+    the two, but for the barrier. In 64 blocks with a layer norm the row sums take 1.0 ms of the step instead of 1.7
+    (as products with ones 0.7, but every product is compiled by itself, and compiling takes twice as long).
+    """
+    n = x.shape[-1]
+    if n % _LANES or n <= _LANES**2 or explicit_mesh(x) is not None:
         return jnp.sum(x, axis=-1)
-    return jnp.matmul(x, jnp.ones(x.shape[-1:], x.dtype), precision=lax.Precision.HIGHEST)
+    lanes = jnp.sum(x.reshape(*x.shape[:-1], n // _LANES, _LANES), axis=-2)
+    return jnp.sum(lax.optimization_barrier(lanes), axis=-1)
 
 
 def fold_leading(x: Array, keep: int = 1) -> Array:

@@ -9,7 +9,7 @@ All rules keep `x` and the kernel. `correlation.py` derives them.
 """
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.ops.contraction import sum_leading
+from funcgrad.ops.contraction import bias_cotangent
 from funcgrad.ops.correlation import Axes, Axis, correlate, correlate_kernel, correlate_x
 from funcgrad.ops.shapes import Padding, per_axis, resolve_padding
 from funcgrad.registry import op
@@ -113,7 +113,7 @@ def conv_kernel(
 @conv3d.pullback("b")
 def conv_b(g: Array) -> Array:
     """`b_bar = Σ g`."""
-    return sum_leading(g, keep=1)
+    return bias_cotangent(g)
 
 
 def _convolve(

@@ -1,6 +1,7 @@
 """Positions: what tells attention where in the sequence a token stands."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from funcgrad.aliases import Array
 from funcgrad.ops.contraction import widen
@@ -45,7 +46,7 @@ rotary.mark(positions=Marker.NON_DIFFERENTIABLE)
 def _rotate(x: Array, positions: Array, base: int | float, fraction: int | float, sign: int) -> Array:
     half = _n_turned(x, fraction) // 2
     dtype = widen(x).dtype
-    speeds = base ** (-jnp.arange(half, dtype=dtype) / half)
+    speeds = np.asarray(base ** (-np.arange(half) / half), dtype)
     angles = positions.astype(dtype)[..., None, None] * speeds.reshape((1,) * (positions.ndim + 1) + (-1,))
     angles = angles.reshape((1,) * (x.ndim - angles.ndim) + angles.shape)
     cos, sin = jnp.cos(angles), sign * jnp.sin(angles)

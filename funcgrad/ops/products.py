@@ -5,8 +5,8 @@ from string import ascii_lowercase
 import jax.numpy as jnp
 from jax import lax
 
-from funcgrad.aliases import Array
-from funcgrad.ops.contraction import accumulator, contract_leading, sum_leading
+from funcgrad.aliases import Array, Aval
+from funcgrad.ops.contraction import accumulator, bias_cotangent, contract_leading
 from funcgrad.registry import op
 
 
@@ -37,7 +37,7 @@ def linear_w(g: Array, x: Array) -> Array:
 @linear.pullback("b")
 def linear_b(g: Array) -> Array:
     """`[∂ℓ/∂b] = Σ g`."""
-    return sum_leading(g, keep=1)
+    return bias_cotangent(g)
 
 
 @op(core_axes=2)
@@ -53,26 +53,26 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 @matmul.pullback("a")
-def matmul_a(g: Array, a: Array, b: Array) -> Array:
+def matmul_a(g: Array, a_aval: Aval, b: Array) -> Array:
     """`a_bar = g bᵀ`, summed over the leading axes that `a` lacks."""
-    rows, columns, out = _as_matrices(a, b, g)
-    return _product("ij", out, "kj", columns, "ik", rows.shape).reshape(a.shape)
+    columns, out = b[:, None] if b.ndim == 1 else b, _of_matrices(g, a_aval, b)
+    row = (1,) if a_aval.ndim == 1 else ()
+    return _product("ij", out, "kj", columns, "ik", row + a_aval.shape).reshape(a_aval.shape)
 
 
 @matmul.pullback("b")
-def matmul_b(g: Array, a: Array, b: Array) -> Array:
+def matmul_b(g: Array, a: Array, b_aval: Aval) -> Array:
     """`b_bar = aᵀ g`, summed over the leading axes that `b` lacks."""
-    rows, columns, out = _as_matrices(a, b, g)
-    return _product("ik", rows, "ij", out, "kj", columns.shape).reshape(b.shape)
+    rows, out = a[None, :] if a.ndim == 1 else a, _of_matrices(g, a, b_aval)
+    column = (1,) if b_aval.ndim == 1 else ()
+    return _product("ik", rows, "ij", out, "kj", b_aval.shape + column).reshape(b_aval.shape)
 
 
-def _as_matrices(a: Array, b: Array, g: Array) -> tuple[Array, Array, Array]:
-    """Vectors as a row (a) and a column (b), with `g` to fit."""
+def _of_matrices(g: Array, a: Array | Aval, b: Array | Aval) -> Array:
+    """The cotangent with the axes that vectors took away: a vector `a` is a row, a vector `b` a column."""
     if b.ndim == 1:
-        g, b = g[..., None], b[:, None]
-    if a.ndim == 1:
-        g, a = jnp.expand_dims(g, -2), a[None, :]
-    return a, b, g
+        g = g[..., None]
+    return jnp.expand_dims(g, -2) if a.ndim == 1 else g
 
 
 def _product(left: str, a: Array, right: str, b: Array, target: str, shape: tuple[int, ...]) -> Array:

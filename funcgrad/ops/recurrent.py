@@ -153,9 +153,10 @@ def gru_cell_saving(
 
 
 @gru_cell.pullback("x", "h", "w_x", "w_h", "b", "b_h")
-def gru_cell_all(g: Array, x: Array, h: Array, w_x: Array, w_h: Array, y: Array, gates: Arrays) -> dict[str, Array]:
+def gru_cell_all(g: Array, x: Array, h: Array, w_x: Array, w_h: Array, gates: Arrays) -> dict[str, Array]:
     """`a_bar` from the gates, then contractions."""
-    a_bar, (h_bar,) = step_back(_GRU, (widen(g),), y, h, gates, w_h)
+    # The state after the step is not read, so the one before it stands there and the output need not be kept.
+    a_bar, (h_bar,) = step_back(_GRU, (widen(g),), h, h, gates, w_h)
     return serve(contract_steps(_GRU, a_bar, x, h, gates, w_x), b_h=True, h=h_bar)
 
 

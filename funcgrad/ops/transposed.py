@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.ops.contraction import sum_leading
+from funcgrad.ops.contraction import bias_cotangent
 from funcgrad.ops.convolution import Sizes, add_bias, check_groups
 from funcgrad.ops.correlation import Axes, Axis, correlate, correlate_kernel, correlate_x
 from funcgrad.ops.shapes import Padding, per_axis, resolve_padding
@@ -134,7 +134,7 @@ def conv_transpose_kernel(
 @conv_transpose3d.pullback("b")
 def conv_transpose_b(g: Array) -> Array:
     """`b_bar = Σ g`."""
-    return sum_leading(g, keep=1)
+    return bias_cotangent(g)
 
 
 def _spread(

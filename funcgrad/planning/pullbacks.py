@@ -14,7 +14,8 @@ import jax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.plans import Pull, Pullback
+from funcgrad.planning.elementary import find_rules
+from funcgrad.plans import Pull, Pullback, as_array
 from funcgrad.primitive import Equation, is_inexact, prune
 from funcgrad.registry import Call, Rule
 
@@ -41,6 +42,11 @@ def derived_pullback(
 def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]) -> Pullback:
     """`jax.vjp` of one JAX equation."""
     outputs = tuple(v.aval for v in node.outputs)
+    if len(outputs) == 1 and (written := find_rules(equation, positions, _avals(node), outputs)):
+        taken, pull = written
+        return _make(
+            node, None, node.outputs, positions, (*node.inputs, *node.outputs), taken, pull, [*_places(node), "y"]
+        )
     taken, pull = _equation_pull(_Signature(equation), positions, _avals(node), outputs)
     return _make(node, None, node.outputs, positions, node.inputs, taken, pull, _places(node))
 
@@ -164,9 +170,9 @@ def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple
     taken = tuple(i for i in used if i < len(avals))
     kept_g = [i - len(avals) for i in used if i >= len(avals)]
 
-    def pull_used(*operands: Array) -> Sequence[Array]:
+    def pull_used(*operands: Array) -> Sequence[Any]:
         g = operands[len(taken) :]
-        return smaller(*operands[: len(taken)], *[g[i] for i in kept_g])
+        return list(map(as_array, smaller(*operands[: len(taken)], *[g[i] for i in kept_g])))
 
     return taken, pull_used
 

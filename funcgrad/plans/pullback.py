@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
@@ -60,5 +59,5 @@ class Pullback:
 
 def as_array(x: Any, aval: Aval | None = None) -> Any:
     """Numbers written into the graph, and numpy arrays, as what rules and loops take: JAX arrays."""
-    is_number = isinstance(x, bool | int | float | complex | np.generic | np.ndarray)
-    return jnp.asarray(x, (aval or jax.typeof(x)).dtype) if is_number else x
+    is_foreign = isinstance(x, bool | int | float | complex) or (hasattr(x, "dtype") and not isinstance(x, jax.Array))
+    return jnp.asarray(x, (aval or jax.typeof(x)).dtype) if is_foreign else x

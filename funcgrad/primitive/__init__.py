@@ -2,11 +2,13 @@
 
 from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
 from funcgrad.primitive.binding import is_inexact as is_inexact
+from funcgrad.primitive.binding import is_plain as is_plain
 from funcgrad.primitive.binding import zeros_of as zeros_of
 from funcgrad.primitive.jaxprs import Equation as Equation
 from funcgrad.primitive.jaxprs import as_function as as_function
 from funcgrad.primitive.jaxprs import bodies as bodies
 from funcgrad.primitive.jaxprs import body as body
+from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import is_literal as is_literal
 from funcgrad.primitive.jaxprs import prune as prune
 from funcgrad.primitive.jaxprs import scope_of as scope_of

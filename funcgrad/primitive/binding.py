@@ -268,6 +268,12 @@ def is_inexact(aval: Aval) -> bool:
     return jnp.issubdtype(aval.dtype, jnp.inexact)
 
 
+def is_plain(aval: Aval) -> bool:
+    """Whether values of this aval are on no explicit mesh, and vary over no axis of a `shard_map`."""
+    manual = getattr(aval, "manual_axis_type", None)
+    return aval.sharding.mesh.empty and not (manual and manual.varying)
+
+
 def zeros_of(aval: Any) -> Array:
     """Zeros of this aval, with its sharding and the mesh axes it varies over; or of a `jax.ShapeDtypeStruct`."""
     if isinstance(aval, jax.ShapeDtypeStruct):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.extend import core
 from jax.interpreters import partial_eval
+from jax.ref import AbstractRef
 
 from funcgrad.aliases import Array, Aval
 
@@ -27,14 +28,24 @@ def is_literal(atom: Any) -> bool:
 def body(equation: Any) -> Any | None:
     """The closed jaxpr of a call that is transparent, None for any other equation.
 
-    A `jit` that fixes shardings is not transparent: they would be lost.
+    A `jit` that fixes shardings is not transparent: they would be lost. Nor is one that holds references.
     """
     if equation.primitive.name not in _TRANSPARENT:
         return None
     shardings = (*equation.params.get("in_shardings", ()), *equation.params.get("out_shardings", ()))
     if any(type(s).__name__ != "UnspecifiedValue" for s in shardings):
         return None
-    return equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    return None if holds_references(inner.jaxpr) else inner
+
+
+def holds_references(jaxpr: Any) -> bool:
+    """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`).
+
+    A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
+    belong together, and JAX differentiates them as one.
+    """
+    return any(isinstance(v.aval, AbstractRef) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
 
 
 def scope_of(equation: Any) -> str:

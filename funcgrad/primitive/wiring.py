@@ -12,7 +12,7 @@ from typing import Any
 from jax.extend import core
 
 from funcgrad.aliases import Aval
-from funcgrad.primitive.jaxprs import body
+from funcgrad.primitive.jaxprs import body, holds_references
 
 CHECKPOINTS = ("checkpoint", "remat", "remat2")
 """What `jax.checkpoint` has been called in jaxprs."""
@@ -72,7 +72,15 @@ def loop_of(equation: Any) -> Loop:
 
 
 def wirings(equation: Any) -> tuple[Wiring, ...]:
-    """The bodies of a `scan`, `cond`, `while` or `checkpoint`, in JAX's order; none for any other equation."""
+    """The bodies of a `scan`, `cond`, `while` or `checkpoint`, in JAX's order; none for any other equation.
+
+    Nor for one with a body that holds mutable arrays, whose equations are no DAG of values.
+    """
+    found = _wirings(equation)
+    return () if any(holds_references(wiring.jaxpr.jaxpr) for wiring in found) else found
+
+
+def _wirings(equation: Any) -> tuple[Wiring, ...]:
     name, params = equation.primitive.name, equation.params
     if name == "scan":
         loop = loop_of(equation)

@@ -227,7 +227,7 @@ class Call:
         try:
             push = jax.linear_transpose(lambda g: pull(*[values[p] for p in positions], *g), g_avals)
             return push([seeds[p] for p in self.targets(rule, one.active)])[0]
-        except (NotImplementedError, AssertionError, TypeError) as error:
+        except (NotImplementedError, AssertionError, TypeError, RuntimeError) as error:
             raise RuleError(
                 f"{self.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "
                 f"linear in g; use reverse mode."

@@ -12,6 +12,7 @@ from funcgrad.errors import RuleError, ShapeError, describe
 from funcgrad.naming import place
 from funcgrad.primitive import OpPrimitives
 from funcgrad.registry.call import Call
+from funcgrad.registry.example import Example
 from funcgrad.registry.rule import Kind, Marker, Rule, exact
 from funcgrad.registry.shapes import Shapes
 
@@ -51,6 +52,7 @@ class Op:
         self.saved: tuple[str, ...] = ()
         self.saving_function: PureFunction | None = None
         self.rules: dict[str, Rule | Marker] = {}
+        self.examples: list[Example] = []
         self.__doc__, self.__name__, self.__module__ = function.__doc__, self.name, function.__module__
         self.__wrapped__ = function
         self._check_declaration()
@@ -157,6 +159,16 @@ class Op:
                 raise RuleError(f"{self.name} cannot mark '{a}': it {problem}.")
             self.rules[a] = marker
         return self
+
+    def example(self, *args: Any, **attributes: Any) -> Example:
+        """Register arguments at which `fg.check` checks the rules: awkward points are worth an example each.
+
+        The first is the one for the costlier checks, so let it be an ordinary one. Nothing runs until the check.
+
+        >>> linear.example(x, w)
+        """
+        self.examples.append(Example(args, attributes))
+        return self.examples[-1]
 
     def check_rule(self, rule: Rule) -> None:
         """RuleError unless every parameter of the rule names something this op can give it."""

@@ -1,6 +1,6 @@
 """What changes while training: parameters, the model's state, the optimizer's state, a count."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import optax
 
 from funcgrad.aliases import Array, PyTree
+from funcgrad.autodiff import Selector
 from funcgrad.train.scaling import LossScale, Scale
 
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["params", "model_state", "optimizer_state", "step", "loss_scale"],
-    meta_fields=[],
+    meta_fields=["trainable"],
 )
 @dataclass(frozen=True)
 class State:
@@ -28,6 +29,14 @@ class State:
     """How many steps were made, skipped ones included, `i32[]`."""
     loss_scale: Scale | None = None
     """The loss scale, where there is one."""
+    trainable: Selector | None = None
+    """Which parameters are trained; None for all."""
+
+    def split_params(self) -> tuple[PyTree, PyTree]:
+        """The parameters that are trained, and the others: two pytrees like `params`, None at what they lack."""
+        if self.trainable is None:
+            return self.params, jax.tree.map(_nothing, self.params)
+        return self.trainable.split(self.params)
 
 
 def init(
@@ -35,6 +44,7 @@ def init(
     optimizer: optax.GradientTransformation,
     model_state: PyTree = None,
     *,
+    trainable: Selector | None = None,
     loss_scale: float | LossScale | None = None,
 ) -> State:
     """The state before the first step.
@@ -45,16 +55,25 @@ def init(
         params: the parameters that `net.init` returned.
         optimizer: any optax optimizer.
         model_state: the state that `net.init` returned; none by default.
+        trainable: which parameters are trained, `fg.select("head/**")` or `fg.freeze("encoder/**")`; all by default.
+            `step` reads it from the state. It computes no gradient of the others, and the optimizer never sees them:
+            no moments, no weight decay, no share in the norm that is clipped.
         loss_scale: what `step` is given.
 
     Raises:
+        GradientError: a pattern of `trainable` matches no parameter, or it leaves none to train.
         TrainingError: the loss scale is out of range.
     """
     model_state = {} if model_state is None else model_state
-    with jax.numpy_dtype_promotion("standard"):
-        optimizer_state = optimizer.init(params)
     scale = None if loss_scale is None else LossScale.of(loss_scale).begin()
-    return jax.tree.map(_own, State(params, model_state, optimizer_state, jnp.zeros((), jnp.int32), scale))
+    state = State(params, model_state, None, jnp.zeros((), jnp.int32), scale, trainable)
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer_state = optimizer.init(state.split_params()[0])
+    return jax.tree.map(_own, replace(state, optimizer_state=optimizer_state))
+
+
+def _nothing(_: Any) -> None:
+    """What stands at a parameter that is not there."""
 
 
 def _own(x: Any) -> Array:

@@ -10,6 +10,7 @@ import optax
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
+from funcgrad.autodiff.parameters import join
 from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree
 from funcgrad.ops.contraction import widen
 from funcgrad.registry import RuleSet
@@ -43,6 +44,7 @@ def step(
     """Make `step(state, batch, key) -> (state, metrics)`, jitted; the state that goes in is deleted.
 
     The metrics are `loss`, `gradient_norm` (before clipping) and those of the loss function, all on the device.
+    Only what `init` was told to train is differentiated and updated.
     The key is folded with the step count, so the same one can be passed every time.
 
     With a loss scale, a step whose gradient is not finite is skipped: parameters, the optimizer's state and the
@@ -71,15 +73,17 @@ def step(
     if clip_norm is not None and not clip_norm > 0:
         raise TrainingError(f"train.step: clip_norm must be positive, got {clip_norm}; None means no clipping.")
     scaling = None if loss_scale is None else LossScale.of(loss_scale)
-    differentiate = value_and_grad(_scaled(_checked(loss_fn)), has_aux=True, rules=rules)
-
-    def one_pass(params: PyTree, model_state: PyTree, batch: Any, key: Array, scale: Array | None) -> _Pass:
-        (_, (loss, model_state, metrics)), gradient = differentiate(params, model_state, batch, key, scale)
-        return _Pass(gradient, model_state, {"loss": loss, **metrics})
+    scaled = _scaled(_checked(loss_fn))
 
     def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Array]]:
         _check_batch(batch, microbatches)
         _check_scale(state, scaling)
+        differentiate = value_and_grad(scaled, has_aux=True, wrt=state.trainable, unreachable="zero", rules=rules)
+
+        def one_pass(params: PyTree, model_state: PyTree, batch: Any, key: Array, scale: Array | None) -> _Pass:
+            (_, (loss, model_state, metrics)), gradient = differentiate(params, model_state, batch, key, scale)
+            return _Pass(gradient, model_state, {"loss": loss, **metrics})
+
         key = jax.random.fold_in(key, state.step)
         scale = None if state.loss_scale is None else state.loss_scale.value
         if microbatches == 1:
@@ -105,11 +109,12 @@ def step(
 
 
 def _updated(optimizer: optax.GradientTransformation, clip_norm: float | None, state: State, gradient: PyTree) -> State:
-    """The state after the optimizer's step."""
+    """The state after the optimizer's step, which sees the parameters that are trained and no others."""
     if clip_norm is not None:
         gradient, _ = optax.clip_by_global_norm(clip_norm).update(gradient, optax.EmptyState())
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    trained, others = state.split_params()
+    updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, trained)
+    params = join(optax.apply_updates(trained, updates), others)
     return replace(state, params=params, optimizer_state=optimizer_state, step=state.step + 1)
 
 
@@ -129,11 +134,10 @@ def _accumulated(
         total = jax.tree.map(lambda a, g: a + widen(g), total, result.gradient)
         return (total, result.model_state), result.metrics
 
-    start = (jax.tree.map(lambda p: jnp.zeros_like(widen(p)), state.params), state.model_state)
+    trained, _ = state.split_params()
+    start = (jax.tree.map(lambda p: jnp.zeros_like(widen(p)), trained), state.model_state)
     (total, model_state), metrics = jax.lax.scan(add, start, (parts, keys))
-    gradient = jax.tree.map(
-        lambda g, p: (g / len(keys)).astype(p.dtype if scale is None else g.dtype), total, state.params
-    )
+    gradient = jax.tree.map(lambda g, p: (g / len(keys)).astype(p.dtype if scale is None else g.dtype), total, trained)
     return _Pass(gradient, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics))
 
 

@@ -192,7 +192,8 @@ def test_the_wrapper_keeps_the_functions_name():
 BAD = {
     "not a scalar": (
         lambda: fg.grad(lambda x: fg.name(2 * x, "h"))(B),
-        r"grad needs a real scalar loss, got f64\[2\] at node 'h'; take its mean or sum, or use fg.vjp\.",
+        r"grad needs a real scalar loss, got f64\[2\] at node 'h'; take its mean or sum, pass cotangent=, or use "
+        r"fg.vjp or fg.jacobian\.",
     ),
     "a pair without has_aux": (
         lambda: fg.grad(lambda x: (jnp.sum(x), x))(B),

@@ -1,5 +1,8 @@
 """A tape is a value: it leaves `jit`, is pulled many times, and is a pytree of what the plan keeps."""
 
+import gc
+import weakref
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -87,6 +90,47 @@ def test_second_order_through_a_tape():
 
     np.testing.assert_allclose(jax.grad(through_tape)(X), jax.grad(through_jax)(X), rtol=1e-11)
     np.testing.assert_allclose(fg.grad(through_tape)(X), jax.grad(through_jax)(X), rtol=1e-11)
+
+
+RELEASED = r"The tape was released, so nothing can be pulled through it; record it again\."
+
+
+def test_a_released_tape_lets_go_of_what_it_kept():
+    y, tape = fg.record(network, PARAMS, X)
+    kept = weakref.ref(tape.kept[tape.plan.kept.index(next(v for v in tape.plan.kept if v.name == "relu"))])
+    g = jnp.ones_like(y)
+    del y
+    gc.collect()
+    assert kept() is not None
+    tape.release()
+    gc.collect()
+    assert kept() is None
+    assert jax.tree.leaves(tape) == []
+    with raises_sentence(fg.errors.GradientError, RELEASED):
+        tape.pull(g)
+    np.testing.assert_array_equal(PARAMS["w"], W)
+
+
+def test_the_last_pull_releases():
+    y, tape = fg.record(network, PARAMS, X)
+    first = tape.pull(jnp.ones_like(y))
+    assert_close(tape.pull(jnp.ones_like(y), last=True), first)
+    with raises_sentence(fg.errors.GradientError, RELEASED):
+        tape.pull(jnp.ones_like(y))
+
+
+def test_a_cotangent_that_is_refused_releases_nothing():
+    y, tape = fg.record(network, PARAMS, X)
+    with raises_sentence(fg.errors.GradientError, r"The cotangent of output 'relu' must be .*"):
+        tape.pull(y[0], last=True)
+    assert_close(tape.pull(jnp.ones_like(y)), jax.vjp(network, PARAMS, X)[1](jnp.ones_like(y)))
+
+
+def test_a_tape_that_keeps_nothing_can_be_released_too():
+    _, tape = fg.record(lambda x: 2.0 * x, X)
+    tape.release()
+    with raises_sentence(fg.errors.GradientError, RELEASED):
+        tape.pull(X)
 
 
 def test_a_cotangent_must_be_like_the_output():

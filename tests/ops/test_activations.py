@@ -10,6 +10,7 @@ import pytest
 import funcgrad as fg
 from funcgrad import ops
 from funcgrad.errors import ShapeError
+from funcgrad.ops.activations import gelu_x
 from tests.ops.asserting import assert_close
 from tests.raising import raises_sentence
 
@@ -88,3 +89,13 @@ def test_errors(call, sentence: str):
 def test_relu6_is_differentiated_through_a_plan():
     grad = fg.grad(lambda x: ops.relu6(x).sum())(jnp.asarray([-1.0, 0.0, 3.0, 6.0, 7.0]))
     assert grad.tolist() == [0, 0, 1, 0, 0]
+
+
+def test_the_rule_of_gelu_does_not_share_the_forward_tanh() -> None:
+    """If it did, XLA would store the tanh of every layer until the backward pass."""
+    x = jnp.ones((3, 4))
+    forward = str(jax.make_jaxpr(ops.gelu.function)(x))
+    pulled = str(jax.make_jaxpr(gelu_x, static_argnums=2)(x, x, True))
+    assert "tanh" in forward
+    assert "tanh" not in pulled
+    assert "logistic" in pulled

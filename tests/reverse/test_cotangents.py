@@ -25,7 +25,7 @@ def test_the_first_cotangent_is_stored_and_later_ones_are_added():
 
 
 def test_a_value_that_nothing_reached_has_zeros_of_its_own_shape_and_dtype():
-    a = Value("a", jax.ShapeDtypeStruct((3, 1), jnp.bfloat16))
+    a = Value("a", jax.typeof(jnp.ones((3, 1), jnp.bfloat16)))
     (zero,) = Cotangents(()).pop([a]).values()
     assert (zero.shape, zero.dtype) == ((3, 1), jnp.bfloat16)
     assert not zero.any()

@@ -60,6 +60,7 @@ def case(
     """Add a case; the first of an op is its primary one, which the costlier tests use."""
     primary = not any(c.op is op for c in CASES)
     CASES.append(Case(op, args, attributes, label, smooth, half, slow and not primary, primary))
+    op.example(*args, **attributes)
 
 
 KINKS = np.array([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0, 1.0, 1e-30, -1e-30])

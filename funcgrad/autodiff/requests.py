@@ -1,0 +1,149 @@
+"""A gradient that is asked for: a function traced at its arguments, cut down to what is needed, and planned."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeGuard
+
+import jax
+
+from funcgrad.adapters import Opened, opened, parameter_names
+from funcgrad.aliases import Array, PyTree, PyTreeDef
+from funcgrad.autodiff.finding import Names, find_sources
+from funcgrad.autodiff.selection import Asked, Selection, Unreachable, Wrt
+from funcgrad.autodiff.taps import Watch, Watched
+from funcgrad.errors import GradientError, describe, describe_tree
+from funcgrad.graph import Arguments, Constant, Graph, Value, trace_arguments
+from funcgrad.planning import make_plan
+from funcgrad.plans import Plan
+from funcgrad.registry import RuleSet
+from funcgrad.reverse import forward
+
+
+class Output(NamedTuple):
+    """What is differentiated: the structure of it, and the graph values that stand for its leaves."""
+
+    tree: PyTreeDef
+    leaves: tuple[Value | Constant, ...]
+    is_inner: bool = False
+    """Whether it was asked for by name, `of=`."""
+
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """The leaves that can have a cotangent."""
+        return tuple(filter(is_source, self.leaves))
+
+    @property
+    def subject(self) -> str:
+        """What errors call it."""
+        if self.is_inner:
+            return " and ".join(f"'{v.name}'" for v in self.leaves)
+        return "The loss" if [v.aval.shape for v in self.leaves] == [()] else "The output"
+
+    def seeds(self, cotangent: PyTree) -> list[Array]:
+        """The leaves of a cotangent that belong to `sources`; GradientError if it is not like the output."""
+        found, tree = jax.tree.flatten(cotangent)
+        if tree != self.tree:
+            raise GradientError(
+                f"The cotangent must have the structure of the output, {self.describe()}, got "
+                f"{describe_tree(cotangent)}."
+            )
+        seeds = []
+        for value, leaf in zip(self.leaves, found, strict=True):
+            if is_source(value):
+                if describe(leaf) != describe(value.aval):
+                    raise GradientError(
+                        f"The cotangent of output '{value.name}' must be {describe(value.aval)}, got {describe(leaf)}."
+                    )
+                seeds.append(leaf)
+        return seeds
+
+    def ones(self, value: PyTree) -> list[Array]:
+        """The cotangents of `sources` where each is a loss, with this value: 1."""
+        leaves = zip(self.leaves, jax.tree.leaves(value), strict=True)
+        return [jax.lax.full_like(x, 1) for v, x in leaves if is_source(v)]
+
+    def describe(self) -> str:
+        """The output as `(f32[8,64], f32[])`."""
+        return describe_tree(jax.tree.unflatten(self.tree, [v.aval for v in self.leaves]))
+
+
+def is_source(leaf: Value | Constant) -> TypeGuard[Value]:
+    """Whether a leaf of an output can have a cotangent."""
+    return isinstance(leaf, Value) and leaf.is_inexact
+
+
+class Traced(NamedTuple):
+    """A function traced at its arguments and planned; ready to run."""
+
+    plan: Plan
+    selection: Selection
+    constants: tuple[Array, ...]
+    inputs: list[Array]
+    output: Output
+    auxiliary: Output | None
+    watched: Watched | None = None
+
+    def run(self) -> tuple[PyTree, PyTree, list[Any], list[Array]]:
+        """Run forward: the output, the auxiliary output, what the plan keeps, and what it observes."""
+        plan, n = self.plan, len(self.plan.kept)
+        leaves, kept = forward(plan, self.constants, self.inputs, keep=(*plan.kept, *plan.observed))
+        return *self.unflatten(leaves), kept[:n], kept[n:]
+
+    def unflatten(self, leaves: Sequence[Any]) -> tuple[PyTree, PyTree]:
+        """The output and the auxiliary output, from what the graph returns."""
+        n = self.output.tree.num_leaves
+        auxiliary = self.auxiliary and jax.tree.unflatten(self.auxiliary.tree, leaves[n:])
+        return jax.tree.unflatten(self.output.tree, leaves[:n]), auxiliary
+
+
+class Request(NamedTuple):
+    """What the caller asked for: see `value_and_grad`, whose arguments these are."""
+
+    fun: Callable[..., Any]
+    argnums: int | tuple[int, ...]
+    has_aux: bool = False
+    allow_int: bool = False
+    of: Names | None = None
+    wrt: Wrt | None = None
+    unreachable: Unreachable = "raise"
+    rules: RuleSet | None = None
+    watch: Watch | None = None
+
+    @contextmanager
+    def posed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Opened, Traced]]:
+        """Trace and plan at these arguments.
+
+        With `of` the function is run only up to there, so modules among the arguments keep their state.
+        """
+        parameters = parameter_names(self.fun, len(args))
+        asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
+        with opened(self.fun, args, kwargs, asked.positions, self.has_aux, is_pure=self.of is not None) as call:
+            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced)
+            selection = asked.found_in(call, arguments, self.allow_int)
+            graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)
+            yield call, self._planned(graph, call, selection, parameters)
+
+    def _planned(self, graph: Graph, call: Opened, selection: Selection, parameters: Sequence[str]) -> Traced:
+        structure = graph.structure
+        output, auxiliary = Output(graph.output_tree, structure.outputs), None
+        if call.has_aux:
+            output, auxiliary = _split_auxiliary(output)
+        if self.of is not None:
+            output = Output(*find_sources(self.of, graph, parameters), is_inner=True)
+            structure = structure.upto((*output.leaves, *(auxiliary.leaves if auxiliary else ())))
+        structure, watched = self.watch.attach(structure) if self.watch else (structure, None)
+        taps = list(watched.taps.values()) if watched else []
+        plan = make_plan(structure, selection.wanted(graph), output.sources, self.rules, taps)
+        selection.check(plan, output.subject)
+        inputs = graph.arguments.inputs(call.args, call.kwargs)
+        return Traced(plan, selection, graph.constants, inputs, output, auxiliary, watched)
+
+
+def _split_auxiliary(output: Output) -> tuple[Output, Output]:
+    children = output.tree.children()
+    if output.tree.node_data() is None or output.tree.node_data()[0] is not tuple or len(children) != 2:
+        raise GradientError(
+            f"With has_aux=True the function must return a pair (output, aux), got {output.describe()}."
+        )
+    n = children[0].num_leaves
+    return Output(children[0], output.leaves[:n]), Output(children[1], output.leaves[n:])

@@ -1,0 +1,119 @@
+"""How exact a rule is in each floating type, in roundings, beside JAX's own derivative of the plain forward.
+
+Both are held against the oracle in float64, at the arguments after rounding, so that only arithmetic differs.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.checking.comparing import largest, wide
+from funcgrad.checking.forms import Arrays
+from funcgrad.checking.oracles import oracle
+from funcgrad.checking.reports import Open, Row, Wrong, judge
+from funcgrad.checking.subjects import Subject, cast
+from funcgrad.checking.trials import Trial
+from funcgrad.errors import short_dtype
+
+DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
+FACTOR = 4.0
+"""How many times JAX's own error a rule may have."""
+FREE = 3.0
+"""Errors up to so many roundings of the largest entry are always allowed."""
+
+
+class Case(NamedTuple):
+    """One example in one dtype: what both give there, and what is exact."""
+
+    subject: Subject
+    leaves: Arrays
+    g: Arrays
+    expected_outputs: Arrays
+    expected: list[Array | None]
+
+
+def rows(trial: Trial) -> Iterator[Row]:
+    """One row per dtype."""
+    for dtype in DTYPES:
+        yield judge("numerics", short_dtype(dtype), partial(precision, trial, dtype))
+
+
+def precision(trial: Trial, dtype: Any) -> str:
+    """The error of every cotangent, and of the saving forward, in roundings of the largest entry."""
+    worst, theirs, tried = 0.0, 0.0, 0
+    for s in trial.main:
+        if not oracle(s.form).is_jax:
+            raise Open("JAX cannot differentiate the forward in reverse mode")
+        for case in _cases(s, dtype):
+            with jax.enable_x64(trial.x64):
+                measured = _errors(case, dtype)
+            tried += measured is not None
+            for error, jax_error in measured or ():
+                worst, theirs = max(worst, error), max(theirs, jax_error)
+    if not tried:
+        raise Open("the forward, or JAX's derivative of it, overflows or refuses there")
+    return f"at most {worst:.2g} roundings off (JAX {theirs:.2g}), of {FREE:g} or {FACTOR:g} times JAX's allowed"
+
+
+def _cases(s: Subject, dtype: Any) -> Iterator[Case]:
+    """The example rounded to the dtype, for two random seeds; the oracle in float64 there."""
+    rounded = cast(s.leaves, dtype)
+    for seed in range(2):
+        g = cast(s.random_g(seed), dtype)
+        exact = oracle(s.form).pull(cast(rounded, np.float64), cast(g, np.float64))
+        yield Case(s, rounded, g, *exact)
+
+
+def _errors(case: Case, dtype: Any) -> list[tuple[float, float]] | None:
+    """(ours, JAX's) per output and cotangent; None where JAX's own is no number or the forward refuses."""
+    form = case.subject.form
+    leaves = [x if _is_key(x) else jnp.asarray(np.asarray(x)) for x in case.leaves]  # whole numbers as the caller's
+    try:
+        their_outputs, theirs = oracle(form).pull(leaves, case.g)
+    except Exception:  # the forward's own refusal, of any kind
+        return None
+    claimed = [(c, x) for c, x in enumerate(theirs) if x is not None]
+    if not all(np.isfinite(wide(x)).all() for x in (*their_outputs, *(x for _, x in claimed))):
+        return None
+    outputs, found = form.pull(leaves, case.g)
+    errors = [
+        _judge(case, f"output {n}" if len(outputs) > 1 else "the output", *four, dtype)
+        for n, four in enumerate(zip(outputs, their_outputs, case.expected_outputs, strict=True))
+    ]
+    for c, x in claimed:
+        i = form.wanted[c]
+        what = f"the cotangent of {form.names[i]} by {form.blame(i)}"
+        if found[c].dtype != case.leaves[i].dtype:
+            raise Wrong(f"{what} is {short_dtype(found[c].dtype)} instead of {short_dtype(case.leaves[i].dtype)}")
+        errors.append(_judge(case, what, found[c], x, case.expected[c], dtype))
+    return errors
+
+
+def _is_key(x: Array) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.extended)
+
+
+def _judge(case: Case, what: str, ours: Array, theirs: Array, expected: Any, dtype: Any) -> tuple[float, float]:
+    error, jax_error = (roundings(x, expected, dtype) for x in (ours, theirs))
+    if not error <= max(FREE, FACTOR * jax_error):
+        raise Wrong(
+            f"{what} in {short_dtype(dtype)} is {error:.3g} roundings of its largest entry off, JAX's own "
+            f"{jax_error:.3g} (at {case.subject}); {FREE:g} or {FACTOR:g} times JAX's are allowed"
+        )
+    return error, jax_error
+
+
+def roundings(found: Any, expected: Any, dtype: Any) -> float:
+    """The largest error, in units of the dtype's rounding at the largest expected entry; infinite for NaN."""
+    found, expected = wide(found), wide(expected)
+    if not found.size:
+        return 0.0
+    if not np.isfinite(found).all():
+        return np.inf
+    unit = float(jnp.finfo(dtype).eps) * largest(expected) + float(jnp.finfo(dtype).tiny)
+    return float(np.abs(found - expected).max() / unit)

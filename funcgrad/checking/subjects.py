@@ -1,0 +1,71 @@
+"""An op at one example: its form, and the numbers in float64."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.checking.forms import Form
+from funcgrad.primitive import is_inexact
+from funcgrad.registry import Call, Example, Op
+
+Arrays = list[Array]
+
+
+class Subject:
+    """An op at an example; made under `jax.enable_x64(True)`, whatever the caller's setting is.
+
+    Attributes:
+        example: where it comes from.
+        form: the op at these shapes.
+        leaves: the arrays, floating ones as float64 and complex ones as complex128.
+    """
+
+    def __init__(self, op: Op, example: Example):
+        self.example = example
+        bound = op.signature.bind(*example.arguments, **example.attributes)
+        bound.apply_defaults()
+        paths, tree = jax.tree_util.tree_flatten_with_path(tuple(bound.arguments[n] for n in op.arguments))
+        self.leaves = [_as_float64(x) for _, x in paths]
+        self.form = Form(
+            Call(op, tree, tuple((n, bound.arguments[n]) for n in op.attributes)).recording,
+            tuple(map(jax.typeof, self.leaves)),
+            tuple(jax.tree_util.keystr(path[1:]) for path, _ in paths),
+            tuple(op.rules.items()),
+        )
+
+    def __str__(self) -> str:
+        return str(self.example)
+
+    def random_g(self, seed: int = 0) -> Arrays:
+        """A random cotangent."""
+        rng = np.random.default_rng(1000 + seed)
+        return [as_dtype(draw(rng, y.shape, y.dtype), y.dtype) for y in self.form.outputs]
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Standard normal numbers, complex ones for a complex dtype."""
+    x = np.asarray(rng.normal(size=shape))
+    return x + 1j * rng.normal(size=shape) if jnp.issubdtype(dtype, jnp.complexfloating) else x
+
+
+def as_dtype(x: Any, dtype: Any) -> Array:
+    """Cast on the host, where float64 exists whatever JAX's setting is."""
+    return jnp.asarray(np.asarray(x).astype(dtype))
+
+
+def cast(leaves: Sequence[Array], dtype: Any) -> Arrays:
+    """The floating leaves in another dtype, rounded; all others as they are."""
+    return [as_dtype(x, dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in leaves]
+
+
+def _as_float64(x: Any) -> Array:
+    aval = jax.typeof(x)
+    if jnp.issubdtype(aval.dtype, jax.dtypes.extended):
+        return x
+    if jnp.issubdtype(aval.dtype, jnp.complexfloating):
+        return as_dtype(x, np.complex128)
+    return as_dtype(x, np.float64) if is_inexact(aval) else jnp.asarray(x)

@@ -1,0 +1,162 @@
+"""All of one op's examples, and its cotangents there in float64, for every kind of seed, beside the oracle's."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.checking.comparing import largest
+from funcgrad.checking.examples import points, relatives
+from funcgrad.checking.forms import Form
+from funcgrad.checking.oracles import oracle
+from funcgrad.checking.subjects import Subject, as_dtype, draw
+from funcgrad.registry import Example, Op
+
+Arrays = list[Array]
+MOST_POINTS = 3
+"""Examples of which the other points are tried; a registered example is a point itself."""
+
+
+class Measurement(NamedTuple):
+    """Cotangents at one point for one seed."""
+
+    subject: Subject
+    point: str
+    leaves: Arrays
+    seed: str
+    g: Arrays
+    outputs: Arrays
+    expected_outputs: Arrays
+    found: Arrays
+    expected: list[Array | None]
+    floors: list[float]
+    """Per cotangent, how large it is elsewhere: where terms cancel or a function saturates, what is left is a
+    rounding of this."""
+
+    @property
+    def form(self) -> Form:
+        """The op at these shapes."""
+        return self.subject.form
+
+    @property
+    def where(self) -> str:
+        """The point and the seed, as sentences write them."""
+        return f"at {self.point} ({self.subject}), {self.seed} seed"
+
+    def of(self, name: str) -> tuple[int, int] | None:
+        """Position of the leaf of that name, and of its cotangent; None where it has none."""
+        found = [(i, c) for c, i in enumerate(self.form.wanted) if self.form.names[i] == name]
+        return found[0] if found else None
+
+
+class Trial:
+    """An op with its examples.
+
+    Attributes:
+        op: the op.
+        given: its examples.
+        main: those for the costlier tests.
+        related: examples of other shapes that the op declares it takes, by what they are.
+        x64: whether the caller has float64 on.
+        others: whether other shapes and points are tried.
+    """
+
+    def __init__(
+        self, op: Op, examples: Sequence[Example], thorough: bool = False, x64: bool = True, others: bool = True
+    ):
+        self.op, self.x64, self.others = op, x64, others
+        self.given = [Subject(op, e) for e in examples]
+        self.main = self.given if thorough else self.given[:1]
+        self.related = dict(_able(op, self.given[0])) if others else {}
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """The examples, and those of other shapes."""
+        return [*self.given, *self.related.values()]
+
+    @property
+    def names(self) -> list[str]:
+        """The leaves that have a cotangent in some example."""
+        return list(dict.fromkeys(s.form.names[i] for s in self.given for i in s.form.wanted))
+
+    @cached_property
+    def measured(self) -> list[Measurement]:
+        """The cotangents at all points for all seeds."""
+        made = [m for i, s in enumerate(self.given) for m in _measure(s, f"example {i}", s.leaves)]
+        made += [m for label, s in self.related.items() for m in _measure(s, label, s.leaves)]
+        for s in self.given[:MOST_POINTS] if self.others else ():
+            if not oracle(s.form).is_jax:
+                continue  # a loop may never end outside its domain
+            floors = next(m.floors for m in made if m.subject is s)
+            for label, leaves in points(s.leaves):
+                made += [m._replace(floors=floors) for m in _measure_if_defined(s, label, leaves)]
+        return made
+
+
+def seeds(subject: Subject) -> dict[str, Arrays]:
+    """Cotangents: random, zero, of extreme size, at a single entry, of a single output."""
+    rng = np.random.default_rng(1)
+    avals = subject.form.outputs
+    random = [draw(rng, y.shape, y.dtype) for y in avals]
+    made = {
+        "random": random,
+        "zero": [np.zeros(y.shape) for y in avals],
+        "tiny": [d * 1e-20 for d in random],
+        "huge": [d * 1e20 for d in random],
+        "all-one": [np.ones(y.shape) for y in avals],
+        "first-entry": [_one_hot(y.shape, 0) for y in avals],
+        "last-entry": [_one_hot(y.shape, -1) for y in avals],
+    }
+    if len(avals) > 1:
+        for i in range(len(avals)):
+            made[f"output-{i}-only"] = [d if i == j else np.zeros_like(d) for j, d in enumerate(random)]
+    return {n: [as_dtype(d, y.dtype) for d, y in zip(ds, avals, strict=True)] for n, ds in made.items()}
+
+
+def _one_hot(shape: tuple[int, ...], where: int) -> np.ndarray:
+    out = np.zeros(shape)
+    if out.size:
+        out.flat[where] = 1.0
+    return out
+
+
+def _measure(subject: Subject, point: str, leaves: Arrays, only: Sequence[str] = ()) -> list[Measurement]:
+    form, made = subject.form, []
+    pull, floors = oracle(form).pull, [0.0] * len(form.wanted)
+    for seed, g in seeds(subject).items():
+        if only and seed not in only:
+            continue
+        outputs, found = form.pull(leaves, g)
+        expected_outputs, expected = pull(leaves, g)
+        if seed == "random":
+            floors = [largest(x) if x is not None else 0.0 for x in expected]
+        allowed = [0.0] * len(floors) if seed in ("zero", "tiny") else floors
+        made.append(Measurement(subject, point, leaves, seed, g, outputs, expected_outputs, found, expected, allowed))
+    return made
+
+
+def is_defined(subject: Subject, leaves: Arrays) -> bool:
+    """Whether the forward, and its derivative by the oracle, are finite there."""
+    outputs, expected = oracle(subject.form).pull(leaves, subject.random_g())
+    return all(np.isfinite(x).all() for x in (*outputs, *(x for x in expected if x is not None)))
+
+
+def _measure_if_defined(subject: Subject, point: str, leaves: Arrays) -> list[Measurement]:
+    """Nothing outside the domain."""
+    if not is_defined(subject, leaves):
+        return []
+    return _measure(subject, point, leaves, only=("random", "zero", "first-entry"))
+
+
+def _able(op: Op, given: Subject) -> Iterator[tuple[str, Subject]]:
+    """The relatives that the plain forward accepts."""
+    for label, example in relatives(op, given.example):
+        subject = Subject(op, example)
+        try:
+            outputs = subject.form.outputs
+        except Exception:  # the forward's own refusal, of any kind
+            continue
+        if outputs:
+            yield label, subject

@@ -1,0 +1,66 @@
+"""Every case, in every dtype it takes: `fg.vjp` is `jax.vjp`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import funcgrad as fg
+from tests.language.agreement import assert_agrees, pull_everything
+from tests.language.case import DTYPES, Case
+from tests.language.cases import CASES
+
+AVAILABLE = [case for case in CASES if case.exists]
+
+
+def over(cases: Iterable[Case]) -> pytest.MarkDecorator:
+    """A test per case and dtype; the first dtype runs by default, the others in the long run."""
+    parameters = []
+    for case in cases:
+        for i, dtype in enumerate(case.dtypes):
+            marks = [pytest.mark.slow] if case.slow or i > 0 else []
+            if case.fails:
+                marks.append(pytest.mark.xfail(reason=case.fails, strict=True))
+            parameters.append(pytest.param(case, dtype, id=f"{case}-{jnp.dtype(dtype).name}", marks=marks))
+    return pytest.mark.parametrize(("case", "dtype"), parameters)
+
+
+def test_no_two_cases_have_the_same_name():
+    names = [str(case) for case in CASES]
+    assert [n for n in names if names.count(n) > 1] == []
+
+
+@over(case for case in AVAILABLE if not case.raises)
+def test_values_and_cotangents_are_those_of_jax(case: Case, dtype: Any):
+    assert_agrees(case.run, case.drawn(dtype), tolerance=case.tolerance)
+
+
+@over(case for case in AVAILABLE if case.raises)
+def test_where_jax_has_no_gradient_we_raise_as_it_does(case: Case, dtype: Any):
+    args = case.drawn(dtype)
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        pull_everything(jax.vjp, case.run, args)
+    with pytest.raises((theirs.type, fg.errors.GradientError)):
+        pull_everything(fg.vjp, case.run, args)
+
+
+LEFT_OUT = [
+    pytest.param(case, kind, id=f"{case}-{kind}")
+    for case in AVAILABLE
+    for kind in DTYPES
+    if kind not in case.kinds and not case.raises and not case.fails
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "kind"), LEFT_OUT)
+def test_a_dtype_is_left_out_only_where_jax_refuses_it(case: Case, kind: str):
+    refused = []
+    for dtype in DTYPES[kind]:
+        try:
+            jax.block_until_ready(pull_everything(jax.vjp, case.run, case.drawn(dtype)))
+        except Exception:  # whatever JAX says: it does not take it
+            refused.append(dtype)
+    assert refused
