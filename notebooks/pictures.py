@@ -97,16 +97,28 @@ def draw_terms(terms, total, name):
     plt.show()
 
 
-def draw_norms(norms):
-    """Gradient norm per layer, one line per network."""
+def draw_norms(norms, place="layer"):
+    """Gradient norm per layer (or other place), one line per network."""
     _, ax = plt.subplots(figsize=(7.2, 3.3))
     for (label, values), colour in zip(norms.items(), (SECOND, THIRD, FIRST), strict=False):
         layers = np.arange(1, len(values) + 1)
         ax.semilogy(layers, values, "o-", color=colour, label=label)
-    ax.set(xlabel="layer (the loss is on the right)", ylabel="‖[∂ℓ/∂s]‖", xlim=(0.5, len(values) + 0.5))
-    ax.set_xticks([1, *range(5, len(values) + 1, 5)])
-    ax.set_title("How much gradient reaches each layer")
+    ax.set(xlabel=f"{place} (the loss is on the right)", ylabel="‖[∂ℓ/∂s]‖", xlim=(0.5, len(values) + 0.5))
+    ax.set_xticks(range(1, len(values) + 1) if len(values) < 5 else [1, *range(5, len(values) + 1, 5)])
+    ax.set_title(f"How much gradient reaches each {place}")
     ax.legend()
+    plt.show()
+
+
+def draw_maps(images, maps, titles):
+    """Images, and below each where its gradient is large."""
+    _, axes = plt.subplots(2, len(images), figsize=(8.6, 3.2))
+    for column, image, found, title in zip(axes.T, images, maps, titles, strict=True):
+        column[0].imshow(image, cmap="gray_r")
+        column[1].imshow(found, cmap="Oranges", vmin=0)
+        column[0].set_title(title)
+        for ax in column:
+            ax.set(xticks=[], yticks=[])
     plt.show()
 
 

@@ -118,8 +118,9 @@ def _check_aliases(call: Opened, names: Sequence[str], argnums: Sequence[int]) -
 
 
 def without_modules(tree: PyTree) -> PyTree:
-    """Each module as its whole state."""
-    if not any(map(_is_node, jax.tree.leaves(tree, is_leaf=_is_node))):
+    """Each module as its whole state; states stay as they are."""
+    is_module = lambda x: isinstance(x, nnx.Pytree)  # noqa: E731
+    if not any(map(is_module, jax.tree.leaves(tree, is_leaf=is_module))):
         return tree
     with nnx.split_context() as split:
         return _take_apart(tree, split)[1]

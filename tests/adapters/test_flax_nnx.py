@@ -184,7 +184,7 @@ def test_gradients_by_name():
     expected = nnx.grad(loss)(Net(nnx.Rngs(0)), x())
     for i in range(2):
         np.testing.assert_allclose(
-            found[f"model/cells/{i}/linear/kernel"], expected["cells"][i]["linear"]["kernel"][...], rtol=1e-5
+            found[f"model/cells/{i}/linear/kernel"], expected["cells"][i]["linear"]["kernel"][...], rtol=1e-4, atol=1e-6
         )
         # The layer adds its bias last, so the cotangent there is the bias's before the batch is summed away.
         np.testing.assert_allclose(
