@@ -13,7 +13,7 @@ from funcgrad.checking.forms import Arrays, Form, compiled
 from funcgrad.checking.oracles import oracle
 from funcgrad.checking.reports import Open, Row, Wrong, judge
 from funcgrad.checking.subjects import Subject
-from funcgrad.checking.trials import Measurement, Trial
+from funcgrad.checking.trials import Trial
 
 SCALES = (1e-20, -3.0, 7.5, 1e20)
 MOST_SUBSETS = 7
@@ -120,20 +120,17 @@ def nan(trial: Trial) -> str:
     """A NaN in the cotangent is not swallowed: it reaches what the oracle lets it reach, and nothing else."""
     for s in trial.main:
         g = [jnp.full(y.shape, jnp.nan, y.dtype) for y in s.form.outputs]
-        m = Measurement(s, "example", s.leaves, "NaN", g, [], [], s.form.pull(s.leaves, g)[1], [], [])
-        _assert_nan(m)
+        found, expected = s.form.pull(s.leaves, g)[1], oracle(s.form).pull(s.leaves, g)[1]
+        for i, x, x0 in zip(s.form.wanted, found, expected, strict=True):
+            if x0 is None:
+                continue
+            a, b = np.isnan(wide(x)), np.isnan(wide(x0))
+            # A rule may select where the oracle multiplies by 0, so it may give fewer NaNs, but not none.
+            if a.any() != b.any():
+                raise Wrong(f"{_whose(s.form, i, ())} is {'NaN' if a.any() else 'free of NaN'} for a g of NaNs only")
+            if (a & ~b).any():
+                raise Wrong(f"{_whose(s.form, i, ())} has more NaNs than the oracle's for a g of NaNs only")
     return "in g reaches every cotangent that reads it"
-
-
-def _assert_nan(m: Measurement) -> None:
-    for i, found, expected in zip(m.form.wanted, m.found, oracle(m.form).pull(m.leaves, m.g)[1], strict=True):
-        if expected is None:
-            continue
-        a, b = np.isnan(wide(found)), np.isnan(wide(expected))
-        if a.any() != b.any():
-            raise Wrong(f"{_whose(m.form, i, ())} is {'NaN' if a.any() else 'free of NaN'} for a g of NaNs only")
-        if (a & ~b).any():
-            raise Wrong(f"{_whose(m.form, i, ())} has more NaNs than the oracle's for a g of NaNs only")
 
 
 def _size(arrays: Arrays) -> float:

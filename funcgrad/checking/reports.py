@@ -38,9 +38,15 @@ class Row:
 
 
 def judge(group: str, name: str, test: Callable[[], str]) -> Row:
-    """Run one test. It returns what it saw, or raises `Wrong` or `Open`; any other error is the rule's fault."""
+    """Run one test. It returns what it saw, or raises `Wrong` or `Open`; another error is the rule's fault.
+
+    Raises:
+        CheckError: nothing can be tested.
+    """
     try:
         return Row(group, name, Verdict.RIGHT, test())
+    except CheckError:
+        raise
     except Open as reason:
         return Row(group, name, Verdict.OPEN, str(reason))
     except Wrong as sentence:

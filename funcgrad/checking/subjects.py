@@ -9,6 +9,7 @@ import numpy as np
 
 from funcgrad.aliases import Array
 from funcgrad.checking.forms import Form
+from funcgrad.errors import CheckError
 from funcgrad.primitive import is_inexact
 from funcgrad.registry import Call, Example, Op
 
@@ -22,11 +23,17 @@ class Subject:
         example: where it comes from.
         form: the op at these shapes.
         leaves: the arrays, floating ones as float64 and complex ones as complex128.
+
+    Raises:
+        CheckError: the example is not a call of the op.
     """
 
     def __init__(self, op: Op, example: Example):
         self.example = example
-        bound = op.signature.bind(*example.arguments, **example.attributes)
+        try:
+            bound = op.signature.bind(*example.arguments, **example.attributes)
+        except TypeError as error:
+            raise CheckError(f"{op.name}: an example is no call of it, ({example}): {error}.") from None
         bound.apply_defaults()
         paths, tree = jax.tree_util.tree_flatten_with_path(tuple(bound.arguments[n] for n in op.arguments))
         self.leaves = [_as_float64(x) for _, x in paths]

@@ -12,6 +12,7 @@ from funcgrad.checking.examples import points, relatives
 from funcgrad.checking.forms import Form
 from funcgrad.checking.oracles import oracle
 from funcgrad.checking.subjects import Subject, as_dtype, draw
+from funcgrad.errors import CheckError
 from funcgrad.registry import Example, Op
 
 Arrays = list[Array]
@@ -61,6 +62,9 @@ class Trial:
         related: examples of other shapes that the op declares it takes, by what they are.
         x64: whether the caller has float64 on.
         others: whether other shapes and points are tried.
+
+    Raises:
+        CheckError: the plain forward refuses an example.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Trial:
     ):
         self.op, self.x64, self.others = op, x64, others
         self.given = [Subject(op, e) for e in examples]
+        for s in self.given if others else ():
+            _assert_accepted(s)
         self.main = self.given if thorough else self.given[:1]
         self.related = dict(_able(op, self.given[0])) if others else {}
 
@@ -93,6 +99,14 @@ class Trial:
             for label, leaves in points(s.leaves):
                 made += [m._replace(floors=floors) for m in _measure_if_defined(s, label, leaves)]
         return made
+
+
+def _assert_accepted(subject: Subject) -> None:
+    try:
+        _ = subject.form.outputs
+    except Exception as error:  # the forward's own refusal, of any kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise CheckError(f"{subject.form.op.name}: the forward refuses an example, ({subject}): {reason}.") from error
 
 
 def seeds(subject: Subject) -> dict[str, Arrays]:

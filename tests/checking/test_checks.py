@@ -165,6 +165,16 @@ def test_what_cannot_be_checked_says_so():
         r"economy\.",
     ):
         fg.check(made(bases.SINE), groups=["value"])
+    with raises_sentence(
+        CheckError, r"checked: the forward refuses an example, \(f64\[2,3\], f64\[2,3\]\): dot_general requires .*\."
+    ):
+        fg.check(made(bases.PRODUCT), [(np.ones((2, 3)), np.ones((2, 3)))])
+    with raises_sentence(
+        CheckError, r"checked: an example is no call of it, \(f64\[2,3\]\): missing a required argument: 'w'\."
+    ):
+        fg.check(made(bases.PRODUCT), [np.ones((2, 3))])
+    with raises_sentence(CheckError, r"checked: no arguments can be made up, because .*\."):
+        fg.check(made(bases.PRODUCT), bases.PRODUCT.cases, made_up=3, groups=[])
     with raises_sentence(CheckError, r"fg.check expects an op made by fg.op, got function\."):
         fg.check(bases.product)  # pyright: ignore[reportArgumentType]
 

@@ -70,7 +70,8 @@ def write(families: Collection[str] = tuple(FAMILIES)) -> None:
 def written() -> dict[str, tuple[str, str, str]]:
     """What the document says now, by what was planted."""
     body = DOCUMENT.read_text().split(START)[1].split(END)[0]
-    rows = [[c.strip() for c in row.split(" | ")] for row in body.splitlines() if row.startswith("| ")]
+    _, *lines = [row for row in body.splitlines() if row.startswith("| ")]
+    rows = [[c.strip() for c in row.split(" | ")] for row in lines]
     return {
         first.removeprefix("| ").replace(chr(92) + "|", "|"): (a, b, c.removesuffix("|").strip())
         for first, a, b, c in (r for r in rows if len(r) == 4)
