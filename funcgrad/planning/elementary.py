@@ -62,13 +62,22 @@ def _identity(g: Array) -> Array:
     return g
 
 
+def _extremum(g: Array, x: Array, other: Array, y: Array) -> Array:
+    """Of the maximum or minimum y of x and another: to whichever it is; where both are, half to each."""
+    share = jnp.where(x == y, jnp.where(other == y, _half(y), _one(y)), lax.full_like(y, 0))
+    return lax.mul(g, share)
+
+
 ELEMENTWISE: dict[str, tuple[_Rule, ...]] = {
     "add": (_Rule((), _identity), _Rule((), _identity)),
     "add_any": (_Rule((), _identity), _Rule((), _identity)),
     "sub": (_Rule((), _identity), _Rule((), lax.neg)),
     "mul": (_Rule((1,), lax.mul), _Rule((0,), lax.mul)),
     "div": (_Rule((1,), lax.div), _Rule((0, 1), _quotient)),
+    "max": (_Rule((0, 1, OUTPUT), _extremum), _Rule((1, 0, OUTPUT), _extremum)),
+    "min": (_Rule((0, 1, OUTPUT), _extremum), _Rule((1, 0, OUTPUT), _extremum)),
     "neg": (_Rule((), lax.neg),),
+    "abs": (_Rule((0,), lambda g, x: lax.select(x >= 0, g, lax.neg(g))),),
     "copy": (_Rule((), _identity),),
     "copy_p": (_Rule((), _identity),),
     "name": (_Rule((), _identity),),
@@ -115,6 +124,28 @@ def _select(which: int, g: Array, choice: Array) -> Array:
     return lax.select_n(choice, *((g, nothing) if which == 0 else (nothing, g)))
 
 
+def _gather(g: Array, indices: Array, equation: Equation) -> Array:
+    """What was read at several places is added up at each."""
+    params, operand = equation.source.params, equation.source.invars[0].aval
+    gathered = params["dimension_numbers"]
+    scattered = lax.ScatterDimensionNumbers(
+        update_window_dims=gathered.offset_dims,
+        inserted_window_dims=gathered.collapsed_slice_dims,
+        scatter_dims_to_operand_dims=gathered.start_index_map,
+        operand_batching_dims=gathered.operand_batching_dims,
+        scatter_indices_batching_dims=gathered.start_indices_batching_dims,
+    )
+    return lax.scatter_add(
+        lax.full(operand.shape, 0, operand.dtype),
+        indices,
+        g,
+        scattered,
+        indices_are_sorted=params["indices_are_sorted"],
+        unique_indices=params["unique_indices"],
+        mode=params["mode"],
+    )
+
+
 def _dot_general(which: int, g: Array, other: Array, equation: Equation) -> Array:
     """The product of g with the other factor over that one's free axes, its axes put in the order of this factor's.
 
@@ -149,6 +180,7 @@ OTHERS: dict[str, tuple[_Rule | None, ...]] = {
     "reduce_sum": (_Rule((), _reduce_sum, needs_equation=True),),
     "convert_element_type": (_Rule((), _convert, needs_equation=True),),
     "select_n": (None, _Rule((0,), partial(_select, 0)), _Rule((0,), partial(_select, 1))),
+    "gather": (_Rule((1,), _gather, needs_equation=True), None),
     "dot_general": (
         _Rule((1,), partial(_dot_general, 0), needs_equation=True),
         _Rule((0,), partial(_dot_general, 1), needs_equation=True),
@@ -195,6 +227,8 @@ def _applies(equation: Equation, name: str, avals: Sequence[Aval], outputs: Sequ
         return all(a.dtype == output.dtype for a in avals)
     if name == "select_n":
         return len(avals) == 3 and all(a.shape == output.shape for a in avals)
+    if name == "gather":
+        return prod(output.shape) > 0
     if name == "dot_general":
         return params.get("out_sharding") is None and {a.dtype for a in avals} == {output.dtype}
     if name in ("reshape", "broadcast_in_dim"):

@@ -94,7 +94,7 @@ class _Planner:
         if node.bodies:
             nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
             return self.holding(node, function, positions, activity.inside.get(node, nothing))
-        if function.keeps_residuals:
+        if function.keeps_residuals(in_loop=bool(node.loops)):
             residuals = Value(f"{node.name}/residuals", None, node.loops)
             pullback = residual_pullback(node, positions, residuals)
             run = partial(_run_saving, node, positions)

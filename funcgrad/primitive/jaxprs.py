@@ -15,7 +15,8 @@ from funcgrad.aliases import Array, Aval
 
 # Calls that mean nothing but their body.
 _TRANSPARENT = ("jit", "pjit", "closed_call")
-# A call whose J^T at reverse time costs no second forward: JAX's rule for it starts from the inputs anyway.
+# A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
+# stands between the two.
 _RERUNNABLE = ("custom_jvp_call",)
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
@@ -91,11 +92,9 @@ class Equation:
         """Whether running it does more than compute, as printing does."""
         return bool(self.source.effects)
 
-    @cached_property
-    def keeps_residuals(self) -> bool:
+    def keeps_residuals(self, in_loop: bool) -> bool:
         """Whether its pullback must be made in the forward pass, because making it later would run a body twice."""
-        holds_body = bool(bodies(self.source))
-        return holds_body and self.source.primitive.name not in _RERUNNABLE
+        return bool(bodies(self.source)) and (in_loop or self.source.primitive.name not in _RERUNNABLE)
 
     def run(self, *leaves: Array) -> list[Array]:
         """Apply the equation."""
