@@ -127,6 +127,7 @@ case(
     call=lambda x: jax.scipy.optimize.minimize(lambda v: jnp.sum((v - x) ** 2), x, method="BFGS").x,
     dtypes="f",
     raises="a minimiser: an iteration of unknown length",
+    slow=True,
 )
 case(
     "pure_callback",
