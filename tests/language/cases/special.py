@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from tests.language.case import KEEPS_TRACED, Family
+from tests.language.case import Family
 from tests.language.drawing import between, integers, normal, positive, unit
 
 FAMILY = Family("special")
@@ -52,14 +52,6 @@ case("scipy.special.factorial", positive(4), tolerance=256)
 case("scipy.special.hyp1f1", positive(2), positive(2), positive(2), tolerance=4096, slow=True)
 case("scipy.special.hyp2f1", positive(2), positive(2), positive(2), between(0.1, 0.4, 2), slow=True, tolerance=4096)
 case("scipy.special.expn", positive(2), call=lambda x: sp.expn(np.array([1, 2]), x), tolerance=1024)
-case(
-    "scipy.special.expn",
-    np.array([1, 2]),
-    positive(2),
-    label="order",
-    tolerance=1024,
-    fails=KEEPS_TRACED,
-)
 case("scipy.special.bessel_jn", positive(3), v=2, n_iter=8, tolerance=1024)
 case(
     "scipy.special.sph_harm_y",
