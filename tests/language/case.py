@@ -63,8 +63,8 @@ class Case:
 
     @property
     def dtypes(self) -> Iterator[Any]:
-        """Every dtype it is to be run in."""
-        return (dtype for kind in self.kinds for dtype in DTYPES[kind])
+        """Every dtype it is to be run in; a slow case in one of each kind."""
+        return (dtype for kind in self.kinds for dtype in DTYPES[kind][: 1 if self.slow else 2])
 
     def drawn(self, dtype: Any) -> tuple[Any, ...]:
         """The arguments as arrays."""

@@ -51,9 +51,9 @@ EXCEPTIONS = {name: reason for reason, names in REASONS.items() for name in name
 
 NEWER = frozenset(
     """
-    lax.log2 lax.mulhi lax.one_minus_square lax.polynomial numpy.minmax numpy.top_k scipy.linalg.convolution_matrix
-    scipy.linalg.fiedler_companion scipy.special.boxcox scipy.special.boxcox1p scipy.special.comb scipy.special.dawsn
-    scipy.special.erfcinv scipy.special.wofz
+    ad_checkpoint.checkpoint_name_fwd lax.log2 lax.mulhi lax.one_minus_square lax.polynomial numpy.minmax
+    numpy.top_k scipy.linalg.convolution_matrix scipy.linalg.fiedler_companion scipy.special.boxcox
+    scipy.special.boxcox1p scipy.special.comb scipy.special.dawsn scipy.special.erfcinv scipy.special.wofz
     """.split()
 )
 """Names that only the newer of the two versions of JAX has."""

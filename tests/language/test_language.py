@@ -13,14 +13,16 @@ from tests.language.case import DTYPES, Case
 from tests.language.cases import CASES
 
 AVAILABLE = [case for case in CASES if case.exists]
+DEFAULT = ("control_flow", "custom_rules", "derivatives", "parallel", "values", "indexing", "products")
+"""The families about how functions are put together, and those that most networks use: they run by default."""
 
 
 def over(cases: Iterable[Case]) -> pytest.MarkDecorator:
-    """A test per case and dtype; the first dtype runs by default, the others in the long run."""
+    """A test per case and dtype; the first dtype of some families runs by default, all else in the long run."""
     parameters = []
     for case in cases:
         for i, dtype in enumerate(case.dtypes):
-            marks = [pytest.mark.slow] if case.slow or i > 0 else []
+            marks = [pytest.mark.slow] if case.slow or i > 0 or case.family not in DEFAULT else []
             if case.fails:
                 marks.append(pytest.mark.xfail(reason=case.fails, strict=True))
             parameters.append(pytest.param(case, dtype, id=f"{case}-{jnp.dtype(dtype).name}", marks=marks))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.language.case import KEEPS_TRACED, Family
-from tests.language.drawing import normal
+from tests.language.drawing import integers, normal
 
 FAMILY = Family("custom_rules")
 case, each = FAMILY.case, FAMILY.each
@@ -44,6 +44,16 @@ def summed(x, y):
 
 
 summed.defjvps(lambda dx, out, x, y: 5.0 * dx, None)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def powered(n, x):
+    return x**n
+
+
+@powered.defjvp
+def powered_jvp(n, primals, tangents):
+    return powered(n, primals[0]), 29.0 * n * tangents[0]
 
 
 @jax.custom_vjp
@@ -153,6 +163,14 @@ case(
     label="inside scan",
 )
 case("custom_jvp", normal(3), normal(3), call=jax.jit(lambda x, y: jax.jit(tripled)(x, y) * y), label="inside jit")
+case(
+    "custom_jvp",
+    integers(3, 3),
+    normal(3),
+    call=powered,
+    label="a traced array among nondiff_argnums",
+    fails=KEEPS_TRACED,
+)
 case("custom_vjp", normal(3), np.array(-0.1), call=lambda x, low: clipped(jnp.sin(x), low) * 2)
 case("custom_vjp", normal(3), call=lambda x: mapped(jnp.sin, x, 3.0), label="nondiff_argnums")
 case("custom_vjp", normal(4, 3), np.int32(2), call=lambda t, i: jnp.sin(picked(t, i)), label="integer input")

@@ -75,6 +75,7 @@ for label, options in _POLICIES.items():
         tolerance=64,
         dtypes=None if label in ("plain", "nothing", "cse") else "fh",
     )
+case("ad_checkpoint.checkpoint_name_fwd", normal(3), name="hidden")
 case("remat", normal(3), np.int32(2), call=jax.remat(lambda x, n: x**n + jnp.sin(x)), label="integer input")
 case(
     "checkpoint",
@@ -127,6 +128,7 @@ case(
     call=lambda x: jax.scipy.optimize.minimize(lambda v: jnp.sum((v - x) ** 2), x, method="BFGS").x,
     dtypes="f",
     raises="a minimiser: an iteration of unknown length",
+    slow=True,
 )
 case(
     "pure_callback",

@@ -197,7 +197,7 @@ case(
 )
 case("scipy.linalg.schur", regular(3, 3), raises="a factorisation that JAX has no derivative of")
 case("scipy.linalg.hessenberg", regular(3, 3), raises="a factorisation that JAX has no derivative of")
-case("scipy.linalg.rsf2csf", regular(3, 3), regular(3, 3), tolerance=LOOSE)
+case("scipy.linalg.rsf2csf", regular(3, 3), regular(3, 3), tolerance=LOOSE, slow=True)
 each("scipy.linalg", "circulant toeplitz hankel companion fiedler", positive(4))
 each("scipy.linalg", "fiedler_companion", positive(4))
 case("scipy.linalg.convolution_matrix", normal(3), n=4)
