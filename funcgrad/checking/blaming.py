@@ -1,0 +1,364 @@
+"""Which node to blame: where a pass stops being finite, where its gradient vanishes or explodes, which units are dead."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.autodiff.requests import Request, Traced
+from funcgrad.autodiff.taps import Readings, Watch
+from funcgrad.checking.conditions import NAN, Conditions, Place, level, size
+from funcgrad.errors import GradientError
+from funcgrad.graph import Constant, Graph, Node, Structure, Value
+from funcgrad.registry import RuleSet
+from funcgrad.reverse import reverse
+
+CHEAP = ("max",)
+"""The one statistic that blame needs: the largest magnitude, which passes NaN and infinity on."""
+_THOROUGH = ("max", "norm", "zeros")
+_RECTIFIERS = ("relu", "relu6", "leaky_relu", "squared_relu", "hard_tanh", "max")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: `forward` or `backward` (not finite from here on), `vanishing`, `exploding` or `dead`.
+        node: the node's name.
+        op: its op.
+        line: the line of code that it was traced from; empty where nobody knows.
+        detail: what was expected and what was found.
+    """
+
+    kind: str
+    node: str
+    op: str
+    line: str
+    detail: str
+
+    def __str__(self) -> str:
+        op = "" if self.node.rsplit("/", 1)[-1].split("#")[0] == self.op else f" ({self.op})"
+        return f"{self.kind}: '{self.node}'{op}" + (f" at {self.line}" if self.line else "") + f": {self.detail}"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From where on something is a finding; see `blame`."""
+
+    vanishing: float = 1e-6
+    exploding: float = 1e6
+    dead: float = 0.95
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What is wrong in a pass, the first first. Print it."""
+
+    findings: tuple[Finding, ...]
+    growth: dict[str, float]
+    """By node: the largest cotangent it gives to a node before it, over the largest it got."""
+    n_watched: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.findings
+
+    def of_kind(self, kind: str) -> tuple[Finding, ...]:
+        """The findings of one kind."""
+        return tuple(f for f in self.findings if f.kind == kind)
+
+    @property
+    def forward(self) -> Finding | None:
+        """The first node whose output is not finite and whose inputs are."""
+        return next(iter(self.of_kind("forward")), None)
+
+    @property
+    def backward(self) -> Finding | None:
+        """The first node, from the loss back, that gets a finite cotangent and gives one that is not."""
+        return next(iter(self.of_kind("backward")), None)
+
+    @classmethod
+    def of(
+        cls, graph: Graph, readings: Readings, *, vanishing: float = 1e-6, exploding: float = 1e6, dead: float = 0.95
+    ) -> "Blame":
+        """Look for what is wrong in the readings of a pass, on the host.
+
+        Args:
+            graph: `fg.trace(f, *args)`, of the function that was differentiated.
+            readings: what `fg.value_and_grad(f, taps=..., stats=fg.checking.CHEAP)` returned, of all values or of some:
+                where not everything was watched, the blame falls on what lies between two that were.
+            vanishing: see `blame`, as
+            exploding: and
+            dead: are.
+
+        Raises:
+            GradientError: a reading's name is not in the graph, or nothing was read that tells what is finite.
+        """
+        constants = dict(zip(graph.structure.constants, graph.constants, strict=True))
+        return _investigated(graph.structure, constants, readings, Thresholds(vanishing, exploding, dead))
+
+    def __str__(self) -> str:
+        found = f"{len(self.findings)} findings" if len(self.findings) > 1 else "1 finding" if self.findings else ""
+        head = f"blame: {found or 'nothing wrong: all finite, no cotangent out of bounds, no dead units'}"
+        return "\n".join([f"{head} ({self.n_watched} values watched)", *(f"  {f}" for f in self.findings)])
+
+
+def blame(
+    f: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    rules: RuleSet | None = None,
+    vanishing: float = 1e-6,
+    exploding: float = 1e6,
+    dead: float = 0.95,
+    **kwargs: Any,
+) -> Blame:
+    """Run `f` and its backward pass once, every value watched, and say which node is to blame.
+
+    Forward, the first node whose output is not finite while its inputs are (infinity where all inputs are finite, NaN
+    where none is NaN: an infinite mask is no one's fault); backward, the first from the loss back that gives a
+    cotangent which is not finite while those it got are. In loops turn by turn. In a training loop watch what you can
+    pay for, `fg.value_and_grad(f, taps="block*", stats=fg.checking.CHEAP)`, and ask `fg.checking.Blame.of`.
+
+    Args:
+        f: a function that `fg.value_and_grad` could take; of an output that is no scalar, the sum is differentiated.
+        args: its arguments.
+        argnums: by which to differentiate.
+        has_aux: `f` returns `(loss, aux)`.
+        rules: as in `fg.value_and_grad`.
+        vanishing: a finding where no cotangent up to a node is larger than this, times that of the loss.
+        exploding: a finding where a cotangent is larger than this, times that of the loss.
+        dead: a finding where the output of a rectifier is zero in more than this share of its entries.
+        kwargs: keyword arguments of `f`.
+
+    >>> print(fg.blame(loss, params, x))
+    """
+    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
+    watch = Watch.of("**", _THOROUGH)
+    request = Request(f, numbers, has_aux, unreachable="zero", rules=rules, watch=watch)
+    with request.posed(args, kwargs) as (_, traced):
+        readings = jax.jit(partial(_run, traced))(traced.constants, traced.inputs)
+    structure = traced.plan.structure
+    constants = dict(zip(structure.constants, traced.constants, strict=True))
+    return _investigated(structure, constants, readings, Thresholds(vanishing, exploding, dead))
+
+
+def _run(traced: Traced, constants: tuple[Array, ...], inputs: list[Array]) -> Readings:
+    """One pass, forward and backward; what was watched."""
+    assert traced.watched is not None
+    traced = traced._replace(constants=constants, inputs=inputs)
+    value, _, kept, observed = traced.run()
+    found = reverse(traced.plan, kept, traced.output.ones(value))
+    return traced.watched.assemble(traced.plan, observed, found[len(traced.plan.wanted) :])
+
+
+def _investigated(
+    structure: Structure, constants: Mapping[Value, Any], readings: Readings, thresholds: Thresholds
+) -> Blame:
+    conditions = Conditions(structure, constants, readings)
+    if not any({"max", "norm", "rms", "finite"} & r.value.keys() for r in conditions.readings.values()):
+        raise GradientError(
+            f"blame needs one of the statistics max, norm, rms, finite, got "
+            f"{', '.join(sorted({s for r in readings.values() for s in r.value})) or 'no readings'}; pass "
+            f"stats=fg.checking.CHEAP."
+        )
+    findings = [*births(conditions), *losses(conditions)]
+    return Blame(
+        (*findings, *sizes(conditions, thresholds), *dead_units(conditions, thresholds)),
+        growth(conditions),
+        len(conditions.readings),
+    )
+
+
+def births(conditions: Conditions) -> list[Finding]:
+    """The nodes whose output is worse than all they read, in the order in which that happens."""
+    found = []
+    for place in conditions.map.places:
+        for v in place.node.outputs:
+            if v in conditions.readings and (born := conditions.value(v) > conditions.before(v)).any():
+                turn = _first(born, v.loops, place)
+                what = _word(conditions.value(v), turn)
+                detail = f"its output {_described(v)} has {what}, and {_inputs(conditions, v)}{_turn(turn, v.loops)}"
+                found.append((place.order(turn, v.loops), place.node, detail))
+    return _in_order("forward", found)
+
+
+def _inputs(conditions: Conditions, v: Value) -> str:
+    """What the node that makes v read, as far as it was watched."""
+    read = [x for x in conditions.map.maker[v].node.inputs if isinstance(x, Value) and x.is_inexact]
+    if all(x in conditions.readings or x in conditions.map.structure.constants for x in read):
+        names = ", ".join(f"'{x.name}'" for x in dict.fromkeys(read))
+        return f"what it reads has none ({names})" if names else "it reads no array"
+    behind = ", ".join(f"'{x.name}'" for x in _nearest(conditions, v))
+    return f"what was watched before it has none ({behind}): it is one of the nodes between" if behind else "it is first"
+
+
+def _nearest(conditions: Conditions, v: Value) -> list[Value]:
+    """The watched values that v is made of, with none in between."""
+    found, seen, stack = [], {v}, [v]
+    while stack:
+        x = stack.pop()
+        if x is not v and x in conditions.readings:
+            found.append(x)
+            continue
+        entry = conditions.map.entries.get(x)
+        before = conditions.map.maker[x].node.inputs if x in conditions.map.maker else [entry.outside] if entry else []
+        new = [y for y in before if isinstance(y, Value) and y not in seen]
+        seen.update(new)
+        stack += new
+    return found[::-1]
+
+
+def losses(conditions: Conditions) -> list[Finding]:
+    """The nodes that give a cotangent worse than those they got, in the order of the reverse pass."""
+    found = []
+    for v, reading in conditions.readings.items():
+        if reading.cotangent is None or not (born := conditions.cotangent(v) > conditions.after(v)).any():
+            continue
+        readers = conditions.map.readers.get(v, [])
+        guilty = _guilty(conditions, v, readers)
+        if not guilty:
+            continue
+        turn = _first(born, v.loops, guilty[-1], reverse=True)
+        what = _word(conditions.cotangent(v), turn)
+        got = "those it got have none"
+        if any(conditions.value(x).any() for p in guilty for x in p.node.inputs):
+            got += ", but it reads values that are not finite"
+        others = " or ".join(f"'{p.node.name}'" for p in guilty[:-1])
+        others = f" (or {others} does)" if others else ""
+        detail = f"the cotangent it gives to {_described(v)}{others} has {what}, and {got}{_turn(turn, v.loops)}"
+        order = tuple(-i for i in guilty[-1].order(turn, v.loops))
+        found.append((order, guilty[-1].node, detail))
+    return _in_order("backward", found)
+
+
+def _guilty(conditions: Conditions, v: Value, readers: Sequence[Place]) -> list[Place]:
+    """The readers that can have given v its cotangent: those that themselves got one, of what is in question."""
+    reached = [p for p in readers if any(_has_cotangent(conditions, y) for y in p.node.outputs)]
+    return reached or list(readers)
+
+
+def _has_cotangent(conditions: Conditions, v: Value) -> bool:
+    reading = conditions.readings.get(v)
+    return reading is None or reading.cotangent is not None
+
+
+def _in_order(kind: str, found: list[tuple[tuple[int, ...], Node, str]]) -> list[Finding]:
+    """A finding per node, the first first; of a node that holds the culprit, nothing."""
+    first: dict[Node, tuple[tuple[int, ...], str]] = {}
+    for order, node, detail in sorted(found, key=lambda item: item[0]):
+        first.setdefault(node, (order, detail))
+    held = {inner for node in first for body in node.bodies for inner in body.structure.all_nodes}
+    holders = {node for node in first if any(n in held for b in node.bodies for n in b.structure.all_nodes if n in first)}
+    return [Finding(kind, n.name, n.op_name, n.line, d) for n, (_, d) in first.items() if n not in holders]
+
+
+def growth(conditions: Conditions) -> dict[str, float]:
+    """By node: the largest cotangent of a node's output among its inputs, over the largest of its own outputs."""
+    found = {}
+    for place in conditions.map.places:
+        got = [s for v in place.node.outputs if (s := _cotangent_size(conditions, v))]
+        inner = [x for x in place.node.inputs if isinstance(x, Value) and x not in conditions.map.structure.inputs]
+        given = [s for x in inner if (s := _cotangent_size(conditions, x)) is not None]
+        if got and given:
+            found[place.node.name] = max(given) / max(got)
+    return found
+
+
+def _cotangent_size(conditions: Conditions, v: Value) -> float | None:
+    reading = conditions.readings.get(v)
+    return size(reading.cotangent) if reading is not None else None
+
+
+def sizes(conditions: Conditions, thresholds: Thresholds) -> Iterator[Finding]:
+    """Where the cotangents first leave their bounds, seen from the loss."""
+    order = [(p, v) for p in reversed(conditions.map.places) for v in p.node.outputs]
+    seen = [(p, v, s) for p, v in order if (s := _cotangent_size(conditions, v)) and np.isfinite(s)]
+    if not seen:
+        return
+    reference = seen[0][2]
+    upto = _largest_upto(conditions)
+    for place, v, s in seen:
+        if 0 < upto.get(v, 0.0) < thresholds.vanishing * reference:
+            yield _out_of_bounds("vanishing", place, v, s, reference, "and none before it is larger than")
+            break
+    for place, v, s in seen:
+        if s > thresholds.exploding * reference:
+            yield _out_of_bounds("exploding", place, v, s, reference, "which is")
+            break
+
+
+def _out_of_bounds(kind: str, place: Place, v: Value, s: float, reference: float, how: str) -> Finding:
+    node = place.node
+    share = f"{s / reference:.2g} times that of the last node"
+    return Finding(kind, node.name, node.op_name, node.line, f"the cotangent of {_described(v)} is {s:.3g}, {how} {share}")
+
+
+def _largest_upto(conditions: Conditions) -> dict[Value, float]:
+    """For each output of a node that is made of another's, the largest cotangent of all that it is made of.
+
+    So a side branch with a small cotangent says nothing, as long as the trunk before it has a large one.
+    """
+    largest: dict[Value | Constant, float] = {}
+    deep: dict[Value, float] = {}
+    for place in conditions.map.places:
+        for body in place.node.bodies:
+            pairs = zip(body.structure.inputs, place.node.inputs[body.offset :], strict=False)
+            largest.update((v, largest[x]) for v, x in pairs if x in largest)
+        before = [largest[x] for x in place.node.inputs if x in largest]
+        for v in place.node.outputs:
+            own = _cotangent_size(conditions, v)
+            if own is not None and not np.isfinite(own):
+                own = np.inf
+            if before or own:
+                largest[v] = max([own or 0.0, *before])
+            if before and own:
+                deep[v] = largest[v]
+    return deep
+
+
+def dead_units(conditions: Conditions, thresholds: Thresholds) -> Iterator[Finding]:
+    """Rectifiers whose output is zero nearly everywhere."""
+    for place in conditions.map.places:
+        node = place.node
+        for v in node.outputs:
+            reading = conditions.readings.get(v)
+            if reading is None or "zeros" not in reading.value or not _rectifies(node) or level(reading.value).any():
+                continue
+            share = float(np.mean(np.asarray(reading.value["zeros"])))
+            if share > thresholds.dead:
+                detail = f"{share:.1%} of its output {_described(v)} is zero, more than {thresholds.dead:.1%}"
+                yield Finding("dead", node.name, node.op_name, node.line, detail)
+
+
+def _rectifies(node: Node) -> bool:
+    """Whether a node is an activation that cuts off; a maximum is, where it is one with zero."""
+    if node.op_name == "max":
+        return any(isinstance(x, Constant) and np.all(np.asarray(x.content) == 0) for x in node.inputs)
+    return node.op_name in _RECTIFIERS
+
+
+def _first(born: np.ndarray, loops: tuple[int, ...], place: Place, reverse: bool = False) -> tuple[int, ...]:
+    """The turn in which it happens first."""
+    turns = [tuple(map(int, t)) for t in np.argwhere(np.broadcast_to(born, loops))]
+    return (max if reverse else min)(turns, key=lambda turn: place.order(turn, loops))
+
+
+def _word(levels: np.ndarray, turn: tuple[int, ...]) -> str:
+    return "NaN" if np.broadcast_to(levels, np.shape(levels))[turn if np.ndim(levels) else ()] == NAN else "infinity"
+
+
+def _turn(turn: tuple[int, ...], loops: tuple[int, ...]) -> str:
+    return "".join(f", in turn {t} of {n}" for t, n in zip(turn, loops, strict=True))
+
+
+def _described(v: Value) -> str:
+    return f"'{v.name}' ({str(v).rsplit(': ', 1)[-1]})"
