@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -11,40 +11,24 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.aliases import Array
-from funcgrad.autodiff.requests import Request, Traced
+from funcgrad.autodiff.requests import Request
 from funcgrad.checking.comparing import Difference, difference, index_text, largest, wide
 from funcgrad.checking.subjects import as_dtype, draw
+from funcgrad.checking.untying import FREE, Failure, untied_sums
 from funcgrad.checking.widening import derivative, holds_what_cannot_be_widened, plain, widened
 from funcgrad.errors import CheckError, GradientError, describe
-from funcgrad.graph import Node, Structure, Value, read
-from funcgrad.planning import make_plan
-from funcgrad.plans import Plan, Pullback, Step
-from funcgrad.primitive import is_inexact, loop_of
+from funcgrad.graph import Node, Value, read
+from funcgrad.naming import standing_at
+from funcgrad.plans import Plan, Pullback, Step, as_array
+from funcgrad.primitive import Equation, is_inexact, loop_of
 from funcgrad.registry import Call, RuleSet
-from funcgrad.reverse import forward, reverse
+from funcgrad.reverse import forward
 
-FREE = 32.0
-"""Errors up to so many roundings of the largest entry are allowed, or
-FACTOR times the error of JAX's own derivative in the same dtype."""
 FACTOR = 4.0
+"""How many times the error of JAX's own derivative in the same dtype is allowed, if that is more than `FREE`."""
 _NUDGES = 8
 _NUDGE = 1e-5
 """How far, as a share of the largest entry, arguments are moved to look for kinks."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One argument of one node whose cotangent is wrong."""
-
-    node: str
-    argument: str
-    rule: str
-    line: str
-    detail: str
-
-    def __str__(self) -> str:
-        at = f" at {self.line}" if self.line else ""
-        return f"'{self.node}'{at}: the cotangent of {self.argument} by {self.rule} {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -69,9 +53,9 @@ class Audit:
 
     def raise_if_wrong(self) -> None:
         """CheckError with the first failure."""
-        if not self.ok:
+        for first in self.failures[:1]:
             more = f" ({len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
-            raise CheckError(f"audit: {self.failures[0]}{more}.")
+            raise CheckError(f"audit: {first}{more}.")
 
     def __str__(self) -> str:
         verdict = "right" if self.ok else f"WRONG in {len(self.failures)} of {self.n_cotangents} cotangents"
@@ -80,7 +64,9 @@ class Audit:
         if self.own_dtype:
             lines.append(f"compared in their own dtype: {', '.join(self.own_dtype)}")
         if self.shared:
-            lines.append(f"read several times, equal to the sum over an untied copy unless listed: {', '.join(self.shared)}")
+            lines.append(
+                f"read several times, equal to the sum over an untied copy unless listed: {', '.join(self.shared)}"
+            )
         return "\n  ".join(lines)
 
 
@@ -122,8 +108,15 @@ def audit(
             raise GradientError(f"audit needs arrays to compute with, got a description of one, {describe(x)}.")
     auditor = _Auditor()
     auditor.visit(traced.plan, traced.constants, traced.inputs)
-    auditor.untie(traced, rules)
-    return auditor.report()
+    shared, failures = untied_sums(traced, rules)
+    return Audit(
+        (*auditor.failures, *failures),
+        auditor.n_nodes,
+        auditor.n_cotangents + len(shared),
+        tuple(auditor.claims),
+        tuple(auditor.own_dtype),
+        shared,
+    )
 
 
 @dataclass
@@ -135,26 +128,13 @@ class _Auditor:
     n_cotangents: int = 0
     claims: list[str] = field(default_factory=list)
     own_dtype: list[str] = field(default_factory=list)
-    shared: list[str] = field(default_factory=list)
-
-    def report(self) -> Audit:
-        return Audit(
-            tuple(self.failures),
-            self.n_nodes,
-            self.n_cotangents,
-            tuple(self.claims),
-            tuple(self.own_dtype),
-            tuple(self.shared),
-        )
+    programs: dict[Any, Callable[..., Any]] = field(default_factory=dict)
 
     def visit(self, plan: Plan, constants: Sequence[Any], inputs: Sequence[Any]) -> None:
         """Run a plan forward, and check its nodes on the way."""
-        values: dict[Value, Any] = dict(zip(plan.structure.constants, constants, strict=True))
-        values.update(zip(plan.structure.inputs, inputs, strict=True))
-        for node in plan.structure.nodes:
-            plan.run(node, values)
-            if node in plan.step_of:
-                self.step(plan.step_of[node], values)
+        values = _values(plan, constants, inputs)
+        for step in plan.steps:
+            self.step(step, values)
 
     def step(self, step: Step, values: dict[Value, Any]) -> None:
         node, failed = step.node, len(self.failures)
@@ -176,13 +156,14 @@ class _Auditor:
         """Compare one pullback with the derivative, for two seeds."""
         node = pullback.node
         positions = _positions(pullback)
-        n = len(positions)
-        self.n_cotangents += n
-        by = f"rule {pullback.name}" if pullback.rule else f"{pullback.name} (no rule)" if not node.bodies else "reverse"
+        self.n_cotangents += len(positions)
+        by = (
+            f"rule {pullback.name}" if pullback.rule else f"{pullback.name} (no rule)" if not node.bodies else "reverse"
+        )
         for seed, g in _seeds(node).items():
-            found = list(pullback({v: x for v, x in g.items() if v in pullback.sources}, values))[:n]
-            own = derivative(plain(node, wide=False), leaves, positions, list(g.values()))
-            expected = self.in_float64(node, leaves, positions, g, own)
+            taken = [g[v] for v in pullback.sources]
+            found, own = self.pulling(pullback)(read(pullback.needs, values), taken, leaves, list(g.values()))
+            expected = self.in_float64(pullback, leaves, list(g.values()), own)
             for i, name in enumerate(pullback.arguments):
                 if (found[i].shape, found[i].dtype) != (own[i].shape, own[i].dtype):
                     detail = f"is {describe(found[i])}, and must be {describe(own[i])}"
@@ -198,43 +179,55 @@ class _Auditor:
                 self.failures.append(Failure(node.name, name, by, node.line, detail))
                 return
 
+    def pulling(self, pullback: Pullback) -> Callable[..., tuple[list[Array], list[Array]]]:
+        """Compiled once for nodes that are alike: the pullback, and JAX's own derivative of the node."""
+        node, positions = pullback.node, _positions(pullback)
+
+        def run(needs: list[Any], taken: list[Array], leaves: list[Any], g: list[Array]) -> Any:
+            with standing_at(node.name):
+                found = pullback.pull(*map(as_array, needs), *taken)
+            return list(found)[: len(positions)], derivative(plain(node, wide=False), leaves, positions, g)
+
+        return self.programs.setdefault((_signature(pullback), "own"), jax.jit(run))
+
     def in_float64(
-        self, node: Node, leaves: Sequence[Any], positions: Sequence[int], g: dict[Value, Array], own: list[Array]
+        self, pullback: Pullback, leaves: Sequence[Any], g: Sequence[Array], own: list[Array]
     ) -> list[Array]:
         """The derivative in float64; JAX's own where the node holds what cannot be run so, which is noted."""
-        if not holds_what_cannot_be_widened(node):
-            with _float64():
-                wide_leaves, wide_g = [widened(x) for x in leaves], [widened(x) for x in g.values()]
-                return derivative(plain(node, wide=True), wide_leaves, positions, wide_g)
-        if node.name not in self.own_dtype:
-            self.own_dtype.append(node.name)
-        return own
+        node, positions = pullback.node, _positions(pullback)
 
-    def untie(self, traced: Traced, rules: RuleSet | None) -> None:
-        """Compare the cotangent of every input that is read several times with the sum over copies."""
-        plan, structure = traced.plan, traced.plan.structure
-        untied, copies = _untied(structure, plan.wanted)
-        shared = [v for v in plan.wanted if v in copies and v in plan.reached]
-        if not shared:
-            return
-        flat = [c for v in shared for c in copies[v]]
-        separate = make_plan(untied, flat, plan.sources, rules)
-        arrays = dict(zip(structure.inputs, traced.inputs, strict=True))
-        inputs = [*traced.inputs, *(arrays[v] for v in copies for _ in copies[v])]
-        _, kept = forward(plan, traced.constants, traced.inputs)
-        seeds = _output_seeds(plan)
-        whole = dict(zip(plan.wanted, reverse(plan, kept, seeds), strict=False))
-        _, kept = forward(separate, traced.constants, inputs)
-        parts = dict(zip(flat, reverse(separate, kept, seeds), strict=False))
-        for v in shared:
-            terms = [wide(parts[c]) for c in copies[v]]
-            unit = float(jnp.finfo(v.aval.dtype).eps) * max(map(largest, terms))
-            apart = difference(whole[v], sum(terms), 0.0, FREE * unit)
-            self.shared.append(v.name)
-            self.n_cotangents += 1
-            if apart is not None and np.isfinite(sum(terms)).all():
-                detail = f"{index_text(apart.index)} is not the sum over an untied copy of its {len(terms)} uses: {apart}"
-                self.failures.append(Failure(v.name, v.name, "the sum of its uses", "", detail))
+        def run(leaves: list[Array], g: list[Array]) -> list[Array]:
+            return derivative(plain(node, wide=True), leaves, positions, g)
+
+        if holds_what_cannot_be_widened(node):
+            if node.name not in self.own_dtype:
+                self.own_dtype.append(node.name)
+            return own
+        with _float64():
+            program = self.programs.setdefault((_signature(pullback), "wide"), jax.jit(run))
+            return program([widened(x) for x in leaves], [widened(x) for x in g])
+
+
+def _values(plan: Plan, constants: Sequence[Any], inputs: Sequence[Any]) -> dict[Value, Any]:
+    """All values of a graph, and what its nodes save."""
+    structure = plan.structure
+    made = [v for node in structure.nodes for v in plan.made_at(node)]
+
+    def run(constants: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+        return forward(plan, constants, inputs, keep=made)[1]
+
+    values: dict[Value, Any] = dict(zip(made, jax.jit(run)(constants, inputs), strict=True))
+    values.update(zip(structure.constants, constants, strict=True))
+    values.update(zip(structure.inputs, inputs, strict=True))
+    return values
+
+
+def _signature(pullback: Pullback) -> Any:
+    """Equal for nodes that are alike."""
+    function = pullback.node.function
+    key = function.key if isinstance(function, Equation) and not pullback.node.bodies else function
+    avals = tuple(v.aval for v in pullback.node.inputs)
+    return key, avals, pullback.rule, tuple(_positions(pullback)), len(pullback.needs)
 
 
 @contextmanager
@@ -314,31 +307,11 @@ def _within_hull(
             near.append(wide(derivative(plain(node, wide=True), moved, positions, [widened(x) for x in g])[i]))
     near.append(wide(expected))
     low, high = np.min(near, axis=0), np.max(near, axis=0)
-    return _apart(jnp.asarray(np.clip(wide(found), low, high).astype(found.dtype)), found, own) is None
+    open = ~np.isfinite(wide(own))
+    allowed = FREE * float(jnp.finfo(found.dtype).eps) * largest(expected)
+    return difference(found, np.clip(wide(found), low, high), 0.0, allowed, open) is None
 
 
 def _nudged(rng: np.random.Generator, x: Array) -> Array:
     size = _NUDGE * max(largest(x), 1e-3)
     return as_dtype(wide(x) + size * rng.uniform(-1, 1, size=x.shape), x.dtype) if is_inexact(jax.typeof(x)) else x
-
-
-def _untied(structure: Structure, wanted: Sequence[Value]) -> tuple[Structure, dict[Value, list[Value]]]:
-    """The graph in which every use of an input that several nodes read has an input of its own, and these inputs."""
-    uses = {v: sum(x is v for node in structure.nodes for x in node.inputs) for v in wanted if v in structure.inputs}
-    copies: dict[Value, list[Value]] = {v: [] for v, n in uses.items() if n > 1}
-
-    def own(x: Any) -> Any:
-        if x not in copies:
-            return x
-        copies[x].append(Value(f"{x.name}@{len(copies[x])}", x.aval))
-        return copies[x][-1]
-
-    nodes = tuple(replace(node, inputs=tuple(map(own, node.inputs))) for node in structure.nodes)
-    added = tuple(c for v in copies for c in copies[v])
-    return replace(structure, nodes=nodes, inputs=(*structure.inputs, *added)), copies
-
-
-def _output_seeds(plan: Plan) -> list[Array]:
-    """A random cotangent of what is differentiated."""
-    rng = np.random.default_rng(3)
-    return [as_dtype(draw(rng, v.aval.shape, v.aval.dtype), v.aval.dtype) for v in plan.sources]

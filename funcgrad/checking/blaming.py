@@ -1,7 +1,6 @@
-"""Which node to blame: where a pass stops being finite, where its gradient vanishes or explodes, which units are dead."""
+"""Which node to blame: where a pass stops being finite, its gradient vanishes or explodes, units are dead."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,48 +11,18 @@ import numpy as np
 from funcgrad.aliases import Array
 from funcgrad.autodiff.requests import Request, Traced
 from funcgrad.autodiff.taps import Readings, Watch
-from funcgrad.checking.conditions import NAN, Conditions, Place, level, size
+from funcgrad.checking.conditions import NAN, Conditions, Place
+from funcgrad.checking.findings import Finding, Thresholds, dead_units, described, growth, sizes
 from funcgrad.errors import GradientError
-from funcgrad.graph import Constant, Graph, Node, Structure, Value
+from funcgrad.graph import Graph, Node, Structure, Value
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
 
 CHEAP = ("max",)
 """The one statistic that blame needs: the largest magnitude, which passes NaN and infinity on."""
 _THOROUGH = ("max", "norm", "zeros")
-_RECTIFIERS = ("relu", "relu6", "leaky_relu", "squared_relu", "hard_tanh", "max")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        kind: `forward` or `backward` (not finite from here on), `vanishing`, `exploding` or `dead`.
-        node: the node's name.
-        op: its op.
-        line: the line of code that it was traced from; empty where nobody knows.
-        detail: what was expected and what was found.
-    """
-
-    kind: str
-    node: str
-    op: str
-    line: str
-    detail: str
-
-    def __str__(self) -> str:
-        op = "" if self.node.rsplit("/", 1)[-1].split("#")[0] == self.op else f" ({self.op})"
-        return f"{self.kind}: '{self.node}'{op}" + (f" at {self.line}" if self.line else "") + f": {self.detail}"
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From where on something is a finding; see `blame`."""
-
-    vanishing: float = 1e-6
-    exploding: float = 1e6
-    dead: float = 0.95
+_SHOWN = 3
+"""How many findings of a kind are printed: the first is the cause, the others mostly follow from it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +76,12 @@ class Blame:
     def __str__(self) -> str:
         found = f"{len(self.findings)} findings" if len(self.findings) > 1 else "1 finding" if self.findings else ""
         head = f"blame: {found or 'nothing wrong: all finite, no cotangent out of bounds, no dead units'}"
-        return "\n".join([f"{head} ({self.n_watched} values watched)", *(f"  {f}" for f in self.findings)])
+        lines = [f"{head} ({self.n_watched} values watched)"]
+        for kind in dict.fromkeys(f.kind for f in self.findings):
+            found = self.of_kind(kind)
+            lines += [f"  {f}" for f in found[:_SHOWN]]
+            lines += [f"  {kind}: {len(found) - _SHOWN} nodes more"] if len(found) > _SHOWN else []
+        return "\n".join(lines)
 
 
 def blame(
@@ -153,11 +127,11 @@ def blame(
 
 def _run(traced: Traced, constants: tuple[Array, ...], inputs: list[Array]) -> Readings:
     """One pass, forward and backward; what was watched."""
-    assert traced.watched is not None
-    traced = traced._replace(constants=constants, inputs=inputs)
-    value, _, kept, observed = traced.run()
+    watched = traced.watched
+    assert watched is not None
+    value, _, kept, observed = traced._replace(constants=constants, inputs=inputs).run()
     found = reverse(traced.plan, kept, traced.output.ones(value))
-    return traced.watched.assemble(traced.plan, observed, found[len(traced.plan.wanted) :])
+    return watched.assemble(traced.plan, observed, found[len(traced.plan.wanted) :])
 
 
 def _investigated(
@@ -186,7 +160,7 @@ def births(conditions: Conditions) -> list[Finding]:
             if v in conditions.readings and (born := conditions.value(v) > conditions.before(v)).any():
                 turn = _first(born, v.loops, place)
                 what = _word(conditions.value(v), turn)
-                detail = f"its output {_described(v)} has {what}, and {_inputs(conditions, v)}{_turn(turn, v.loops)}"
+                detail = f"its output {described(v)} has {what}, and {_inputs(conditions, v)}{_turn(turn, v.loops)}"
                 found.append((place.order(turn, v.loops), place.node, detail))
     return _in_order("forward", found)
 
@@ -198,7 +172,9 @@ def _inputs(conditions: Conditions, v: Value) -> str:
         names = ", ".join(f"'{x.name}'" for x in dict.fromkeys(read))
         return f"what it reads has none ({names})" if names else "it reads no array"
     behind = ", ".join(f"'{x.name}'" for x in _nearest(conditions, v))
-    return f"what was watched before it has none ({behind}): it is one of the nodes between" if behind else "it is first"
+    return (
+        f"what was watched before it has none ({behind}): it is one of the nodes between" if behind else "it is first"
+    )
 
 
 def _nearest(conditions: Conditions, v: Value) -> list[Value]:
@@ -224,7 +200,7 @@ def losses(conditions: Conditions) -> list[Finding]:
         if reading.cotangent is None or not (born := conditions.cotangent(v) > conditions.after(v)).any():
             continue
         readers = conditions.map.readers.get(v, [])
-        guilty = _guilty(conditions, v, readers)
+        guilty = _guilty(conditions, readers)
         if not guilty:
             continue
         turn = _first(born, v.loops, guilty[-1], reverse=True)
@@ -234,14 +210,14 @@ def losses(conditions: Conditions) -> list[Finding]:
             got += ", but it reads values that are not finite"
         others = " or ".join(f"'{p.node.name}'" for p in guilty[:-1])
         others = f" (or {others} does)" if others else ""
-        detail = f"the cotangent it gives to {_described(v)}{others} has {what}, and {got}{_turn(turn, v.loops)}"
+        detail = f"the cotangent it gives to {described(v)}{others} has {what}, and {got}{_turn(turn, v.loops)}"
         order = tuple(-i for i in guilty[-1].order(turn, v.loops))
         found.append((order, guilty[-1].node, detail))
     return _in_order("backward", found)
 
 
-def _guilty(conditions: Conditions, v: Value, readers: Sequence[Place]) -> list[Place]:
-    """The readers that can have given v its cotangent: those that themselves got one, of what is in question."""
+def _guilty(conditions: Conditions, readers: Sequence[Place]) -> list[Place]:
+    """Those readers of a value that can have given it a cotangent, because they got one."""
     reached = [p for p in readers if any(_has_cotangent(conditions, y) for y in p.node.outputs)]
     return reached or list(readers)
 
@@ -256,94 +232,8 @@ def _in_order(kind: str, found: list[tuple[tuple[int, ...], Node, str]]) -> list
     first: dict[Node, tuple[tuple[int, ...], str]] = {}
     for order, node, detail in sorted(found, key=lambda item: item[0]):
         first.setdefault(node, (order, detail))
-    held = {inner for node in first for body in node.bodies for inner in body.structure.all_nodes}
-    holders = {node for node in first if any(n in held for b in node.bodies for n in b.structure.all_nodes if n in first)}
+    holders = {n for n in first if any(inner in first for b in n.bodies for inner in b.structure.all_nodes)}
     return [Finding(kind, n.name, n.op_name, n.line, d) for n, (_, d) in first.items() if n not in holders]
-
-
-def growth(conditions: Conditions) -> dict[str, float]:
-    """By node: the largest cotangent of a node's output among its inputs, over the largest of its own outputs."""
-    found = {}
-    for place in conditions.map.places:
-        got = [s for v in place.node.outputs if (s := _cotangent_size(conditions, v))]
-        inner = [x for x in place.node.inputs if isinstance(x, Value) and x not in conditions.map.structure.inputs]
-        given = [s for x in inner if (s := _cotangent_size(conditions, x)) is not None]
-        if got and given:
-            found[place.node.name] = max(given) / max(got)
-    return found
-
-
-def _cotangent_size(conditions: Conditions, v: Value) -> float | None:
-    reading = conditions.readings.get(v)
-    return size(reading.cotangent) if reading is not None else None
-
-
-def sizes(conditions: Conditions, thresholds: Thresholds) -> Iterator[Finding]:
-    """Where the cotangents first leave their bounds, seen from the loss."""
-    order = [(p, v) for p in reversed(conditions.map.places) for v in p.node.outputs]
-    seen = [(p, v, s) for p, v in order if (s := _cotangent_size(conditions, v)) and np.isfinite(s)]
-    if not seen:
-        return
-    reference = seen[0][2]
-    upto = _largest_upto(conditions)
-    for place, v, s in seen:
-        if 0 < upto.get(v, 0.0) < thresholds.vanishing * reference:
-            yield _out_of_bounds("vanishing", place, v, s, reference, "and none before it is larger than")
-            break
-    for place, v, s in seen:
-        if s > thresholds.exploding * reference:
-            yield _out_of_bounds("exploding", place, v, s, reference, "which is")
-            break
-
-
-def _out_of_bounds(kind: str, place: Place, v: Value, s: float, reference: float, how: str) -> Finding:
-    node = place.node
-    share = f"{s / reference:.2g} times that of the last node"
-    return Finding(kind, node.name, node.op_name, node.line, f"the cotangent of {_described(v)} is {s:.3g}, {how} {share}")
-
-
-def _largest_upto(conditions: Conditions) -> dict[Value, float]:
-    """For each output of a node that is made of another's, the largest cotangent of all that it is made of.
-
-    So a side branch with a small cotangent says nothing, as long as the trunk before it has a large one.
-    """
-    largest: dict[Value | Constant, float] = {}
-    deep: dict[Value, float] = {}
-    for place in conditions.map.places:
-        for body in place.node.bodies:
-            pairs = zip(body.structure.inputs, place.node.inputs[body.offset :], strict=False)
-            largest.update((v, largest[x]) for v, x in pairs if x in largest)
-        before = [largest[x] for x in place.node.inputs if x in largest]
-        for v in place.node.outputs:
-            own = _cotangent_size(conditions, v)
-            if own is not None and not np.isfinite(own):
-                own = np.inf
-            if before or own:
-                largest[v] = max([own or 0.0, *before])
-            if before and own:
-                deep[v] = largest[v]
-    return deep
-
-
-def dead_units(conditions: Conditions, thresholds: Thresholds) -> Iterator[Finding]:
-    """Rectifiers whose output is zero nearly everywhere."""
-    for place in conditions.map.places:
-        node = place.node
-        for v in node.outputs:
-            reading = conditions.readings.get(v)
-            if reading is None or "zeros" not in reading.value or not _rectifies(node) or level(reading.value).any():
-                continue
-            share = float(np.mean(np.asarray(reading.value["zeros"])))
-            if share > thresholds.dead:
-                detail = f"{share:.1%} of its output {_described(v)} is zero, more than {thresholds.dead:.1%}"
-                yield Finding("dead", node.name, node.op_name, node.line, detail)
-
-
-def _rectifies(node: Node) -> bool:
-    """Whether a node is an activation that cuts off; a maximum is, where it is one with zero."""
-    if node.op_name == "max":
-        return any(isinstance(x, Constant) and np.all(np.asarray(x.content) == 0) for x in node.inputs)
-    return node.op_name in _RECTIFIERS
 
 
 def _first(born: np.ndarray, loops: tuple[int, ...], place: Place, reverse: bool = False) -> tuple[int, ...]:
@@ -358,7 +248,3 @@ def _word(levels: np.ndarray, turn: tuple[int, ...]) -> str:
 
 def _turn(turn: tuple[int, ...], loops: tuple[int, ...]) -> str:
     return "".join(f", in turn {t} of {n}" for t, n in zip(turn, loops, strict=True))
-
-
-def _described(v: Value) -> str:
-    return f"'{v.name}' ({str(v).rsplit(': ', 1)[-1]})"

@@ -132,7 +132,7 @@ class Conditions:
     def __init__(self, structure: Structure, constants: Mapping[Value, Any], readings: Readings):
         self.map = Map(structure)
         self.readings = _by_value(structure, readings)
-        self._forward: dict[Value, np.ndarray] = {v: np.int8(_level_of(x)) for v, x in constants.items()}
+        self._forward: dict[Value, np.ndarray] = {v: np.asarray(_level_of(x)) for v, x in constants.items()}
         self._backward: dict[Value, np.ndarray] = {}
         by_depth = sorted(reversed(self.map.places), key=_depth)
         for place in self.map.places:  # in the order in which nothing has to be looked for far away
@@ -168,8 +168,10 @@ class Conditions:
         if v not in self._backward:
             self._backward[v] = np.asarray(FINITE)
             reading = self.readings.get(v)
-            known = reading is not None and reading.cotangent is not None
-            self._backward[v] = level(reading.cotangent) if known else self.after(v) if reading is None else FINITE
+            if reading is None:
+                self._backward[v] = self.after(v)
+            elif reading.cotangent is not None:
+                self._backward[v] = level(reading.cotangent)
         return self._backward[v]
 
     def after(self, v: Value) -> np.ndarray:
@@ -188,7 +190,9 @@ def level(statistics: Mapping[str, Any]) -> np.ndarray:
         if name in statistics:
             x = np.asarray(statistics[name]).astype(np.float64)
             return np.where(np.isnan(x), NAN, np.where(np.isinf(x), INFINITE, FINITE))
-    return np.where(np.asarray(statistics["finite"]), FINITE, INFINITE) if "finite" in statistics else np.asarray(FINITE)
+    return (
+        np.where(np.asarray(statistics["finite"]), FINITE, INFINITE) if "finite" in statistics else np.asarray(FINITE)
+    )
 
 
 def size(statistics: Mapping[str, Any] | None) -> float | None:
