@@ -64,9 +64,7 @@ class Audit:
         if self.own_dtype:
             lines.append(f"compared in their own dtype: {', '.join(self.own_dtype)}")
         if self.shared:
-            lines.append(
-                f"read several times, equal to the sum over an untied copy unless listed: {', '.join(self.shared)}"
-            )
+            lines.append(f"read several times, so compared with the sum over copies: {', '.join(self.shared)}")
         return "\n  ".join(lines)
 
 

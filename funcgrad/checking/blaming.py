@@ -11,7 +11,7 @@ import numpy as np
 from funcgrad.aliases import Array
 from funcgrad.autodiff.requests import Request, Traced
 from funcgrad.autodiff.taps import Readings, Watch
-from funcgrad.checking.conditions import NAN, Conditions, Place
+from funcgrad.checking.conditions import INFINITE, NAN, Conditions, Place
 from funcgrad.checking.findings import Finding, Thresholds, dead_units, described, growth, sizes
 from funcgrad.errors import GradientError
 from funcgrad.graph import Graph, Node, Structure, Value
@@ -21,6 +21,7 @@ from funcgrad.reverse import reverse
 CHEAP = ("max",)
 """The one statistic that blame needs: the largest magnitude, which passes NaN and infinity on."""
 _THOROUGH = ("max", "norm", "zeros")
+_NOTHING = "nothing wrong: no node makes infinity or NaN, no cotangent is out of bounds, no unit is dead"
 _SHOWN = 3
 """How many findings of a kind are printed: the first is the cause, the others mostly follow from it."""
 
@@ -74,9 +75,9 @@ class Blame:
         return _investigated(graph.structure, constants, readings, Thresholds(vanishing, exploding, dead))
 
     def __str__(self) -> str:
-        found = f"{len(self.findings)} findings" if len(self.findings) > 1 else "1 finding" if self.findings else ""
-        head = f"blame: {found or 'nothing wrong: all finite, no cotangent out of bounds, no dead units'}"
-        lines = [f"{head} ({self.n_watched} values watched)"]
+        n = len(self.findings)
+        verdict = f"{n} finding{'s' if n > 1 else ''}" if n else _NOTHING
+        lines = [f"blame: {verdict} ({self.n_watched} values watched)"]
         for kind in dict.fromkeys(f.kind for f in self.findings):
             found = self.of_kind(kind)
             lines += [f"  {f}" for f in found[:_SHOWN]]
@@ -144,12 +145,24 @@ def _investigated(
             f"{', '.join(sorted({s for r in readings.values() for s in r.value})) or 'no readings'}; pass "
             f"stats=fg.checking.CHEAP."
         )
-    findings = [*births(conditions), *losses(conditions)]
+    findings = [*arguments(conditions), *births(conditions), *losses(conditions)]
     return Blame(
         (*findings, *sizes(conditions, thresholds), *dead_units(conditions, thresholds)),
         growth(conditions),
         len(conditions.readings),
     )
+
+
+def arguments(conditions: Conditions) -> list[Finding]:
+    """Arguments, and arrays closed over, that come in with NaN; with infinity, if the result is not finite either."""
+    structure = conditions.map.structure
+    worst = NAN if not any(conditions.value(v).any() for v in structure.outputs) else INFINITE
+    found = []
+    for v in (*structure.inputs, *structure.constants):
+        if (conditions.value(v) >= worst).any():
+            what = _word(conditions.value(v), (), ())
+            found.append(Finding("forward", v.name, "argument", "", f"{described(v)} comes in with {what}"))
+    return found
 
 
 def births(conditions: Conditions) -> list[Finding]:
@@ -159,7 +172,7 @@ def births(conditions: Conditions) -> list[Finding]:
         for v in place.node.outputs:
             if v in conditions.readings and (born := conditions.value(v) > conditions.before(v)).any():
                 turn = _first(born, v.loops, place)
-                what = _word(conditions.value(v), turn)
+                what = _word(conditions.value(v), turn, v.loops)
                 detail = f"its output {described(v)} has {what}, and {_inputs(conditions, v)}{_turn(turn, v.loops)}"
                 found.append((place.order(turn, v.loops), place.node, detail))
     return _in_order("forward", found)
@@ -172,9 +185,9 @@ def _inputs(conditions: Conditions, v: Value) -> str:
         names = ", ".join(f"'{x.name}'" for x in dict.fromkeys(read))
         return f"what it reads has none ({names})" if names else "it reads no array"
     behind = ", ".join(f"'{x.name}'" for x in _nearest(conditions, v))
-    return (
-        f"what was watched before it has none ({behind}): it is one of the nodes between" if behind else "it is first"
-    )
+    if not behind:
+        return "nothing was watched before it: it is one of the nodes before, or an argument"
+    return f"what was watched before it has none ({behind}): it is one of the nodes between"
 
 
 def _nearest(conditions: Conditions, v: Value) -> list[Value]:
@@ -204,7 +217,7 @@ def losses(conditions: Conditions) -> list[Finding]:
         if not guilty:
             continue
         turn = _first(born, v.loops, guilty[-1], reverse=True)
-        what = _word(conditions.cotangent(v), turn)
+        what = _word(conditions.cotangent(v), turn, v.loops)
         got = "those it got have none"
         if any(conditions.value(x).any() for p in guilty for x in p.node.inputs):
             got += ", but it reads values that are not finite"
@@ -242,8 +255,8 @@ def _first(born: np.ndarray, loops: tuple[int, ...], place: Place, reverse: bool
     return (max if reverse else min)(turns, key=lambda turn: place.order(turn, loops))
 
 
-def _word(levels: np.ndarray, turn: tuple[int, ...]) -> str:
-    return "NaN" if np.broadcast_to(levels, np.shape(levels))[turn if np.ndim(levels) else ()] == NAN else "infinity"
+def _word(levels: np.ndarray, turn: tuple[int, ...], loops: tuple[int, ...]) -> str:
+    return "NaN" if np.broadcast_to(levels, loops)[turn] == NAN else "infinity"
 
 
 def _turn(turn: tuple[int, ...], loops: tuple[int, ...]) -> str:

@@ -83,7 +83,9 @@ def test_nothing_wrong():
     assert report.ok
     assert report.forward is None
     assert report.backward is None
-    assert str(report).startswith("blame: nothing wrong: all finite, no cotangent out of bounds, no dead units")
+    assert str(report).startswith(
+        "blame: nothing wrong: no node makes infinity or NaN, no cotangent is out of bounds, no unit is dead"
+    )
 
 
 def test_an_infinite_mask_is_no_ones_fault():
@@ -234,3 +236,32 @@ def test_keyword_arguments_and_auxiliary_output():
         return jnp.log(w * x).sum(), x
 
     assert fg.blame(f, np.ones(3), x=-np.ones(3), has_aux=True).forward.node == "log"
+
+
+def test_an_argument_that_is_wrong_already():
+    report = fg.blame(fine, W, np.where(X > 0.9, np.nan, X))
+    assert (report.forward.node, report.forward.op) == ("x", "argument")
+    assert report.forward.detail == "'x' (f64[4,3]) comes in with NaN"
+    assert fg.blame(lambda w, x: w * x, 1.0, np.inf).forward.detail == "'x' (f64[]) comes in with infinity"
+    assert fg.blame(lambda w, x: w * jnp.exp(-x), 1.0, np.inf).ok
+
+
+def test_nothing_watched_before():
+    def f(w, x):
+        with fg.scope("block"):
+            return jnp.log(w * x).sum()
+
+    _, _, readings = fg.value_and_grad(f, taps="block", stats=CHEAP)(W, -X)
+    report = Blame.of(fg.trace(f, W, -X), readings)
+    assert report.forward.detail.endswith(
+        "nothing was watched before it: it is one of the nodes before, or an argument"
+    )
+
+
+def test_only_the_first_of_many_is_printed_in_full():
+    def f(w, x):
+        return sum(jnp.log(w * x - i).sum() for i in range(8))
+
+    report = fg.blame(f, np.ones(3), -np.ones(3))
+    assert len(report.of_kind("forward")) == 8
+    assert "forward: 5 nodes more" in str(report)
