@@ -6,6 +6,8 @@ Ops and rules
     Rule, Marker, exact, subgradient, surrogate, modified
                  what a rule is, and what it claims to be
     check        whether an op's rules are that, in every respect; print the report
+    audit        the same for every node of a function's backward pass, at its own numbers
+    blame        which node made the NaN, shrinks the gradient, is dead
 
 Graphs and plans
     trace        any JAX function as a Graph: a DAG of named nodes
@@ -49,6 +51,8 @@ from funcgrad.autodiff import record as record
 from funcgrad.autodiff import select as select
 from funcgrad.autodiff import value_and_grad as value_and_grad
 from funcgrad.autodiff import vjp as vjp
+from funcgrad.checking import audit as audit
+from funcgrad.checking import blame as blame
 from funcgrad.checking import check as check
 from funcgrad.graph import Graph as Graph
 from funcgrad.graph import trace as trace
@@ -77,6 +81,8 @@ __all__ = [
     "Selector",
     "Tape",
     "accumulate",
+    "audit",
+    "blame",
     "check",
     "detach",
     "dynamic",

@@ -114,7 +114,7 @@ class _Builder:
             name = self.unique(_join(scope, function.name))
             outputs = self.values(equation, name, labels)
         bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
-        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs), bodies))
+        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs), bodies, equation))
         return outputs
 
     def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe
-from funcgrad.primitive import Equation, is_inexact, zeros_of
+from funcgrad.primitive import Equation, is_inexact, source_line, zeros_of
 from funcgrad.registry import Call
 
 if TYPE_CHECKING:
@@ -98,6 +98,13 @@ class Node:
     inputs: tuple[Value | Constant, ...]
     outputs: tuple[Value, ...]
     bodies: "tuple[Body, ...]" = ()
+    origin: Any = field(default=None, repr=False)
+    """The equation it was traced from."""
+
+    @property
+    def line(self) -> str:
+        """The line of code that it was traced from, as "model.py:41 (`y = x / n`)"; empty where nobody knows."""
+        return "" if self.origin is None else source_line(self.origin)
 
     @property
     def op_name(self) -> str:

@@ -98,9 +98,16 @@ class Equation:
 
     def run(self, *leaves: Array) -> list[Array]:
         """Apply the equation."""
+        return self._bind(self.source.params, leaves)
+
+    def run_as(self, change: Callable[[Any], Any], *leaves: Array) -> list[Array]:
+        """Apply it with each of its parameters changed: to operands of other dtypes than those it was traced with."""
+        return self._bind({name: change(x) for name, x in self.source.params.items()}, leaves)
+
+    def _bind(self, params: dict[str, Any], leaves: Sequence[Array]) -> list[Array]:
         primitive = self.source.primitive
         with self.source.ctx.manager:
-            outputs = primitive.bind(*leaves, **primitive.get_bind_params(self.source.params))
+            outputs = primitive.bind(*leaves, **primitive.get_bind_params(params))
         return list(outputs) if primitive.multiple_results else [outputs]
 
 

@@ -2,6 +2,8 @@
 
 from funcgrad.train.batching import minibatches as minibatches
 from funcgrad.train.fitting import fit as fit
+from funcgrad.train.nonfinite import Nonfinite as Nonfinite
+from funcgrad.train.nonfinite import NonfiniteError as NonfiniteError
 from funcgrad.train.objectives import supervised as supervised
 from funcgrad.train.scaling import LossScale as LossScale
 from funcgrad.train.state import State as State

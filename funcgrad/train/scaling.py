@@ -87,11 +87,6 @@ def divide(gradient: PyTree, scale: Array) -> PyTree:
     return jax.tree.map(divide_leaf, gradient)
 
 
-def is_finite(gradient: PyTree) -> Array:
-    """Whether every number of it is, `bool[]`."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient)]))
-
-
 def choose(condition: Array, new: PyTree, old: PyTree) -> Any:
     """Leaf by leaf `new` where the condition holds, else `old`."""
     return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), new, old)

@@ -14,14 +14,15 @@ from funcgrad.autodiff.parameters import join
 from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree
 from funcgrad.ops.contraction import widen
 from funcgrad.registry import RuleSet
+from funcgrad.train.nonfinite import Nonfinite, OnNonfinite, check_choice, raising
 from funcgrad.train.objectives import LossFunction
-from funcgrad.train.scaling import LossScale, choose, divide, is_finite
+from funcgrad.train.scaling import LossScale, choose, divide
 from funcgrad.train.state import State
 
-Step = Callable[[State, Any, Array], tuple[State, dict[str, Array]]]
+Step = Callable[[State, Any, Array], tuple[State, dict[str, Any]]]
 """`(state, batch, key) -> (state, metrics)`."""
 
-_RESERVED = ("loss", "gradient_norm", "loss_scale", "skipped")
+_RESERVED = ("loss", "gradient_norm", "loss_scale", "skipped", "nonfinite")
 
 
 class _Pass(NamedTuple):
@@ -39,6 +40,7 @@ def step(
     microbatches: int = 1,
     clip_norm: float | None = None,
     loss_scale: float | LossScale | None = None,
+    on_nonfinite: OnNonfinite | None = None,
     rules: RuleSet | None = None,
 ) -> Step:
     """Make `step(state, batch, key) -> (state, metrics)`, jitted; the state that goes in is deleted.
@@ -60,11 +62,17 @@ def step(
         clip_norm: scale the gradient down to this global norm.
         loss_scale: for networks that compute in float16: a `LossScale`, or a number for one that stays. `init`
             must be given the same one.
+        on_nonfinite: what to do where the loss or the gradient is not finite. `"report"`: the metric `nonfinite` says
+            of which parameters (its `names`; a list of them in the records of `fit`). `"skip"`: that, and such a step
+            leaves the parameters, the optimizer's state and the model's state as they were; the metric `skipped`.
+            `"raise"`: the step then raises, and the error holds the untouched state. Only this one makes the host
+            wait for the device at every step. None does as the numbers come.
         rules: which J^T stands for which op, where not the ops' own.
 
     Raises:
-        TrainingError: microbatches, clip_norm or loss_scale is out of range; from the first call, where the state
-            was made without the loss scale, or with one that the step lacks.
+        TrainingError: microbatches, clip_norm, loss_scale or on_nonfinite is out of range; from the first call, where
+            the state was made without the loss scale, or with one that the step lacks.
+        NonfiniteError: from a call, with `on_nonfinite="raise"`.
         ShapeError: from the first call, where the batch cannot be split, or its leaves differ in size.
         GradientError: from the first call, where the loss function does not return what it should.
     """
@@ -73,9 +81,10 @@ def step(
     if clip_norm is not None and not clip_norm > 0:
         raise TrainingError(f"train.step: clip_norm must be positive, got {clip_norm}; None means no clipping.")
     scaling = None if loss_scale is None else LossScale.of(loss_scale)
+    check_choice(on_nonfinite, scaling is not None)
     scaled = _scaled(_checked(loss_fn))
 
-    def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Array]]:
+    def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Any]]:
         _check_batch(batch, microbatches)
         _check_scale(state, scaling)
         differentiate = value_and_grad(scaled, has_aux=True, wrt=state.trainable, unreachable="zero", rules=rules)
@@ -97,15 +106,10 @@ def step(
             updated = _updated(optimizer, clip_norm, state, gradient)
         after = replace(updated, model_state=result.model_state)
         after = jax.tree.map(_typed_like, after, state)
-        if scaling is not None and state.loss_scale is not None:
-            finite = is_finite(gradient)
-            kept = replace(state, step=after.step)
-            after = choose(finite, after, kept)
-            after = replace(after, loss_scale=scaling.adjust(state.loss_scale, finite))
-            metrics |= {"loss_scale": state.loss_scale.value, "skipped": ~finite}
-        return after, metrics
+        return _settled(state, after, gradient, metrics, scaling, on_nonfinite)
 
-    return jax.jit(update, donate_argnums=0)
+    jitted = jax.jit(update, donate_argnums=0)
+    return raising(jitted) if on_nonfinite == "raise" else jitted
 
 
 def _updated(optimizer: optax.GradientTransformation, clip_norm: float | None, state: State, gradient: PyTree) -> State:
@@ -116,6 +120,30 @@ def _updated(optimizer: optax.GradientTransformation, clip_norm: float | None, s
     updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, trained)
     params = join(optax.apply_updates(trained, updates), others)
     return replace(state, params=params, optimizer_state=optimizer_state, step=state.step + 1)
+
+
+def _settled(
+    before: State,
+    after: State,
+    gradient: PyTree,
+    metrics: dict[str, Any],
+    scaling: LossScale | None,
+    on_nonfinite: OnNonfinite | None,
+) -> tuple[State, dict[str, Any]]:
+    """What a step returns, when it has been seen which numbers are not finite: the new state, or all but the old."""
+    if scaling is None and on_nonfinite is None:
+        return after, metrics
+    found = Nonfinite.of(metrics["loss"], gradient)
+    if on_nonfinite is not None:
+        metrics["nonfinite"] = found
+    if scaling is not None or on_nonfinite != "report":
+        fails = found.in_gradient if on_nonfinite is None else found.any
+        after = choose(fails, replace(before, step=after.step), after)
+        metrics["skipped"] = fails
+    if scaling is not None and before.loss_scale is not None:
+        after = replace(after, loss_scale=scaling.adjust(before.loss_scale, ~found.in_gradient))
+        metrics["loss_scale"] = before.loss_scale.value
+    return after, metrics
 
 
 def _typed_like(new: Array, old: Array) -> Array:

@@ -1,0 +1,95 @@
+"""The derivative of one node in float64, by `jax.vjp` of its plain function, whatever dtype the node computes in."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.checking.subjects import as_dtype
+from funcgrad.graph import Constant, Node, Structure, Value, read
+from funcgrad.plans import as_array
+from funcgrad.primitive import Equation, bodies, is_inexact, loop_of
+from funcgrad.registry import Call
+
+Run = Callable[..., list[Array]]
+
+
+def widened(x: Any) -> Array:
+    """An array in float64 or complex128; integers and keys as they are. To be called under `jax.enable_x64(True)`."""
+    aval = jax.typeof(x)
+    if not is_inexact(aval):
+        return as_array(x)
+    return as_dtype(x, np.complex128 if jnp.issubdtype(aval.dtype, jnp.complexfloating) else np.float64)
+
+
+def holds_what_cannot_be_widened(node: Node) -> bool:
+    """Whether a node runs a body of its own dtypes: a custom derivative, a `while` loop, a call that is not opened."""
+    if isinstance(node.function, Call):
+        return False
+    if not node.bodies:
+        return isinstance(node.function, Equation) and bool(bodies(node.function.source))
+    inner = (n for body in node.bodies for n in body.structure.nodes)
+    return node.op_name == "while" or any(map(holds_what_cannot_be_widened, inner))
+
+
+def derivative(run: Run, leaves: Sequence[Any], positions: Sequence[int], g: Sequence[Array]) -> list[Array]:
+    """J^T of a flat function with respect to the leaves at `positions`, by JAX."""
+
+    def inexact_outputs(*moved: Array) -> list[Array]:
+        replaced = dict(zip(positions, moved, strict=True))
+        outputs = run(*[replaced.get(i, x) for i, x in enumerate(leaves)])
+        return [y for y in outputs if is_inexact(jax.typeof(y))]
+
+    return list(jax.vjp(inexact_outputs, *[leaves[p] for p in positions])[1](list(g)))
+
+
+def plain(node: Node, wide: bool) -> Run:
+    """The function of a node without its rules: as it is, or, `wide`, for inputs in float64."""
+    if isinstance(node.function, Call):
+        return node.function.plain.run
+    return partial(_run_wide, node) if wide else node.run
+
+
+def _run_wide(node: Node, *leaves: Array) -> list[Array]:
+    """Run a node whose inputs are wide."""
+    if isinstance(node.function, Call):
+        return node.function.plain.run(*leaves)
+    assert isinstance(node.function, Equation)
+    if not node.bodies:
+        return node.function.run_as(_wide_parameter, *leaves)
+    structures = [body.structure for body in node.bodies]
+    if node.op_name == "cond":
+        return jax.lax.switch(leaves[0], [partial(_run_structure, s) for s in structures], *leaves[1:])
+    if node.op_name != "scan":
+        return _run_structure(structures[0], *leaves)
+    loop = loop_of(node.function.source)
+    n, m = loop.n_constants, loop.n_unsliced
+
+    def turn(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
+        outputs = _run_structure(structures[0], *leaves[:n], *carry, *x)
+        return outputs[: loop.n_carry], outputs[loop.n_carry :]
+
+    carry, ys = jax.lax.scan(turn, list(leaves[n:m]), list(leaves[m:]), length=loop.length, reverse=loop.backwards)
+    return [*carry, *ys]
+
+
+def _run_structure(structure: Structure, *inputs: Array) -> list[Array]:
+    values: dict[Value, Any] = dict(zip(structure.inputs, inputs, strict=True))
+    for node in structure.nodes:
+        pairs = zip(node.inputs, read(node.inputs, values), strict=True)
+        leaves = [widened(x) if isinstance(v, Constant) else x for v, x in pairs]
+        values.update(zip(node.outputs, _run_wide(node, *leaves), strict=True))
+    return [widened(v.content) if isinstance(v, Constant) else values[v] for v in structure.outputs]
+
+
+def _wide_parameter(parameter: Any) -> Any:
+    """A dtype that an equation names as float64, where it is a floating one."""
+    if isinstance(parameter, np.dtype) and jnp.issubdtype(parameter, jnp.floating):
+        return np.dtype(np.float64)
+    if isinstance(parameter, np.dtype) and jnp.issubdtype(parameter, jnp.complexfloating):
+        return np.dtype(np.complex128)
+    return parameter
