@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from tests.language.drawing import draw
@@ -65,6 +66,12 @@ class Case:
     def dtypes(self) -> Iterator[Any]:
         """Every dtype it is to be run in; a slow case in one of each kind."""
         return (dtype for kind in self.kinds for dtype in DTYPES[kind][: 1 if self.slow else 2])
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether an argument has the dtype that it is run in."""
+        leaves = jax.tree.leaves(self.drawn(jnp.float32))
+        return any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
 
     def drawn(self, dtype: Any) -> tuple[Any, ...]:
         """The arguments as arrays."""

@@ -74,18 +74,18 @@ case(
     normal(3),
     call=lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(jnp.exp(z)),
     label="real and imaginary parts",
-    dtypes="cf",
+    dtypes="cfh",
 )
-case("jit", normal(3), call=lambda x: jnp.exp(1j * x).sum(), label="real to complex", dtypes="cf")
+case("jit", normal(3), call=lambda x: jnp.exp(1j * x).sum(), label="real to complex", dtypes="cfh")
 case(
     "jit",
     normal(3),
     normal(3, stays_real=True),
     call=lambda z, x: z * x + jnp.abs(z),
     label="real times complex",
-    dtypes="cf",
+    dtypes="cfh",
 )
-case("jit", normal(3), call=lambda z: z @ z.conj(), label="scalar", dtypes="cf")
+case("jit", normal(3), call=lambda z: z @ z.conj(), label="scalar", dtypes="cfh")
 
 # Nested jits.
 case("jit", normal(3), call=jax.jit(lambda x: jax.jit(jnp.sin)(x) + jax.jit(jnp.sin)(2 * x)), label="nested")
