@@ -16,7 +16,7 @@ from funcgrad.checking.comparing import largest, wide
 from funcgrad.checking.forms import Arrays
 from funcgrad.checking.oracles import oracle
 from funcgrad.checking.reports import Open, Row, Wrong, judge
-from funcgrad.checking.subjects import Subject, cast
+from funcgrad.checking.subjects import Subject, as_dtype, cast
 from funcgrad.checking.trials import Trial
 from funcgrad.errors import short_dtype
 
@@ -49,33 +49,45 @@ def precision(trial: Trial, dtype: Any) -> str:
     for s in trial.main:
         if not oracle(s.form).is_jax:
             raise Open("JAX cannot differentiate the forward in reverse mode")
-        for case in _cases(s, dtype):
+        for case in _cases(s, dtype, trial.x64):
             with jax.enable_x64(trial.x64):
                 measured = _errors(case, dtype)
             tried += measured is not None
             for error, jax_error in measured or ():
                 worst, theirs = max(worst, error), max(theirs, jax_error)
     if not tried:
-        raise Open("the forward, or JAX's derivative of it, overflows or refuses there")
+        raise Open("the forward refuses it, or JAX's derivative of it overflows")
     return f"at most {worst:.2g} roundings off (JAX {theirs:.2g}), of {FREE:g} or {FACTOR:g} times JAX's allowed"
 
 
-def _cases(s: Subject, dtype: Any) -> Iterator[Case]:
-    """The example rounded to the dtype, for two random seeds; the oracle in float64 there."""
+def _cases(s: Subject, dtype: Any, x64: bool) -> Iterator[Case]:
+    """The example rounded to the dtype, for two random seeds; the oracle in float64 there.
+
+    A cotangent has the dtype of its output, which may be a longer one (statistics in float32, say).
+    """
     rounded = cast(s.leaves, dtype)
+    try:
+        with jax.enable_x64(x64):
+            outputs = jax.eval_shape(s.form.plain, *_as_callers(rounded))
+    except Exception:  # the forward's own refusal, of any kind
+        return
     for seed in range(2):
-        g = cast(s.random_g(seed), dtype)
+        g = [as_dtype(x, y.dtype) for x, y in zip(s.random_g(seed), outputs, strict=True)]
         exact = oracle(s.form).pull(cast(rounded, np.float64), cast(g, np.float64))
         yield Case(s, rounded, g, *exact)
 
 
+def _as_callers(leaves: Arrays) -> Arrays:
+    """Whole numbers as the caller's setting has them."""
+    return [x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else jnp.asarray(np.asarray(x)) for x in leaves]
+
+
 def _errors(case: Case, dtype: Any) -> list[tuple[float, float]] | None:
-    """(ours, JAX's) per output and cotangent; None where JAX's own is no number or the forward refuses."""
-    form = case.subject.form
-    leaves = [x if _is_key(x) else jnp.asarray(np.asarray(x)) for x in case.leaves]  # whole numbers as the caller's
+    """(ours, JAX's) per output and cotangent; None where JAX has none, or its own is no number."""
+    form, leaves = case.subject.form, _as_callers(case.leaves)
     try:
         their_outputs, theirs = oracle(form).pull(leaves, case.g)
-    except Exception:  # the forward's own refusal, of any kind
+    except Exception:  # JAX's own derivative refuses the dtype, for any reason
         return None
     claimed = [(c, x) for c, x in enumerate(theirs) if x is not None]
     if not all(np.isfinite(wide(x)).all() for x in (*their_outputs, *(x for _, x in claimed))):
@@ -94,12 +106,8 @@ def _errors(case: Case, dtype: Any) -> list[tuple[float, float]] | None:
     return errors
 
 
-def _is_key(x: Array) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.extended)
-
-
 def _judge(case: Case, what: str, ours: Array, theirs: Array, expected: Any, dtype: Any) -> tuple[float, float]:
-    error, jax_error = (roundings(x, expected, dtype) for x in (ours, theirs))
+    error, jax_error = (roundings(x, expected, ours.dtype) for x in (ours, theirs))
     if not error <= max(FREE, FACTOR * jax_error):
         raise Wrong(
             f"{what} in {short_dtype(dtype)} is {error:.3g} roundings of its largest entry off, JAX's own "
