@@ -1,6 +1,6 @@
 """A network as a table: one line per layer, with what it costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -99,7 +99,12 @@ def _parts(path: tuple[Any, ...]) -> list[str]:
 def _rows(planned: Any, owned: dict[str, Any]) -> tuple[SummaryRow, ...]:
     """Nodes gathered by scope, in the order in which a scope ends; parameters by the layer that holds them."""
     found: dict[str, SummaryRow] = {}
-    for node, row in zip(planned.structure.nodes, planned.rows, strict=True):
+    nodes, layer = iter(planned.structure.nodes), ""
+    for row in planned.rows:
+        if row.depth:  # of a graph inside the node before, which has its FLOPs already
+            found[layer] = replace(found[layer], kept_bytes=found[layer].kept_bytes + row.new_bytes)
+            continue
+        node = next(nodes)
         if row.op == "name":
             continue
         layer = node.scope or row.node

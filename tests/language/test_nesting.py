@@ -36,7 +36,6 @@ def test_a_hessian_vector_product_by_each_road():
         assert_same(product, expected)
 
 
-@pytest.mark.xfail(strict=True, reason="the error is JAX's, which does not name the node")
 @pytest.mark.parametrize("length", [3, None], ids=["fori_loop", "while_loop"])
 def test_a_gradient_through_a_loop_of_unknown_length_names_the_loop(length: int | None):
     def looped(x: jax.Array, n: jax.Array) -> jax.Array:
