@@ -36,7 +36,7 @@ def test_own_forward_has_no_rule_of_ours():
     assert "gelu" in str(gradient(1.0))
 
 
-@pytest.mark.parametrize("name", ["mlp", "convnet"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("convnet", marks=pytest.mark.slow)])
 def test_the_limit_is_all_products_and_nothing_else(name):
     sizes = {"mlp": {"depth": 3, "width": 8, "batch": 4}, "convnet": {"batch": 2, "size": 8, "width": 2}}
     network = ALL[name](**sizes[name])

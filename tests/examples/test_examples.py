@@ -77,6 +77,7 @@ def test_fashion_learns_digits(tmp_path):
     assert number_after("test accuracy", example, "--data", "nowhere", where=tmp_path) >= 97
 
 
+@pytest.mark.slow
 def test_fashion_reads_idx_files(tmp_path):
     rng = np.random.default_rng(0)
     for part, n in (("train", 16), ("t10k", 8)):

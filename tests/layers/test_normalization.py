@@ -95,7 +95,7 @@ COMBINED = {
 }
 
 
-@pytest.mark.parametrize("name", COMBINED)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "repeat" else n for n in COMBINED])
 def test_state_in_combinators(name, rng):
     net, x = COMBINED[name], jnp.asarray(rng.normal(size=(8, 4)) + 3)
     params, state = net.init(KEY, x)

@@ -82,7 +82,9 @@ def heavy(name):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [heavy(n) if n in ("resnet50", "untied", "lenet") else n for n in SMALL])
+@pytest.mark.parametrize(
+    "name", [heavy(n) if n in ("resnet", "resnet50", "unet", "untied", "lenet") else n for n in SMALL]
+)
 def test_gradients_equal_those_of_jax(name):
     net, params, state, x = begin(name)
 

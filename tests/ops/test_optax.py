@@ -74,7 +74,7 @@ def test_every_loss_has_arguments():
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "ctc" in n else n for n in LOSSES])
 def test_agrees_with_jax(name: str):
     loss, args = LOSSES[name], ARGUMENTS[name]
     if name == "make_fenchel_young_loss":
