@@ -18,6 +18,7 @@ _TRANSPARENT = ("jit", "pjit", "closed_call")
 # A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
 # stands between the two.
 _RERUNNABLE = ("custom_jvp_call",)
+_FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 
@@ -84,8 +85,8 @@ class Equation:
 
     @cached_property
     def blocks(self) -> bool:
-        """Whether no cotangent passes."""
-        return self.source.primitive.name == "stop_gradient"
+        """Whether no cotangent passes: it is stopped, or the derivative is zero wherever there is one."""
+        return self.source.primitive.name in _FLAT
 
     @cached_property
     def has_effects(self) -> bool:

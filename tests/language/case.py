@@ -47,6 +47,8 @@ class Case:
     """Worth its time only in the long run of the tests."""
     tolerance: float
     """In units of the dtype's resolution, relative to the largest entry."""
+    in_float32: bool
+    """Whether JAX rounds to float32 inside, whatever the dtype."""
 
     def __str__(self) -> str:
         return f"{self.names[0]}-{self.label}" if self.label else self.names[0]
@@ -73,6 +75,11 @@ class Case:
         leaves = jax.tree.leaves(self.drawn(jnp.float32))
         return any(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves)
 
+    def tolerance_in(self, dtype: Any) -> float:
+        """The tolerance in units of a dtype's resolution."""
+        own, single = jnp.finfo(dtype).eps, jnp.finfo(jnp.float32).eps
+        return self.tolerance * float(max(single / own, 1)) if self.in_float32 else self.tolerance
+
     def drawn(self, dtype: Any) -> tuple[Any, ...]:
         """The arguments as arrays."""
         return draw(self.args, dtype)
@@ -96,12 +103,15 @@ class Family:
         raises: str = "",
         slow: bool = False,
         tolerance: float = 16.0,
+        in_float32: bool = False,
         **statics: Any,
     ) -> None:
         """Add a case; `call` is what to run where that is not the first of the names itself."""
         covered = tuple(names.split())
         kinds = dtypes or kinds_of(covered[0])
-        self.cases.append(Case(self.name, covered, args, call, statics, label, kinds, fails, raises, slow, tolerance))
+        self.cases.append(
+            Case(self.name, covered, args, call, statics, label, kinds, fails, raises, slow, tolerance, in_float32)
+        )
 
     def each(self, prefix: str, names: str, *args: Any, **options: Any) -> None:
         """Add a case with these arguments for each of several functions of one module."""

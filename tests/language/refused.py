@@ -8,13 +8,14 @@ NO_HALF = frozenset(
     numpy.interp numpy.linalg.cholesky numpy.linalg.cond numpy.linalg.eigh numpy.linalg.eigvals
     numpy.linalg.eigvalsh numpy.linalg.inv numpy.linalg.lstsq numpy.linalg.pinv numpy.linalg.qr
     numpy.linalg.slogdet numpy.linalg.solve numpy.linalg.svd numpy.linalg.svdvals numpy.linalg.tensorinv
-    numpy.linalg.tensorsolve numpy.polyfit numpy.roots random.ball random.multivariate_normal
+    numpy.linalg.tensorsolve nn.initializers.orthogonal numpy.polyfit numpy.roots random.ball random.multivariate_normal
     scipy.linalg.cho_factor scipy.linalg.cholesky scipy.linalg.eigh scipy.linalg.expm scipy.linalg.expm_frechet
     scipy.linalg.inv scipy.linalg.lu scipy.linalg.lu_factor scipy.linalg.qr scipy.linalg.solve scipy.linalg.svd
     scipy.signal.csd scipy.signal.detrend scipy.signal.fftconvolve scipy.signal.stft scipy.signal.welch
     scipy.sparse.linalg.gmres scipy.special.exp1 scipy.special.expi scipy.special.expn scipy.special.log_ndtr
     scipy.special.ndtr scipy.special.ndtri scipy.special.sici scipy.special.spence scipy.special.sph_harm_y
     scipy.special.zeta scipy.stats.norm.cdf scipy.stats.norm.isf scipy.stats.norm.logcdf scipy.stats.norm.logsf
+    scipy.stats.multivariate_normal.logpdf scipy.stats.multivariate_normal.pdf
     scipy.stats.norm.ppf scipy.stats.norm.sf scipy.stats.truncnorm.cdf scipy.stats.truncnorm.logcdf
     scipy.stats.truncnorm.logpdf scipy.stats.truncnorm.logsf scipy.stats.truncnorm.pdf scipy.stats.truncnorm.sf
     """.split()

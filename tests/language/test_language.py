@@ -36,7 +36,7 @@ def test_no_two_cases_have_the_same_name():
 
 @over(case for case in AVAILABLE if not case.raises)
 def test_values_and_cotangents_are_those_of_jax(case: Case, dtype: Any):
-    assert_agrees(case.run, case.drawn(dtype), tolerance=case.tolerance)
+    assert_agrees(case.run, case.drawn(dtype), tolerance=case.tolerance_in(dtype))
 
 
 @over(case for case in AVAILABLE if case.raises)

@@ -48,7 +48,7 @@ case(
     label="cross-entropy",
 )
 _HEADS = (normal(2, 5, 4, 3), normal(2, 6, 2, 3), normal(2, 6, 2, 3))
-case("nn.dot_product_attention", *_HEADS, tolerance=64)
+case("nn.dot_product_attention", *_HEADS, tolerance=64, in_float32=True)
 case(
     "nn.dot_product_attention",
     *_HEADS,
@@ -56,6 +56,7 @@ case(
     booleans(1, 1, 5, 6) | np.eye(5, 6, dtype=bool),
     label="bias and mask",
     tolerance=64,
+    in_float32=True,
     slow=True,
 )
 case(
@@ -66,6 +67,7 @@ case(
     is_causal=True,
     label="causal",
     tolerance=64,
+    in_float32=True,
 )
 for scaled in ("scaled_dot_general",):
     case(f"nn.{scaled}", normal(2, 3, 4), normal(2, 5, 4), dimension_numbers=(((2,), (2,)), ((0,), (0,))))

@@ -62,6 +62,7 @@ each(
     between(0.2, 0.8, 3),
     positive(3),
     positive(3),
+    dtypes="fh",
     raises="the parameters of the incomplete beta function",
 )
 case("scipy.stats.bernoulli.ppf", between(0.1, 0.9, 3), between(0.2, 0.8, 3))

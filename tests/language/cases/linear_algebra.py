@@ -91,6 +91,7 @@ case(
     "lax.linalg.cholesky_update",
     np.triu(np.ones((3, 3))) + 2 * np.eye(3),
     normal(3),
+    dtypes="fh",
     raises="a factorisation that JAX has no derivative of",
 )
 case("lax.linalg.eigh", definite(3, 3), call=lambda a: (lambda v, w: (phases(v), w))(*linalg.eigh(a)), tolerance=LOOSE)
@@ -132,6 +133,7 @@ case(
     definite(3, 3),
     alpha=2.0,
     beta=0.5,
+    dtypes="fh",
     raises="a factorisation that JAX has no derivative of",
 )
 case("lax.linalg.householder_product", normal(3, 2), normal(2), raises="a factorisation that JAX has no derivative of")

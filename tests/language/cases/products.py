@@ -43,7 +43,6 @@ case(
     normal(2, 3, 4),
     np.array([4, 2], np.int32),
     ragged_dot_dimension_numbers=lax.RaggedDotDimensionNumbers((((1,), (1,)), ((), ())), [0], [0]),
-    dtypes="f",
 )
 each("numpy", "dot matmul", normal(2, 3, 4), normal(4, 5))
 each("numpy", "inner outer kron tensordot vdot", normal(3, 4), normal(3, 4))
