@@ -178,8 +178,14 @@ def squared_error_target(g: Array, prediction: Array, target: Array) -> Array:
 
 @op(elementwise=True)
 def absolute_error(prediction: Array, target: Array) -> Array:
-    """`y = |p - t|`, elementwise; `p_bar = g sign(p - t)`, `t_bar = -p_bar`, 0 where `p = t`. Keeps both arguments."""
+    """`y = |p - t|`, elementwise; `p_bar = g sign(p - t)`, `t_bar = -p_bar`, 0 where `p = t`. Keeps both arguments.
+
+    Raises:
+        ShapeError: the arguments are complex.
+    """
     error = _error(prediction, target)
+    if jnp.iscomplexobj(error):
+        raise ValueError("the arguments must be real")  # e sign(e) is not |e| there
     # |e| so written has derivative 0 at 0 in forward mode too.
     return error * lax.sign(error)
 
