@@ -183,17 +183,17 @@ def test_descriptions_are_not_enough():
 
 def test_an_op_of_ones_own():
     @fg.op
-    def cube(x, scale):
+    def audited_cube(x, scale):
         return scale * x**3
 
-    @cube.pullback("x")
+    @audited_cube.pullback("x")
     def cube_x(g, x, scale):
         return 3 * g * scale * x
 
-    @cube.pullback("scale")
+    @audited_cube.pullback("scale")
     def cube_scale(g, x):
         return jnp.sum(g * x**3)
 
-    report = fg.audit(lambda x, s: cube(x, s).sum(), X, 2.0, argnums=(0, 1))
+    report = fg.audit(lambda x, s: audited_cube(x, s).sum(), X, 2.0, argnums=(0, 1))
     assert [(e.argument, e.rule) for e in report.failures] == [("x", "rule cube_x")]
-    assert isinstance(cube.rules["x"], Rule)
+    assert isinstance(audited_cube.rules["x"], Rule)

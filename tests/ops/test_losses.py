@@ -82,8 +82,8 @@ ERRORS = [
      "(because of logits: f64[4,5]), got f64[4,4]."),
     (lambda: ops.huber(Z, Z, delta=0), "huber: cannot take prediction: f64[4,5], target: f64[4,5]; "
      "delta must be positive, got 0."),
-    (lambda: ops.absolute_error(np.asarray(Z, complex), np.asarray(Z, complex)), "absolute_error: cannot take prediction: c128[4,5], "
-     "target: c128[4,5]; the arguments must be real."),
+    (lambda: ops.absolute_error(np.asarray(Z, complex), np.asarray(Z, complex)), "absolute_error: cannot take "
+     "prediction: c128[4,5], target: c128[4,5]; the arguments must be real."),
 ]  # fmt: skip
 
 
