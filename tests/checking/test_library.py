@@ -13,7 +13,7 @@ NUMERIC = {"f32", "bf16", "f16"}
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in sorted(library_ops())],
+    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.thorough]) for n in sorted(library_ops())],
 )
 def test_the_rules_of(name: str):
     report = fg.check(registered()[name])

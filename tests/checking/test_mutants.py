@@ -11,7 +11,7 @@ FIRST = {next(m.name for m in MUTANTS if m.family == family) for family in FAMIL
 
 
 def one_per_family(quick: set[str]) -> pytest.MarkDecorator:
-    marks = {True: [], False: [pytest.mark.slow]}
+    marks = {True: [], False: [pytest.mark.thorough]}
     return pytest.mark.parametrize(
         "mutant", [pytest.param(m, id=m.name, marks=marks[m.name in quick]) for m in MUTANTS]
     )
@@ -44,7 +44,7 @@ def test_the_document_lists_the_battery_and_nothing_is_missed():
     assert {what: cells[0].split(":")[0] for what, cells in table.items()} == rows
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not torch_is_here(), reason="gradcheck needs PyTorch")
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name in FIRST], ids=lambda m: m.name)
 def test_the_document_says_what_the_checkers_do(mutant: Mutant):
