@@ -45,7 +45,7 @@ def test_the_document_lists_the_battery_and_nothing_is_missed():
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(not torch_is_here(), reason="gradcheck needs PyTorch")
+@pytest.mark.skipif(not torch_is_here(), reason="gradcheck needs PyTorch: pip install torch")
 @pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.name in FIRST], ids=lambda m: m.name)
 def test_the_document_says_what_the_checkers_do(mutant: Mutant):
     what, *cells = line(mutant)

@@ -22,7 +22,10 @@ DTYPES = {"f": (jnp.float64, jnp.float32), "h": (jnp.bfloat16, jnp.float16), "c"
 KEEPS_TRACED = (
     "its custom rule keeps a value as it was traced, outside of any graph; JAX fails alike where the function is jitted"
 )
-"""Why some cases fail: a rule closes over a traced array, or has one among its `nondiff_argnums`."""
+"""Why some cases fail: a rule closes over a traced array, or has one among its `nondiff_argnums`.
+
+It would end where JAX writes such values into the equation as operands.
+"""
 
 
 @dataclass(frozen=True, eq=False)
