@@ -56,12 +56,18 @@ def trace_arguments(
         closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
-    builder = _Builder(Counter(arguments.input_names))
-    inputs = [Value(n, v.aval) for n, v in zip(arguments.input_names, closed.jaxpr.invars, strict=True)]
+    structure = open_jaxpr(closed, arguments.input_names)
+    return Graph(structure, tuple(closed.consts), arguments, jax.tree.structure(shapes))
+
+
+def open_jaxpr(closed: Any, input_names: Sequence[str] | None = None) -> Structure:
+    """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names."""
+    names = input_names or [f"in{i}" for i in range(len(closed.jaxpr.invars))]
+    builder = _Builder(Counter(names))
+    inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
     constants = [Value(f"const{i}", jax.typeof(c)) for i, c in enumerate(closed.consts)]
     outputs = builder.open(closed, inputs, constants, "")
-    structure = Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
-    return Graph(structure, tuple(closed.consts), arguments, jax.tree.structure(shapes))
+    return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
 
 
 class _Builder:

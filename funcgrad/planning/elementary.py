@@ -172,6 +172,14 @@ def _dot_general(which: int, g: Array, other: Array, equation: Equation) -> Arra
     return lax.transpose(product, sorted(range(len(order)), key=lambda axis: order[axis]))
 
 
+def _concatenate(which: int, g: Array, equation: Equation) -> Array:
+    """The strip of g that this operand has become."""
+    axis = equation.source.params["dimension"]
+    sizes = [v.aval.shape[axis] for v in equation.source.invars]
+    start = sum(sizes[:which])
+    return lax.slice_in_dim(g, start, start + sizes[which], axis=axis)
+
+
 OTHERS: dict[str, tuple[_Rule | None, ...]] = {
     "reshape": (_Rule((), _reshape, needs_equation=True),),
     "squeeze": (_Rule((), _reshape, needs_equation=True),),
@@ -196,7 +204,7 @@ def find_rules(
     The places of what is read count the inputs, then the output.
     """
     name = equation.source.primitive.name
-    rules = ELEMENTWISE.get(name) or OTHERS.get(name)
+    rules = _rules_of(name, len(avals))
     if rules is None or not _applies(equation, name, avals, outputs):
         return None
     chosen = [rules[p] for p in positions if p < len(rules)]
@@ -212,6 +220,12 @@ def find_rules(
     return reads, pull
 
 
+def _rules_of(name: str, n_arguments: int) -> tuple[_Rule | None, ...] | None:
+    if name == "concatenate":
+        return tuple(_Rule((), partial(_concatenate, i), needs_equation=True) for i in range(n_arguments))
+    return ELEMENTWISE.get(name) or OTHERS.get(name)
+
+
 def _apply(rule: _Rule, g: Array, read: dict[int, Array], equation: Equation) -> Array:
     values = [read[r if r != OUTPUT else len(equation.source.invars)] for r in rule.reads]
     return rule.function(g, *values, equation) if rule.needs_equation else rule.function(g, *values)
@@ -223,7 +237,7 @@ def _applies(equation: Equation, name: str, avals: Sequence[Aval], outputs: Sequ
     if not all(jnp.issubdtype(a.dtype, jnp.floating) and is_plain(a) for a in (*floating, output)):
         return False
     params = equation.source.params
-    if name in ELEMENTWISE:
+    if name in ELEMENTWISE or name == "concatenate":
         return all(a.dtype == output.dtype for a in avals)
     if name == "select_n":
         return len(avals) == 3 and all(a.shape == output.shape for a in avals)

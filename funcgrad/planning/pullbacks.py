@@ -15,6 +15,7 @@ import jax
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.elementary import find_rules
+from funcgrad.planning.tangents import find_transpose
 from funcgrad.plans import Pull, Pullback, as_array
 from funcgrad.primitive import Equation, is_inexact, prune
 from funcgrad.registry import Call, Rule
@@ -40,14 +41,16 @@ def derived_pullback(
 
 
 def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]) -> Pullback:
-    """`jax.vjp` of one JAX equation."""
+    """J^T of one JAX equation: written down, by the tangent it was given, or by `jax.vjp`."""
     outputs = tuple(v.aval for v in node.outputs)
     if len(outputs) == 1 and (written := find_rules(equation, positions, _avals(node), outputs)):
         taken, pull = written
         return _make(
             node, None, node.outputs, positions, (*node.inputs, *node.outputs), taken, pull, [*_places(node), "y"]
         )
-    taken, pull = _equation_pull(_Signature(equation), positions, _avals(node), outputs)
+    taken, pull = find_transpose(equation, positions) or _equation_pull(
+        _Signature(equation), positions, _avals(node), outputs
+    )
     return _make(node, None, node.outputs, positions, node.inputs, taken, pull, _places(node))
 
 

@@ -17,6 +17,7 @@ from funcgrad.primitive.levels import Levels as Levels
 from funcgrad.primitive.levels import Linear as Linear
 from funcgrad.primitive.levels import vectorize as vectorize
 from funcgrad.primitive.sources import source_line as source_line
+from funcgrad.primitive.tangents import Tangent as Tangent
 from funcgrad.primitive.wiring import Loop as Loop
 from funcgrad.primitive.wiring import Wiring as Wiring
 from funcgrad.primitive.wiring import loop_of as loop_of

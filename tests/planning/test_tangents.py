@@ -1,0 +1,114 @@
+"""Functions with a custom tangent: transposed once for equal tangents, and never for ones that only look equal."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcgrad as fg
+from funcgrad.planning.tangents import _transpose
+
+X = jnp.linspace(-1.0, 2.0, 6).reshape(2, 3)
+
+
+def with_tangent(function, tangent):
+    """A function of some arrays, and its tangent `(primals, tangents)`."""
+    made = jax.custom_jvp(function)
+    made.defjvp(lambda primals, tangents: (made(*primals), tangent(primals, tangents)))
+    return made
+
+
+def scaled(factor):
+    """sin with a tangent of its own, of which the factor is a number in the jaxpr."""
+    return with_tangent(jnp.sin, lambda primals, tangents: factor * jnp.cos(primals[0]) * tangents[0])
+
+
+def assert_as_jax(f, *args):
+    argnums = tuple(range(len(args)))
+    value, gradient = fg.value_and_grad(f, argnums)(*args)
+    chex.assert_trees_all_close((value, gradient), jax.value_and_grad(f, argnums)(*args), rtol=1e-12, atol=1e-14)
+
+
+def test_equal_tangents_are_transposed_once():
+    _transpose.cache_clear()
+    fg.grad(lambda x: jnp.sum(jax.nn.relu(jnp.sin(jax.nn.relu(x)))))(X)
+    assert (_transpose.cache_info().misses, _transpose.cache_info().hits) == (1, 1)
+
+
+@pytest.mark.parametrize("other", [3.0, -2.0, 2.0 + 1e-12])
+def test_tangents_of_other_numbers_are_not_equal(other):
+    one, two = scaled(2.0), scaled(other)
+    assert_as_jax(lambda x: jnp.sum(one(x) * two(x)), X)
+
+
+def test_minus_zero_is_another_number_than_zero():
+    over = lambda zero: with_tangent(jnp.sin, lambda p, t: t[0] * (1 / (jnp.abs(p[0]) * 0 + zero)))
+    assert_as_jax(lambda x: jnp.sum(over(0.0)(x)) + 2 * jnp.sum(over(-0.0)(x[0])), X)
+
+
+def test_tangents_with_other_arrays_are_not_equal():
+    times = lambda a: with_tangent(jnp.sin, lambda primals, tangents: a * tangents[0])
+    one, two = times(jnp.arange(6.0).reshape(2, 3)), times(jnp.ones((2, 3)))
+    assert_as_jax(lambda x: jnp.sum(one(x) * two(x)), X)
+
+
+def test_several_inputs_of_which_some_move():
+    f = with_tangent(lambda x, y: x * jnp.sin(y), lambda p, t: t[0] * jnp.sin(p[1]) + 3 * p[0] * t[1])
+    assert_as_jax(lambda x, y: jnp.sum(f(x, y)), X, X + 1)
+    assert_as_jax(lambda x: jnp.sum(f(x, jnp.cos(X))), X)
+    assert_as_jax(lambda y: jnp.sum(f(jnp.cos(X), y)), X)
+
+
+def test_several_outputs_of_which_one_is_not_used_or_does_not_move():
+    f = with_tangent(lambda x: (jnp.sin(x), jnp.cos(x)), lambda p, t: (t[0] * 2, jnp.zeros_like(t[0])))
+    assert_as_jax(lambda x: jnp.sum(f(x)[0]), X)
+    assert_as_jax(lambda x: jnp.sum(f(x)[1] * x), X)
+    assert_as_jax(lambda x: jnp.sum(f(x)[0] * f(x)[1]), X)
+
+
+def test_an_input_of_integers():
+    f = with_tangent(lambda x, n: x * n.astype(x.dtype), lambda p, t: 2 * t[0] * p[1].astype(t[0].dtype))
+    assert_as_jax(lambda x: jnp.sum(f(x, jnp.arange(6).reshape(2, 3))), X)
+
+
+def test_a_tangent_that_tells_zeros_apart():
+    @jax.custom_jvp
+    def f(x, y):
+        return x * y
+
+    def tangent(primals, tangents):
+        (x, y), (x_dot, y_dot) = primals, tangents
+        is_still = isinstance(y_dot, jax.custom_derivatives.SymbolicZero)
+        return f(x, y), (2 if is_still else 5) * y * x_dot + (0 if is_still else x * y_dot)
+
+    f.defjvp(tangent, symbolic_zeros=True)
+    assert_as_jax(lambda x: jnp.sum(f(x, X)), X)
+    assert_as_jax(lambda x, y: jnp.sum(f(x, y)), X, X + 1)
+
+
+def test_a_tangent_of_equations_whose_transpose_is_not_written_down():
+    f = with_tangent(jnp.sin, lambda p, t: jnp.cumsum(t[0] * p[0], axis=1))
+    assert_as_jax(lambda x: jnp.sum(f(x) ** 2), X)
+
+
+def test_a_tangent_that_is_not_linear_is_an_error_as_in_jax():
+    f = with_tangent(jnp.sin, lambda p, t: t[0] ** 2)
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        jax.grad(lambda x: jnp.sum(f(x)))(X)
+    with pytest.raises(type(theirs.value)):
+        fg.grad(lambda x: jnp.sum(f(x)))(X)
+
+
+def test_ops_and_loops_in_a_tangent():
+    f = with_tangent(jnp.sin, lambda p, t: t[0] * fg.ops.sigmoid(p[0]))
+    g = with_tangent(jnp.sin, lambda p, t: jax.lax.fori_loop(0, 3, lambda _, c: c * 2, t[0] * p[0]))
+    h = with_tangent(jnp.sin, lambda p, t: t[0] * jax.lax.fori_loop(0, 3, lambda _, c: c * 2, p[0]))
+    for function in (f, g, h):
+        assert_as_jax(lambda x, function=function: jnp.sum(function(x) ** 2), X)
+
+
+def test_second_order():
+    f = with_tangent(jnp.sin, lambda p, t: 2 * t[0] * jnp.cos(p[0]) * p[0])
+    second = lambda grad: grad(lambda x: jnp.sum(grad(lambda x: jnp.sum(f(x) ** 2))(x) ** 2))(X)
+    np.testing.assert_allclose(second(fg.grad), second(jax.grad), rtol=1e-12)
