@@ -1,4 +1,4 @@
-"""PyTorch as a second oracle, where it has the same operator: forward and every gradient, float64.
+"""PyTorch as a second oracle, where it has the same operator: forward, backward and double backward, float64.
 
 A family of ops has a file `test_torch_<family>.py` with a table of rows, checked by `over` and `assert_agrees`.
 """
@@ -29,14 +29,30 @@ def over(rows: Sequence[Row]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", [pytest.param(r, id=r[0].replace(" ", "-")) for r in rows])
 
 
-def assert_agrees(row: Row) -> None:
-    """Our output and gradients are PyTorch's."""
+def assert_agrees(row: Row, twice: bool = True) -> None:
+    """Our output, gradients and, if `twice`, the gradients of the gradients are PyTorch's.
+
+    With x̄(x, g) the gradients and u random: of Σ <u, x̄>, with respect to the arguments and to g.
+    """
     name, ours, theirs, args = row
-    y, pull = jax.vjp(ours, *map(jnp.asarray, args))
-    g = np.random.default_rng(0).normal(size=y.shape)
-    leaves = [torch.tensor(a, requires_grad=True) for a in args]
+    xs = list(map(jnp.asarray, args))
+    rng = np.random.default_rng(0)
+    y = jax.eval_shape(ours, *xs)
+    g, us = rng.normal(size=y.shape), [rng.normal(size=x.shape) for x in xs]
+
+    def gradients(xs: Sequence[jax.Array], g: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        y, pull = jax.vjp(ours, *xs)
+        return pull(g), y
+
+    found, pull, y = jax.vjp(gradients, xs, jnp.asarray(g), has_aux=True)
+    leaves, seed = [torch.tensor(a, requires_grad=True) for a in args], torch.tensor(g, requires_grad=True)
     expected = theirs(*leaves)
-    expected.backward(torch.tensor(g))
     assert_close(y, expected.detach().numpy(), f"{name}: output")
-    for i, (found, leaf) in enumerate(zip(pull(jnp.asarray(g)), leaves, strict=True)):
-        assert_close(found, leaf.grad.numpy(), f"{name}: gradient {i}")
+    first = torch.autograd.grad(expected, leaves, seed, create_graph=twice)
+    for i, (a, b) in enumerate(zip(found, first, strict=True)):
+        assert_close(a, b.detach().numpy(), f"{name}: gradient {i}")
+    if not twice:
+        return
+    second = torch.autograd.grad(first, [*leaves, seed], [torch.tensor(u) for u in us], materialize_grads=True)
+    for i, (a, b) in enumerate(zip(jax.tree.leaves(pull(tuple(map(jnp.asarray, us)))), second, strict=True)):
+        assert_close(a, b.numpy(force=True), f"{name}: second gradient {i}")
