@@ -25,8 +25,9 @@ from funcgrad.adapters.finding import captured, join, objects_in
 from funcgrad.adapters.library import Library, in_use
 from funcgrad.naming import scope
 
-# JAX caches what it traced of an inner `jit`: with these names, or without.
-_traced_as = jax.make_user_context(default_value=())
+# JAX caches what it traced of an inner `jit`: with names like these, or without.
+_traced_as = jax.make_user_context(default_value=0)
+_numbers: dict[frozenset[Any], int] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +62,33 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
     @wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:
         libraries, seen = in_use(), set()
-        sources = [*zip(names, args, strict=True), *kwargs.items(), *captured(fun, set())]
-        objects = [found for name, x in sources for found in objects_in(x, name, libraries, seen)]
+        given = [*zip(names, args, strict=True), *kwargs.items()]
+        handed = [found for name, x in given for found in objects_in(x, name, libraries, seen)]
+        closed_over = [found for name, x in captured(fun, set()) for found in objects_in(x, name, libraries, seen)]
+        objects = [*handed, *closed_over]
         classes = {c: library for library in libraries for _, x in objects for c in library.classes(x)}
         if not classes:
             return fun(*args, **kwargs)
         root = _Frame(None, "", lambda: objects)
-        with _instrumented(classes), _traced_as(tuple(path for path, _ in objects)), _running(root), _owner_of(fun):
+        number = _number(given, handed, closed_over)
+        with _instrumented(classes), _traced_as(number), _running(root), _owner_of(fun):
             return fun(*args, **kwargs)
 
     return call
+
+
+def _number(
+    given: Sequence[tuple[str, Any]], handed: Sequence[tuple[str, Any]], closed_over: Sequence[tuple[str, Any]]
+) -> int:
+    """The same for traces that give the same names to modules, so that what JAX caches of one serves the others.
+
+    Modules among the arguments are new ones in every trace: their classes and shapes tell what they will be called.
+    The order of the arguments does not: two losses may take a generator and a critic either way round.
+    """
+    roots = {path.split("/")[0] for path, _ in handed}
+    shapes = [(name, tuple(_shapes(x))) for name, x in given if name in roots]
+    like = frozenset([*shapes, *((path, type(x)) for path, x in handed), *((path, id(x)) for path, x in closed_over)])
+    return _numbers.setdefault(like, len(_numbers) + 1)
 
 
 @contextlib.contextmanager
@@ -154,14 +172,14 @@ def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
     """The path of a module that was put together anew, from those of its class that could be meant.
 
     One of the same shapes, else the only one of its class (a scan takes an axis away). Arguments that are parts of a
-    module (`eqx.partition`) have its class and other shapes: the first gives its name. If several could be meant,
-    none is, and the class stands beside them.
+    module (`eqx.partition`) have its class and other shapes: the first by name gives its own. If several could be
+    meant, none is, and the class stands beside them.
     """
     same = [path for path, x in alike if _shapes(x) == _shapes(module)]
     paths = same or [path for path, _ in alike]
     parts = [] if same else [path for path in paths if "/" not in path]
     if len(paths) == 1 or parts:
-        return (parts or paths)[0]
+        return min(parts or paths)
     shared = posixpath.commonpath([posixpath.dirname(path) for path in paths])
     return join(shared, type(module).__name__)
 

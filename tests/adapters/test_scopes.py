@@ -116,3 +116,19 @@ def test_resolve():
     assert resolve("model/decoder/../embed") == "model/embed"
     assert resolve("../embed") == "../embed"
     assert resolve("a/b/../../c") == "c"
+
+
+@jax.jit
+def apply(model, x):
+    return model(x)
+
+
+def test_names_inside_a_jit_that_two_losses_share():
+    one = lambda first, second, x: apply(first, x) * second.scale
+    other = lambda second, first, x: apply(first, x) * second.scale
+    swapped = lambda first, second, x: apply(second, x) * first.scale
+    x, small, special = jax.numpy.ones(()), layer(), layer(Special)
+    assert scopes(one, small, special, x) == ["first", ""]
+    assert scopes(other, small, special, x) == ["first", ""]
+    assert scopes(swapped, special, small, x) == ["second", ""]
+    assert scopes(lambda model, x: apply(model, x), small, x) == ["model"]
