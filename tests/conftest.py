@@ -4,6 +4,7 @@ Warnings are errors by pyproject.toml. The declared types of ops, rules and plan
 beartype.
 """
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # JAX's own way of shortening tracebacks adds a note to every message.
 jax.config.update("jax_traceback_filtering", "tracebackhide")
+
+# `pytest -m slow tests/random_graphs --hypothesis-profile=long`: more random programs.
+hypothesis.settings.register_profile("long")
 
 # Elsewhere public functions check their arguments themselves, and answer in our own sentences.
 install_import_hook(["funcgrad.ops", "funcgrad.planning", "funcgrad.plans"], "beartype.beartype")
