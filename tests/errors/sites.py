@@ -81,11 +81,18 @@ def _sites_of(module: str, tree: ast.Module, kinds: set[str]) -> Iterator[Site]:
         for child in ast.iter_child_nodes(node):
             named = isinstance(child, ast.FunctionDef | ast.ClassDef)
             yield from visit(child, (*path, child.name) if named else path)
-            if isinstance(child, ast.Call) and isinstance(child.func, ast.Name) and child.func.id in kinds:
+            if isinstance(child, ast.Call) and (kind := _name(child.func)) in kinds:
                 assert child.args, f"{module}, line {child.lineno}: an error without a sentence"
-                yield Site(module, ".".join(path), child.func.id, _template(child.args[0]), child.lineno)
+                yield Site(module, ".".join(path), kind, _template(child.args[0]), child.lineno)
+            bare = isinstance(child, ast.Raise) and _name(child.exc) in kinds
+            assert not bare, f"{module}, line {child.lineno}: an error without a sentence"
 
     return visit(tree, ())
+
+
+def _name(expression: ast.expr | None) -> str:
+    """`ShapeError` of `ShapeError` and of `errors.ShapeError`."""
+    return ast.unparse(expression).rpartition(".")[2] if isinstance(expression, ast.Name | ast.Attribute) else ""
 
 
 def _template(expression: ast.expr) -> str:

@@ -23,8 +23,7 @@ class Op:
             raise ValueError("x must be 0")
         if x is None:
             raise Wrong("never seen")
-        error = TypeError(*x) if x else KeyError
-        error = TypeError(message(x))
+        error = builtins.TypeError(message(x))
         raise error
 '''
 
@@ -37,9 +36,16 @@ def sites(tmp_path):
 
 
 def test_they_are_found_with_what_they_say(sites):
-    places = [("Op.call.inner", "Ours"), ("Op.call", "ValueError"), ("Op.call", "TypeError"), ("Op.call", "TypeError")]
+    places = [("Op.call.inner", "Ours"), ("Op.call", "ValueError"), ("Op.call", "TypeError")]
     assert [(s.function, s.kind) for s in sites] == places
     assert {s.module for s in sites} == {"ops/a.py"}
+
+
+@pytest.mark.parametrize("raised", ["ValueError", "ValueError()", "errors.ShapeError()"])
+def test_an_error_without_a_sentence_is_refused(raised, tmp_path):
+    (tmp_path / "a.py").write_text(f"class ShapeError(Exception): pass\n\ndef f():\n    raise {raised}\n")
+    with pytest.raises(AssertionError, match=r"a\.py, line 4: an error without a sentence"):
+        all_sites(tmp_path)
 
 
 def test_a_template_takes_anything_in_its_holes_and_nothing_else_elsewhere(sites):
