@@ -152,3 +152,19 @@ def draw_descent(losses, x, t, before, after):
     right.set(xlabel="input", ylabel="output", title="What it learned")
     right.legend()
     plt.show()
+
+
+def draw_growth(factors):
+    """What each layer multiplies the cotangent by, and what that comes to from the loss back; a line per network."""
+    _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    for (label, values), colour in zip(factors.items(), (SECOND, THIRD, FIRST), strict=False):
+        layers = np.arange(1, len(values) + 1)
+        left.semilogy(layers, values, ".", color=colour, label=label)
+        right.semilogy(layers, np.cumprod(values[::-1])[::-1], color=colour, label=label)
+    for ax in (left, right):
+        ax.axhline(1, color=PALE, lw=0.8)
+        ax.set(xlabel="layer (the loss is on the right)")
+    left.set(ylabel="factor", title="Each layer multiplies the cotangent", ylim=(0.1, 10))
+    right.set(ylabel="product of the factors", title="From the loss back to the layer")
+    right.legend()
+    plt.show()

@@ -2,9 +2,12 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+
+observers: list[Callable[[BaseException], None]] = []
+"""Told of every error that had its sentence; `tests.errors` makes a page of them."""
 
 
 @contextlib.contextmanager
@@ -15,3 +18,5 @@ def raises_sentence(kind: type[Exception], pattern: str) -> Iterator[None]:
     text = str(info.value)
     assert re.fullmatch(pattern, text), f"expected {pattern!r}, got {text!r}"
     assert "\n" not in text
+    for observe in observers:
+        observe(info.value)

@@ -171,7 +171,8 @@ class _Auditor:
                     ):
                         continue
                     where = f"{seed} cotangent of the output" + (", first turn" * bool(node.loops))
-                    detail = f"is not that of jax.vjp{index_text(apart.index)}, {where}: {apart}"
+                    entry = f" at entry {index_text(apart.index)}" if apart.index else ""
+                    detail = f"is not that of jax.vjp{entry}, {where}: {apart}"
                 else:
                     continue
                 self.failures.append(Failure(node.name, name, by, node.line, detail))

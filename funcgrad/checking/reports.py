@@ -77,10 +77,11 @@ class Report:
         return tuple(r for r in self.rows if r.verdict is Verdict.WRONG)
 
     def row(self, group: str, name: str) -> Row:
-        """A row by its group and name; KeyError where there is none."""
+        """A row by its group and name; CheckError where there is none."""
         found = [r for r in self.rows if (r.group, r.name) == (group, name)]
         if not found:
-            raise KeyError(f"{group}, {name}")
+            rows = ", ".join(r.name for r in self.rows if r.group == group) or "none"
+            raise CheckError(f"{self.op}: the report has no row '{name}' in the group '{group}', which has {rows}.")
         return found[0]
 
     def raise_if_wrong(self) -> None:

@@ -20,8 +20,10 @@ class Cell(Layer):
     """
 
     def zero_carry(self, x: Any) -> PyTree:
-        """The carry before the first step, for one step's input like `x[..., n]`."""
-        raise NotImplementedError(f"{type(self).__name__} must say what its carry starts as: define zero_carry.")
+        """The carry before the first step, for one step's input like `x[..., n]`; GraphError where none is defined."""
+        raise GraphError(
+            f"{self.where}: nothing says what the carry for {describe(x)} starts as; define zero_carry or pass a carry."
+        )
 
     def forward_all(self, params: PyTree, x: Array, carry: PyTree, *, reverse: bool) -> tuple[PyTree, PyTree]:
         """Outputs of all steps of `x[..., t, n]`, and the carry after the last one."""

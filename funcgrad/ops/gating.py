@@ -22,7 +22,7 @@ def glu(x: Array, *, axis: int = -1) -> Array:
         ShapeError: there is no such axis, or its size is odd.
     """
     if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis must be one of the {x.ndim} of x, got {axis}")
+        raise ValueError(f"axis must be one of the {x.ndim} axes of x, got {axis}")
     if x.shape[axis] % 2:
         raise ValueError(f"axis {axis} must have an even size, got {x.shape[axis]}")
     a, b = _halves(x, axis)

@@ -13,6 +13,9 @@ from funcgrad.errors import RuleError, ShapeError, describe
 
 _ARGUMENT = re.compile(r"\s*(\w+)\[([^\[\]]*)\]")
 
+Sizes = dict[str, tuple[object, str]]
+"""The size of each axis, and the argument it is from."""
+
 
 @dataclass(frozen=True)
 class Shapes:
@@ -34,46 +37,37 @@ class Shapes:
 
     def check(self, where: str, avals: Mapping[str, Aval]) -> None:
         """ShapeError unless the arguments fit the declaration and each other."""
-        sizes: dict[str, tuple[object, str]] = {}
+        sizes: Sizes = {}
         for argument, axes in self.axes.items():
-            if argument in avals:
-                self._check_argument(where, argument, axes, avals, sizes)
+            if argument in avals and not _fits(argument, axes, tuple(avals[argument].shape), sizes):
+                expected = _expected(argument, axes, avals, sizes)
+                raise ShapeError(f"{where}: {argument} must be {expected}, got {describe(avals[argument])}.")
 
-    def _check_argument(
-        self,
-        where: str,
-        argument: str,
-        axes: tuple[str, ...],
-        avals: Mapping[str, Aval],
-        sizes: dict[str, tuple[object, str]],
-    ) -> None:
-        shape = tuple(avals[argument].shape)
-        fixed = axes[1:] if axes[:1] == ("...",) else axes
-        n_leading = len(shape) - len(fixed)
-        if n_leading < 0 or (n_leading and fixed is axes):
-            raise ShapeError(self._sentence(where, argument, axes, avals, sizes))
-        found: list[tuple[str, object]] = list(zip(fixed, shape[n_leading:], strict=True))
-        if fixed is not axes:
-            found.insert(0, ("...", shape[:n_leading]))
-        for axis, size in found:
-            expected = int(axis) if axis.isdigit() else sizes.setdefault(axis, (size, argument))[0]
-            if expected != size:
-                raise ShapeError(self._sentence(where, argument, axes, avals, sizes))
 
-    @staticmethod
-    def _sentence(
-        where: str,
-        argument: str,
-        axes: tuple[str, ...],
-        avals: Mapping[str, Aval],
-        sizes: Mapping[str, tuple[object, str]],
-    ) -> str:
-        known = [a for a in axes if a in sizes and sizes[a][1] != argument]
-        written = ", ".join(_size(sizes[a][0]) if a in known else a for a in axes)
-        sources = dict.fromkeys(sizes[a][1] for a in known)
-        reasons = [f"{s}: {describe(avals[s])}" for s in sources]
-        because = f" (because of {', '.join(reasons)})" if reasons else ""
-        return f"{where}: {argument} must be [{written}]{because}, got {describe(avals[argument])}."
+def _fits(argument: str, axes: tuple[str, ...], shape: tuple[int, ...], sizes: Sizes) -> bool:
+    """Whether an argument has the declared axes, in sizes that agree with those known; new ones are added to them."""
+    fixed = axes[1:] if axes[:1] == ("...",) else axes
+    n_leading = len(shape) - len(fixed)
+    if n_leading < 0 or (n_leading and fixed is axes):
+        return False
+    found: list[tuple[str, object]] = list(zip(fixed, shape[n_leading:], strict=True))
+    if fixed is not axes:
+        found.insert(0, ("...", shape[:n_leading]))
+    for axis, size in found:
+        expected = int(axis) if axis.isdigit() else sizes.setdefault(axis, (size, argument))[0]
+        if expected != size:
+            return False
+    return True
+
+
+def _expected(argument: str, axes: tuple[str, ...], avals: Mapping[str, Aval], sizes: Sizes) -> str:
+    """The axes of an argument, in the sizes that others give them: `[128] (because of x: f32[8,128])`."""
+    known = [a for a in axes if a in sizes and sizes[a][1] != argument]
+    written = ", ".join(_size(sizes[a][0]) if a in known else a for a in axes)
+    sources = dict.fromkeys(sizes[a][1] for a in known)
+    reasons = [f"{s}: {describe(avals[s])}" for s in sources]
+    because = f" (because of {', '.join(reasons)})" if reasons else ""
+    return f"[{written}]{because}"
 
 
 def _size(size: object) -> str:

@@ -232,6 +232,10 @@ BAD = {
         lambda: fg.grad(loss, unreachable="zeros")(PARAMS, X),
         r"unreachable must be 'raise' or 'zero', got 'zeros'\.",
     ),
+    "an integer value by name": (
+        lambda: fg.grad(lambda x: jnp.sum(x) * fg.name(jnp.argmax(x), "n").astype(x.dtype), of="n")(X),
+        r"'n' is i\d+\[\]; only floating or complex values have gradients\.",
+    ),
     "an integer argument by name": (
         lambda: fg.grad(lambda p: jnp.sum(p["x"]), wrt="p")({"x": X, "n": jnp.array(3)}),
         r"Argument 'p' has a leaf 'p/n' of i\d+\[\]; gradients need floating or complex arrays: cast it, leave it out "

@@ -47,8 +47,12 @@ def test_a_report_has_all_rows_and_prints_them():
     assert report.row("values", "cotangent of x").detail == "rule relu_x: as jax.vjp of the plain forward, at 8 points"
     assert report.row("contract", "saving forward").verdict is Verdict.OPEN
     assert re.search(r"\n +saving forward +not tested +none: rules read arguments and outputs only\n", str(report))
-    with pytest.raises(KeyError, match="values, no such row"):
-        report.row("values", "no such row")
+    missing = (
+        "checked: the report has no row 'no such row' in the group 'linearity', which has zero, sums, tiny and huge, "
+        r"each output alone, wanted arguments, NaN\."
+    )
+    with raises_sentence(CheckError, missing):
+        report.row("linearity", "no such row")
 
 
 def test_a_wrong_rule_is_named_with_the_place():

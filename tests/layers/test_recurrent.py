@@ -32,6 +32,13 @@ class counting(Cell):
         return total, (total, n + 1)
 
 
+class without_a_start(Cell):
+    """A cell that forgot to say what its carry starts as."""
+
+    def forward(self, params, x, carry):
+        return x, carry
+
+
 @pytest.fixture(params=CELLS)
 def cell(request):
     return CELLS[request.param]
@@ -154,6 +161,11 @@ def test_the_carry_of_a_bfloat16_network_stays_in_it(cell, rng):
             lambda: recurrent(layers.rnn_cell(4))({}, jnp.ones((2, 3))),
             GraphError,
             r"rnn_cell: params must have 'w_x', got none; pass the params that init returned\.",
+        ),
+        (
+            lambda: recurrent(without_a_start())({}, jnp.ones((2, 3))),
+            GraphError,
+            r"without_a_start: nothing says what the carry for f64\[3\] starts as; define zero_carry or pass a carry\.",
         ),
     ],
 )

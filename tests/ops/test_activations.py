@@ -76,9 +76,10 @@ def test_glu_is_that_of_jax():
     ("call", "sentence"),
     [
         (lambda x: ops.glu(x), "axis -1 must have an even size, got 3"),
-        (lambda x: ops.glu(x, axis=1), "axis must be one of the 1 of x, got 1"),
+        (lambda x: ops.glu(x, axis=1), "axis must be one of the 1 axes of x, got 1"),
         (lambda x: ops.squareplus(x, b=0.0), "b must be positive, got 0.0; use relu for 0"),
         (lambda x: ops.celu(x, alpha=0), "alpha must be positive, got 0"),
+        (lambda x: ops.elu(x, alpha=-1), "alpha must not be negative, got -1"),
     ],
 )
 def test_errors(call, sentence: str):

@@ -129,6 +129,11 @@ def test_explicit_sharding():
             r"scatter_add: cannot take x: f64\[5,3\], indices: i64\[4\], updates: f64\[5,3\]; "
             r"updates must be \[4, 3\], a slice of x for every index\.",
         ),
+        (
+            lambda: ops.scatter_add(TABLE[0, 0], OUTSIDE, TABLE),
+            r"scatter_add: cannot take x: f64\[\], indices: i64\[4\], updates: f64\[5,3\]; "
+            r"x must have an axis to index\.",
+        ),
     ],
 )
 def test_errors(call, sentence):

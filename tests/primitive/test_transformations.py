@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import funcgrad as fg
 from funcgrad.errors import RuleError
+from tests.raising import raises_sentence
 
 
 @fg.op
@@ -277,10 +278,10 @@ def test_a_modified_rule_that_is_not_linear_refuses_forward_mode():
 
     op.pullback("x", kind=fg.modified)(sign_of_g)
     close(jax.grad(lambda x: (3 * op(x)).sum())(X), jnp.ones(5))
-    with pytest.raises(
+    with raises_sentence(
         RuleError,
-        match=r"^signed: forward mode through the modified rule sign_of_g is its transpose, and it is not linear in g; "
-        r"use reverse mode\.$",
+        r"signed: forward mode through the modified rule sign_of_g is its transpose, and it is not linear in g; "
+        r"use reverse mode\.",
     ):
         jax.jvp(op, (X,), (X,))
 
