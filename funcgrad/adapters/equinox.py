@@ -3,7 +3,7 @@
 As with `eqx.filter_value_and_grad`, the gradient is a module of the same structure, with None at the other leaves.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
@@ -46,15 +46,20 @@ def is_state_of(x: Any, module: Any) -> bool:
     return False
 
 
-def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
+def choice(entry: Any) -> tuple[int, Any] | None:
+    """Positions are just numbers."""
+    del entry
+
+
+def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> Opened:
     """Leave in the arguments to differentiate only what Equinox differentiates in them."""
     del stack
     args, kwargs, rest = call.args, dict(call.kwargs), {}
-    for n in argnums:
+    for n in wanted:
         if any(map(_is_module, jax.tree.leaves(args[n], is_leaf=_is_module))):
             rest[n] = rest_key(names[n], kwargs)
-            wanted, kwargs[rest[n]] = eqx.partition(args[n], _is_differentiated)
-            args = replace_item(args, n, wanted)
+            floating, kwargs[rest[n]] = eqx.partition(args[n], _is_differentiated)
+            args = replace_item(args, n, floating)
     if not rest:
         return call
 

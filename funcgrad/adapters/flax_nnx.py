@@ -1,11 +1,12 @@
-"""Flax NNX: modules are graphs of mutable variables; those of type `nnx.Param` are differentiated.
+"""Flax NNX: modules are graphs of mutable variables; those of type `nnx.Param`, or what a `DiffState` says, are
+differentiated.
 
 As with `nnx.value_and_grad`, the gradient is an `nnx.State` of parameters, a variable that is held twice has one
 gradient, and what the modules change while they run (running statistics, counts of random numbers) reaches the
 user's modules.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
@@ -52,7 +53,12 @@ def is_state_of(x: Any, module: Any) -> bool:
     return all(path in paths for path, _ in nnx.to_flat_state(x))
 
 
-def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
+def choice(entry: Any) -> tuple[int, Any] | None:
+    """`nnx.DiffState(argnum, filter)`."""
+    return (entry.argnum, entry.filter) if isinstance(entry, nnx.DiffState) else None
+
+
+def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> Opened:
     """Take modules apart into states, and put them together inside the function, with all that they share.
 
     Raises:
@@ -60,15 +66,16 @@ def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: Exit
     """
     if not any(map(_is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=_is_node))):
         return call
-    _check_aliases(call, names, argnums)
+    _check_aliases(call, names, wanted)
     stack.enter_context(nnx.update_context(_TAG))
     args, kwargs, rest_keys = call.args, dict(call.kwargs), {}
     with nnx.split_context(_TAG) as split:
-        taken = [_take_apart(arg, split, wanted=n in argnums) for n, arg in enumerate(args)]
+        filters = {n: nnx.Param if chosen is None else chosen for n, chosen in wanted.items()}
+        taken = [_take_apart(arg, split, filters.get(n)) for n, arg in enumerate(args)]
         taken_by_key = {key: _take_apart(arg, split) for key, arg in call.kwargs.items()}
     for n, (_, state, rest) in enumerate(taken):
         args = replace_item(args, n, state)
-        if n in argnums:
+        if n in wanted:
             rest_keys[n] = rest_key(names[n], kwargs)
             kwargs[rest_keys[n]] = rest
     kwargs |= {key: state for key, (_, state, _) in taken_by_key.items()}
@@ -102,17 +109,17 @@ def open(call: Opened, names: Sequence[str], argnums: Sequence[int], stack: Exit
     return replace(call, fun=fun, args=args, kwargs=kwargs, has_aux=True, close=close)
 
 
-def _check_aliases(call: Opened, names: Sequence[str], argnums: Sequence[int]) -> None:
+def _check_aliases(call: Opened, names: Sequence[str], wanted: Collection[int]) -> None:
     named = [*enumerate(zip(names, call.args, strict=True)), *((None, item) for item in call.kwargs.items())]
-    wanted: dict[int, str] = {}
+    owners: dict[int, str] = {}
     for is_wanted in (True, False):
-        for name, arg in (item for n, item in named if (n in argnums) is is_wanted):
+        for name, arg in (item for n, item in named if (n in wanted) is is_wanted):
             for variable in filter(_is_variable, jax.tree.leaves(arg, is_leaf=_is_variable)):
                 if is_wanted:
-                    wanted[id(variable)] = name
-                elif id(variable) in wanted:
+                    owners[id(variable)] = name
+                elif id(variable) in owners:
                     raise GradientError(
-                        f"Argument '{name}' holds a {type(variable).__name__} that is in '{wanted[id(variable)]}' too, "
+                        f"Argument '{name}' holds a {type(variable).__name__} that is in '{owners[id(variable)]}' too, "
                         f"by which the loss is differentiated; differentiate by both, or pass a copy (nnx.clone)."
                     )
 
@@ -141,19 +148,19 @@ class _Parts(NamedTuple):
     """A `GraphDef` for each module, None for each leaf that is none."""
 
 
-def _take_apart(tree: PyTree, split: Any, wanted: bool = False) -> tuple[_Parts, PyTree, PyTree]:
+def _take_apart(tree: PyTree, split: Any, chosen: Any = None) -> tuple[_Parts, PyTree, PyTree]:
     """The pytree with a state in the place of each module, and the rest of their states.
 
-    If it is `wanted`, the states have what is differentiated only.
+    The states have everything, or what a filter has `chosen`.
     """
     leaves, structure = jax.tree.flatten(tree, is_leaf=_is_node)
     definitions, states, rests = [], [], []
     for leaf in leaves:
         definition, state, rest = None, leaf, None
-        if _is_variable(leaf) or (_is_node(leaf) and not wanted):
+        if _is_variable(leaf) or (_is_node(leaf) and chosen is None):
             definition, state = split.split(leaf)
         elif _is_node(leaf):
-            definition, state, rest = split.split(leaf, nnx.Param, ...)
+            definition, state, rest = split.split(leaf, chosen, ...)
         definitions.append(definition)
         states.append(state)
         rests.append(rest)

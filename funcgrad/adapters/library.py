@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -32,11 +32,15 @@ class Library(Protocol):
         """Whether `x` holds arrays that `module` was put together from."""
         ...
 
-    def open(self, call: Opened, names: Sequence[str], argnums: Sequence[int], stack: ExitStack) -> Opened:
+    def choice(self, entry: Any) -> tuple[int, Any] | None:
+        """The position and the filter in an entry of `argnums` that is this library's own way to say both."""
+        ...
+
+    def open(self, call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> Opened:
         """The call with pytrees of arrays for this library's modules; the same call where there are none.
 
-        `names` are those of the positional arguments, `argnums` the ones to differentiate. What must be undone when
-        the call is over is put on `stack`.
+        `names` are those of the positional arguments, `wanted` has the ones to differentiate, each with a filter or
+        None. What must be undone when the call is over is put on `stack`.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Calls on modules as calls on pytrees of arrays."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ def opened(
     fun: Callable[..., Any],
     args: Sequence[Any],
     kwargs: dict[str, Any],
-    argnums: Sequence[int] = (),
+    wanted: Mapping[int, Any] | None = None,
     has_aux: bool = False,
     is_pure: bool = False,
 ) -> Iterator[Opened]:
@@ -28,7 +28,8 @@ def opened(
         fun: the user's function.
         args: its arguments.
         kwargs: those by name.
-        argnums: positions in `args` to differentiate.
+        wanted: positions in `args` to differentiate; for each the variables that a library's own filter chooses, or
+            None for those that the library differentiates.
         has_aux: whether `fun` returns `(value, aux)`.
         is_pure: let modules forget what changes in them while they run.
     """
@@ -36,8 +37,14 @@ def opened(
     call = Opened(named(fun, names) if libraries else fun, tuple(args), kwargs, has_aux, is_pure, unchanged)
     with contextlib.ExitStack() as stack:
         for library in libraries:
-            call = library.open(call, names, argnums, stack)
+            call = library.open(call, names, wanted or {}, stack)
         yield call
+
+
+def choice(entry: Any) -> tuple[Any, Any]:
+    """An entry of `argnums` as a position, and a filter where a library has its own way to say both (`DiffState`)."""
+    found = (library.choice(entry) for library in in_use())
+    return next((c for c in found if c is not None), (entry, None))
 
 
 def without_modules(tree: PyTree) -> PyTree:

@@ -40,7 +40,8 @@ def value_and_grad(
 
     Args:
         fun: a function whose (first) result is a real scalar.
-        argnums: which positional arguments to differentiate by: an int, or several.
+        argnums: which positional arguments to differentiate by: an int, or several; for a model of Flax NNX also an
+            `nnx.DiffState(argnum, filter)`, which says by which of its variables.
         has_aux: `fun` returns `(loss, aux)`; the value is then that pair.
         holomorphic: `fun` is complex and holomorphic; the loss is a complex scalar.
         allow_int: integer arguments get `float0` zeros instead of an error.
@@ -69,9 +70,8 @@ def value_and_grad(
             loss, or asks for the gradient of a value inside a loop or branch.
         RuleError: a rule breaks its contract, or an override matches nothing.
     """
-    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
     watch = Watch.of(taps, stats) if taps else None
-    request = Request(fun, numbers, has_aux, allow_int, of, wrt, unreachable, rules, watch)
+    request = Request(fun, argnums, has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         with request.posed(args, kwargs) as (call, traced):
@@ -156,8 +156,7 @@ def plan(
 
     >>> print(fg.plan(loss, params, x))
     """
-    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
-    request = Request(fun, numbers, has_aux, False, of, wrt, unreachable, rules)
+    request = Request(fun, argnums, has_aux, False, of, wrt, unreachable, rules)
     with request.posed(args, kwargs) as (_, traced):
         return traced.plan
 

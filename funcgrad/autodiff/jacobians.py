@@ -68,8 +68,7 @@ def jacobian(
     """
     if mode not in (None, "forward", "reverse"):
         raise GradientError(f"jacobian: mode must be 'forward' or 'reverse', got {mode!r}.")
-    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
-    request = Request(fun, numbers, has_aux, allow_int, of, wrt, unreachable, rules)
+    request = Request(fun, argnums, has_aux, allow_int, of, wrt, unreachable, rules)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         with request.posed(args, kwargs) as (call, traced):

@@ -9,7 +9,7 @@ import jax
 from funcgrad.adapters import Opened, opened, parameter_names
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.autodiff.finding import Names, find_sources
-from funcgrad.autodiff.selection import Asked, Selection, Unreachable, Wrt
+from funcgrad.autodiff.selection import Argnums, Asked, Selection, Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import GradientError, describe, describe_tree
 from funcgrad.graph import Arguments, Constant, Graph, Value, trace_arguments
@@ -100,7 +100,7 @@ class Request(NamedTuple):
     """What the caller asked for: see `value_and_grad`, whose arguments these are."""
 
     fun: Callable[..., Any]
-    argnums: int | tuple[int, ...]
+    argnums: Argnums
     has_aux: bool = False
     allow_int: bool = False
     of: Names | None = None
@@ -117,7 +117,7 @@ class Request(NamedTuple):
         """
         parameters = parameter_names(self.fun, len(args))
         asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
-        with opened(self.fun, args, kwargs, asked.positions, self.has_aux, is_pure=self.of is not None) as call:
+        with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
             arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced)
             selection = asked.found_in(call, arguments, self.allow_int)
             graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)

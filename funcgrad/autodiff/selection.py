@@ -1,14 +1,14 @@
 """What a gradient is taken with respect to: whole arguments, or values by name."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from funcgrad.adapters import Opened
+from funcgrad.adapters import Opened, choice
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.autodiff.finding import Names, find, listed, position_of
 from funcgrad.autodiff.parameters import Selector
@@ -21,6 +21,8 @@ from funcgrad.registry import matches
 Place = int | str
 """An argument: its position, or its keyword."""
 Wrt = Names | Selector
+Argnums = Any
+"""One or several positions of arguments, each a number or what a library has for it (`nnx.DiffState`)."""
 Unreachable = Literal["raise", "zero"]
 
 
@@ -35,11 +37,13 @@ class Asked(NamedTuple):
     selector: Selector | None
     is_strict: bool
     """Whether it is an error if something cannot be reached."""
+    filters: dict[int, Any]
+    """What a library's own filter chooses in the argument at a position."""
 
     @classmethod
     def of(
         cls,
-        argnums: int | tuple[int, ...],
+        argnums: Argnums,
         wrt: Wrt | None,
         unreachable: Unreachable,
         parameters: Sequence[str],
@@ -53,9 +57,11 @@ class Asked(NamedTuple):
         places: dict[int | str, Place] = {}
         names: list[str] = []
         if wrt is None or isinstance(wrt, Selector):
-            for n in (argnums,) if isinstance(argnums, int) else argnums:
+            is_one, filters = not isinstance(argnums, Iterable), {}
+            for n, chosen in map(choice, (argnums,) if is_one else argnums):
                 places[n] = position_of("argnums", n, len(parameters))
-            return cls(places, (), "one" if isinstance(argnums, int) else "tuple", selector, strict)
+                filters[places[n]] = chosen
+            return cls(places, (), "one" if is_one else "tuple", selector, strict, filters)
         items = listed("wrt", wrt)
         is_tuple = all(isinstance(item, int) for item in items)
         for item in items:
@@ -70,13 +76,13 @@ class Asked(NamedTuple):
                 names.append(item)
         if isinstance(wrt, int | str):
             is_glob = isinstance(wrt, str) and "*" in wrt
-            return cls(places, tuple(names), "mapping" if is_glob else "one", None, strict)
-        return cls(places, tuple(names), "tuple" if is_tuple else "mapping", None, strict)
+            return cls(places, tuple(names), "mapping" if is_glob else "one", None, strict, {})
+        return cls(places, tuple(names), "tuple" if is_tuple else "mapping", None, strict, {})
 
     @property
-    def positions(self) -> tuple[int, ...]:
-        """The positional arguments among them."""
-        return tuple(p for p in self.places.values() if isinstance(p, int))
+    def wanted(self) -> dict[int, Any]:
+        """The positional arguments among them, with their filters."""
+        return {p: self.filters.get(p) for p in self.places.values() if isinstance(p, int)}
 
     @property
     def traced(self) -> tuple[Place, ...]:

@@ -97,8 +97,7 @@ def audit(
 
     >>> print(fg.audit(loss, params, x))
     """
-    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
-    request = Request(f, numbers, has_aux, unreachable="zero", rules=rules)
+    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules)
     with request.posed(args, kwargs) as (_, traced):
         pass
     for x in (*traced.inputs, *traced.constants):

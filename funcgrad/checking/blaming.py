@@ -116,9 +116,8 @@ def blame(
 
     >>> print(fg.blame(loss, params, x))
     """
-    numbers = argnums if isinstance(argnums, int) else tuple(argnums)
     watch = Watch.of("**", _THOROUGH)
-    request = Request(f, numbers, has_aux, unreachable="zero", rules=rules, watch=watch)
+    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules, watch=watch)
     with request.posed(args, kwargs) as (_, traced):
         readings = jax.jit(partial(_run, traced))(traced.constants, traced.inputs)
     structure = traced.plan.structure

@@ -74,6 +74,21 @@ def test_argnums(argnums):
     assert_same(fg.grad(loss, argnums)(ours, x()), nnx.grad(loss, argnums=argnums)(theirs, x()))
 
 
+@pytest.mark.parametrize(
+    "argnums",
+    [
+        nnx.DiffState(0, nnx.Param),
+        nnx.DiffState(0, nnx.All(nnx.Param, nnx.PathContains("cells"))),
+        nnx.DiffState(0, nnx.BatchStat),
+        (nnx.DiffState(0, nnx.PathContains("norm")), 1),
+    ],
+)
+def test_a_diff_state_chooses_variables(argnums):
+    ours, theirs = Net(nnx.Rngs(0)), Net(nnx.Rngs(0))
+    assert_same(fg.grad(loss, argnums)(ours, x()), nnx.grad(loss, argnums=argnums)(theirs, x()))
+    assert_same(nnx.state(ours), nnx.state(theirs))
+
+
 def test_auxiliary_output_may_hold_modules():
     def with_aux(model, x):
         return loss(model, x), {"model": model, "x": x}
