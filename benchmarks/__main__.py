@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed|models`: ratios, measured in turns.
+"""`python -m benchmarks speed|models|watching`: ratios, measured in turns.
 
 `speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
 
@@ -10,12 +10,14 @@ back. Losses and gradients are checked to agree before anything is timed: to 1e-
 
 `models`: `fg.value_and_grad` against `jax.value_and_grad`, through the library it was written for, of models in other
 libraries that nobody changed.
+
+`watching`: the step of a transformer of 12 blocks with statistics taken on the way, over the same step without.
 """
 
 import argparse
 from pathlib import Path
 
-from benchmarks import peers, report
+from benchmarks import peers, report, watching
 from benchmarks.comparison import assert_same_network, compare
 from benchmarks.models import NAMES, maker, missing_library
 from benchmarks.models import comparison as foreign
@@ -26,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=["speed", "models"])
+    parser.add_argument("suite", choices=["speed", "models", "watching"])
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
@@ -41,7 +43,12 @@ def main() -> None:
     if unknown := [name for name in options.only or () if name not in known]:
         parser.error(f"--only {unknown[0]}: choose from {', '.join(known)}")
     rounds, compiles = options.rounds or (5 if options.quick else 50), options.compiles or (1 if options.quick else 3)
-    if options.suite == "models":
+    if options.suite == "watching":
+        rows = watching.compare(rounds, options.quick)
+        print("\n".join([report.table(rows), "", *(watching.misses(rows) or ["All ratios are within their targets."])]))
+        if options.json:
+            report.write_json(rows, options.json)
+    elif options.suite == "models":
         models(options, rounds, compiles)
     else:
         speed(options, rounds, compiles)
