@@ -4,6 +4,7 @@ By default a few; `pytest -m slow` runs 2,000, and 50,000 with `--hypothesis-pro
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 
 import hypothesis
@@ -18,7 +19,8 @@ from funcgrad import ops
 from tests.random_graphs.program import Program, everywhere, programs
 from tests.random_graphs.vocabulary import WORDS
 
-SHARDS = 8
+PROGRAMS = 50_000 if settings.get_current_profile_name() == "long" else 2_000
+SHARD = 250
 RESOLUTIONS = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 5e-2}
 random_programs = partial(
     settings, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -52,13 +54,19 @@ def test_agrees_with_jax(program: Program):
     assert_agrees(program)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_agrees_with_jax_on_many(shard: int):
-    many = 50_000 if settings.get_current_profile_name() == "long" else 2_000
+@pytest.fixture
+def forgotten_afterwards() -> Iterator[None]:
+    """What was compiled for other programs is of no use to the next ones, and takes gigabytes."""
+    yield
+    jax.clear_caches()
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forgotten_afterwards")
+@pytest.mark.parametrize("shard", range(PROGRAMS // SHARD))
+def test_agrees_with_jax_on_many(shard: int):
     @hypothesis.seed(1 + shard)
-    @random_programs(max_examples=many // SHARDS)
+    @random_programs(max_examples=SHARD)
     @given(programs())
     def check(program: Program) -> None:
         assert_agrees(program)
