@@ -1,0 +1,59 @@
+"""What a backward pass visits inside of loops and branches: only what lies between what is wanted and what is used."""
+
+import jax
+import jax.numpy as jnp
+
+import funcgrad as fg
+
+X = jnp.linspace(0.1, 0.9, 4)
+EACH = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
+
+
+def visited(plan: fg.Plan) -> set[str]:
+    """The ops with a rule, at any depth."""
+    return {row.op for row in plan.rows if row.rules}
+
+
+def test_a_result_of_a_loop_that_depends_on_nothing_wanted_is_followed_no_further():
+    def f(x, each):
+        c, ys = jax.lax.scan(lambda c, e: (jnp.sin(c), jnp.cos(e)), x, each)
+        return c.sum() + jnp.exp(ys).sum()
+
+    ops = visited(fg.plan(f, X, EACH))
+    assert "sin" in ops
+    assert not ops & {"cos", "exp"}
+
+
+def test_a_result_of_a_loop_that_nobody_uses_is_not_pulled_back():
+    def f(x, each):
+        c, _ = jax.lax.scan(lambda c, e: (jnp.sin(c) * e, jnp.cos(c)), x, each)
+        return c.sum()
+
+    assert "sin" in visited(fg.plan(f, X, EACH))
+    assert "cos" not in visited(fg.plan(f, X, EACH))
+
+
+def test_a_carry_is_followed_from_turn_to_turn():
+    """The second carry is used only as it enters the first of the next turn, and that only as it enters the second."""
+
+    def f(x, each):
+        def turn(carry, e):
+            a, b, unused = carry
+            return (jnp.sin(b), jnp.tanh(a), jnp.cos(a) + unused), e
+
+        return jax.lax.scan(turn, (x, jnp.zeros(4), jnp.zeros(4)), each)[0][1].sum()
+
+    ops = visited(fg.plan(f, X, EACH))
+    assert {"sin", "tanh"} <= ops
+    assert "cos" not in ops
+
+
+def test_a_branch_is_visited_only_where_its_result_is_used():
+    def f(x):
+        first = lambda x: (jnp.sin(x), jnp.cos(x))
+        second = lambda x: (jnp.tanh(x), jnp.exp(X))
+        return jax.lax.cond(x[0] > 0, first, second, x)[0].sum()
+
+    ops = visited(fg.plan(f, X))
+    assert {"sin", "tanh"} <= ops
+    assert not ops & {"cos", "exp"}
