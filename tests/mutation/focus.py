@@ -4,7 +4,7 @@ from pathlib import Path
 
 CORE = ("funcgrad/registry", "funcgrad/planning", "funcgrad/reverse")
 
-_PLANS = ("tests/reverse", "tests/planning/test_plans.py")
+_PLANS = ("tests/reverse/test_cotangents.py", "tests/planning/test_plans.py")
 _OPS = ("tests/registry", "tests/primitive", *_PLANS)
 _TAPS = "tests/autodiff/test_taps.py"
 _BODIES = ("tests/planning/test_checkpoints.py", "tests/planning/test_branches.py", "tests/planning/test_loops.py")
