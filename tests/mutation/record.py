@@ -26,5 +26,6 @@ def append(path: Path, outcome: Outcome) -> None:
 
 
 def find_undecided(mutations: Iterable[Mutation], known: dict[str, Outcome]) -> list[Mutation]:
-    """Those that no test has noticed yet."""
-    return [m for m in mutations if m.key not in known or known[m.key].verdict not in NOTICED]
+    """Those that no test has noticed yet, those not tried yet first."""
+    undecided = [m for m in mutations if m.key not in known or known[m.key].verdict not in NOTICED]
+    return sorted(undecided, key=lambda m: m.key in known)

@@ -5,9 +5,9 @@ threads do not survive a fork. Children share a cache of compiled programs: most
 """
 
 import os
+import resource
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = ("-x", "-q", "-o", "addopts=", "-m", "not slow and not thorough", "-p", "no:cacheprovider")
 
 
+LIMIT = 300
+"""Seconds of processor time for a child, several times what the longest list of tests takes."""
 BROKEN = 70
 """What a child ends with that could not run the tests."""
 
@@ -41,17 +43,9 @@ class Outcome:
     verdict: str
     """`killed` by a test, `out of time`, or `survived`."""
     seconds: float
+    """Processor time."""
     by: str = ""
     """The test that failed."""
-
-
-@dataclass(frozen=True)
-class _Child:
-    """A running child."""
-
-    mutation: Mutation | None
-    started: float
-    log: Path
 
 
 def run_tests(mutation: Mutation | None, tests: Sequence[str]) -> int:
@@ -84,7 +78,7 @@ def plant(path: Path, source: bytes) -> None:
 def judge(
     mutations: Iterable[Mutation], tests: Callable[[str], Sequence[str]], work: Path, workers: int
 ) -> Iterator[Outcome]:
-    """The outcome of each mutation, as it is known; `tests` are those for a module.
+    """The outcome of each mutation, as it is known; `tests` are those for a module. First all run without a mutation.
 
     Raises:
         RuntimeError: the tests do not pass without a mutation.
@@ -93,51 +87,40 @@ def judge(
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     mutations = list(mutations)
-    paths = dict.fromkeys(path for m in mutations for path in tests(m.module))
-    unchanged = {path: _time_unchanged(path, work) for path in paths}
-    running: dict[int, _Child] = {}
-    waiting = list(enumerate(mutations))[::-1]
+    unchanged = [(None, (path,)) for path in dict.fromkeys(path for m in mutations for path in tests(m.module))]
+    waiting = [*unchanged, *((m, tests(m.module)) for m in mutations)][::-1]
+    running: dict[int, tuple[Mutation | None, Path]] = {}
     while waiting or running:
         while waiting and len(running) < workers:
-            i, mutation = waiting.pop()
-            pid, child = _start(mutation, tests(mutation.module), work / f"{i}.log")
-            running[pid] = child
-        time.sleep(0.05)
-        for pid, child in list(running.items()):
-            assert child.mutation is not None
-            seconds = time.monotonic() - child.started
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if not ended and seconds < 60 + 4 * sum(unchanged[path] for path in tests(child.mutation.module)):
-                continue
-            if not ended:
-                os.killpg(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                outcome = Outcome(child.mutation, "out of time", seconds)
-            elif os.waitstatus_to_exitcode(status) == 0:
-                outcome = Outcome(child.mutation, "survived", seconds)
-            else:
-                outcome = Outcome(child.mutation, "killed", seconds, _find_failure(child.log))
-            del running[pid]
-            yield outcome
+            mutation, chosen = waiting.pop()
+            log = work / f"{len(waiting)}.log"
+            running[_start(mutation, chosen, log)] = mutation, log
+        pid, status, usage = os.wait4(-1, 0)
+        mutation, log = running.pop(pid)
+        if mutation is not None:
+            yield _outcome(mutation, os.waitstatus_to_exitcode(status), usage, log)
+        elif status != 0:
+            raise RuntimeError(f"without a mutation all tests must pass: {log.read_text()[-2000:]}")
 
 
-def _time_unchanged(path: str, work: Path) -> float:
-    """How long tests take without a mutation, which they must pass."""
-    pid, child = _start(None, [path], work / "unchanged.log")
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code != 0:
-        raise RuntimeError(f"without a mutation {path} must pass, got {code}: {child.log.read_text()[-2000:]}")
-    return time.monotonic() - child.started
+def _outcome(mutation: Mutation, code: int, usage: resource.struct_rusage, log: Path) -> Outcome:
+    seconds = round(usage.ru_utime + usage.ru_stime, 1)
+    if code == 0:
+        return Outcome(mutation, "survived", seconds)
+    if code == -signal.SIGXCPU:
+        return Outcome(mutation, "out of time", seconds)
+    by = f"signal {-code}" if code < 0 else _find_failure(log)
+    return Outcome(mutation, "killed", seconds, by)
 
 
-def _start(mutation: Mutation | None, tests: Sequence[str], log: Path) -> tuple[int, _Child]:
+def _start(mutation: Mutation | None, tests: Sequence[str], log: Path) -> int:
+    """Fork a child: its number."""
     sys.stdout.flush()
-    started = time.monotonic()
     pid = os.fork()
     if pid == 0:
         code = BROKEN
         try:
-            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT + 5))
             out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
@@ -148,7 +131,7 @@ def _start(mutation: Mutation | None, tests: Sequence[str], log: Path) -> tuple[
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    return pid, _Child(mutation, started, log)
+    return pid
 
 
 def _find_failure(log: Path) -> str:
