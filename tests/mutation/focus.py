@@ -19,6 +19,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "funcgrad/planning/checkpoints.py": ("tests/planning/test_checkpoints.py", _TAPS),
     "funcgrad/planning/loops.py": (
         "tests/planning/test_loops.py::test_a_loop_has_the_gradient_that_jax_gives_it",
+        "tests/planning/test_activity.py",
         "tests/planning/test_loops.py",
         _TAPS,
     ),

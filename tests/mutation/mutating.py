@@ -107,7 +107,8 @@ def _walk(node: ast.AST, function: str) -> Iterator[tuple[str, Located, str]]:
         for piece, after in (*_change_expression(node), *_change_condition(node), *_change_statement(node)):
             yield function, piece, after
     for child in ast.iter_child_nodes(node):
-        yield from _walk(child, function)
+        if not (isinstance(node, ast.AnnAssign) and child is node.annotation):
+            yield from _walk(child, function)
 
 
 def _is_silent(node: ast.AST) -> bool:

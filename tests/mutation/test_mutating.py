@@ -21,7 +21,7 @@ def choose(values: "list[3]", n=4):
     assert n > 0
     if values and n < 5:
         raise ValueError(f"{n + 1}")
-    kept = [v for v in values[n:] if not v.hidden]
+    kept: "list[6]" | None = [v for v in values[n:] if not v.hidden]
     for a, b in zip(kept, kept, strict=True):
         a.x = b * 2
     return any(kept)

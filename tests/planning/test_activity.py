@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 import funcgrad as fg
+from tests.planning.asserting import assert_like_jax
 
 X = jnp.linspace(0.1, 0.9, 4)
 EACH = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
@@ -57,3 +58,23 @@ def test_a_branch_is_visited_only_where_its_result_is_used():
     ops = visited(fg.plan(f, X))
     assert {"sin", "tanh"} <= ops
     assert not ops & {"cos", "exp"}
+
+
+def test_a_carry_that_is_overwritten_by_what_nobody_differentiates():
+    """Its start has a cotangent in the first turn, and its end has none."""
+    assert_like_jax(lambda x: jax.lax.scan(lambda c, e: (e, jnp.sin(c)), x, EACH)[1].sum(), X)
+
+
+def test_a_carry_that_no_turn_reads():
+    """Its end has a cotangent, and its start has none."""
+    assert_like_jax(lambda x: jax.lax.scan(lambda c, e: (jnp.sin(x) * e, None), X, EACH)[0].sum(), X)
+
+
+def test_carries_that_change_places():
+    """Each is read by the other one's next turn, so that starts and ends differ in what has a cotangent."""
+
+    def f(x, y):
+        a, _ = jax.lax.scan(lambda c, e: ((jnp.sin(c[1]) * e, y), c[0]), (x, y), EACH)[0]
+        return a.sum()
+
+    assert_like_jax(f, X, 2 * X)
