@@ -45,7 +45,7 @@ def _explain(outcomes: Sequence[Outcome]) -> str:
             m = o.mutation
             before, after = (_as_code(x) for x in (m.before, m.after))
             where = f"`{m.module.removeprefix('funcgrad/')}` {m.function}"
-            lines.append(f"| {where} | {before} → {after} | {EXPLAINED[m.key]} |")
+            lines.append(f"| {where} | {before} → {after} | {EXPLAINED.get(m.key, '**a missing test**')} |")
     return "\n".join(lines)
 
 

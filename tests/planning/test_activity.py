@@ -78,3 +78,19 @@ def test_carries_that_change_places():
         return a.sum()
 
     assert_like_jax(f, X, 2 * X)
+
+
+def test_a_loop_gives_no_cotangents_that_nobody_asked_for():
+    plan = fg.plan(lambda x: jax.lax.scan(lambda c, e: (jnp.sin(c) * e, None), x, EACH)[0].sum(), X)
+    (body,) = [body for step in plan.steps for body in step.bodies]
+    assert body.wanted == body.structure.inputs[:1]
+
+
+def test_what_an_op_saved_in_a_gradient_has_a_cotangent_in_the_gradient_of_it():
+    scale, bias = jnp.linspace(0.5, 1.5, 4), jnp.zeros(4)
+
+    def slope(x):
+        g = fg.grad(lambda x: (fg.ops.layer_norm(x, scale, bias) ** 3).sum())(x)
+        return (g**2).sum()
+
+    assert_like_jax(slope, EACH)
