@@ -26,4 +26,11 @@ EXPLAINED: dict[str, str] = {
     "any((v in reached for v in saved)))": (
         "costs only: saved values that nothing reaches have zeros for cotangents, which are pulled back for nothing"
     ),
+    "funcgrad/planning/pullbacks.py share: uses > 1 -> (uses >= 1)": (
+        "costs only: a function that stands once is traced through `jit` for nothing"
+    ),
+    "funcgrad/planning/pullbacks.py _Signature.__eq__: self.equation.key == other.equation.key -> (self.equation.key "
+    "!= other.equation.key)": (
+        "costs only: equal equations are traced each for itself; unequal ones are compared where their hashes collide"
+    ),
 }

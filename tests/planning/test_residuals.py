@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import funcgrad as fg
 from tests.raising import raises_sentence
@@ -60,3 +61,13 @@ def test_an_override_is_refused_however_deep_its_op_is_inside_a_body():
         r"replaced; narrow the pattern, or unroll 'outer'\.",
     ):
         fg.grad(lambda x: fg.ops.relu(outer(x)).sum(), rules=rules)(X)
+
+
+def test_a_custom_derivative_may_give_whole_numbers_beside():
+    @jax.custom_vjp
+    def sine_and_place(x):
+        return jnp.sin(x), jnp.argmax(x)
+
+    sine_and_place.defvjp(lambda x: (sine_and_place(x), jnp.cos(x)), lambda slope, g: (g[0] * slope,))
+    found = fg.grad(lambda x: (sine_and_place(x)[0] * sine_and_place(x)[1].astype(x.dtype)).sum())(X)
+    np.testing.assert_allclose(found, 11 * jnp.cos(X), rtol=1e-14)

@@ -45,3 +45,24 @@ def test_forward_mode_through_a_surrogate_that_reads_a_saved_value():
 
     found = jax.jvp(saved_surrogate, [V], [2 * V])[1]
     np.testing.assert_allclose(found, jax.jvp(jnp.tanh, [V], [2 * V])[1], rtol=1e-14)
+
+
+def test_saved_values_are_pushed_forward_with_the_tangents_that_are_batched():
+    @fg.op(name="saved_product", replace=True)
+    def saved_product(x, w):
+        return jnp.sin(x * w)
+
+    @saved_product.saving("slope")
+    def saved_product_saving(x, w):
+        return jnp.sin(x * w), {"slope": jnp.cos(x * w)}
+
+    @saved_product.pullback("x", "w")
+    def saved_product_x(g, x, w, slope):
+        return {"x": g * slope * w, "w": g * slope * x}
+
+    def along(op):
+        slopes = jax.grad(lambda x, w: op(x, w).sum(), (0, 1))
+        return jax.vmap(lambda x: jax.jvp(slopes, (x, V[0]), (2 * x, V[1]))[1])(V)
+
+    for found, expected in zip(along(saved_product), along(lambda x, w: jnp.sin(x * w)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)

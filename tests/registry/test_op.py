@@ -7,7 +7,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.errors import RuleError
-from funcgrad.registry import Rule, registered
+from funcgrad.registry import Rule, registered, unbroadcast
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
@@ -105,3 +105,22 @@ def test_an_override_takes_a_rule_with_its_own_kind():
     rules = fg.RuleSet().override(fg.ops.relu, rule)
     assert rules.find(fg.ops.relu, "x", "relu") is rule
     np.testing.assert_array_equal(fg.grad(lambda x: fg.ops.relu(x).sum(), rules=rules)(X), jnp.full_like(X, 2.0))
+
+
+def test_a_registered_function_stays_what_it_was():
+    @fg.op(name="registered_once", replace=True)
+    def registered_once(x):
+        return x
+
+    def keep(x):
+        return x, {"kept": x}
+
+    assert registered_once.saving("kept")(keep) is keep
+    assert registered_once.pullback("x")(doubled) is doubled
+
+
+def test_unbroadcasting_sums_over_new_axes_and_stretched_ones():
+    x = jnp.arange(24.0).reshape(2, 3, 4)
+    found = unbroadcast(x, jax.typeof(jnp.zeros((3, 1), jnp.float32)))
+    np.testing.assert_array_equal(found, x.sum((0, 2))[:, None].astype(jnp.float32))
+    assert found.dtype == jnp.float32
