@@ -8,6 +8,7 @@ import pytest
 import funcgrad as fg
 from funcgrad.errors import RuleError
 from funcgrad.registry import Rule, registered, unbroadcast
+from funcgrad.registry.shapes import Shapes
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)
@@ -124,3 +125,7 @@ def test_unbroadcasting_sums_over_new_axes_and_stretched_ones():
     found = unbroadcast(x, jax.typeof(jnp.zeros((3, 1), jnp.float32)))
     np.testing.assert_array_equal(found, x.sum((0, 2))[:, None].astype(jnp.float32))
     assert found.dtype == jnp.float32
+
+
+def test_a_declaration_without_axes_is_that_of_a_number():
+    assert Shapes.parse("x[] w[n, ]").axes == {"x": (), "w": ("n",)}
