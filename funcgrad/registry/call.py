@@ -53,7 +53,7 @@ class Outline(NamedTuple):
 
     def unflatten_outputs(self, leaves: Sequence[Array]) -> PyTree:
         """The op's result as its function returns it."""
-        return jax.tree.unflatten(self.outputs, leaves[: self.n_outputs])
+        return jax.tree.unflatten(self.outputs, leaves)
 
 
 @dataclass(frozen=True)
