@@ -61,8 +61,8 @@ def test_saved_values_are_pushed_forward_with_the_tangents_that_are_batched():
         return {"x": g * slope * w, "w": g * slope * x}
 
     def along(op):
-        slopes = jax.grad(lambda x, w: op(x, w).sum(), (0, 1))
-        return jax.vmap(lambda x: jax.jvp(slopes, (x, V[0]), (2 * x, V[1]))[1])(V)
+        slopes = jax.grad(lambda x, w: jax.vmap(op, (0, None))(x, w).sum(), (0, 1))
+        return jax.jvp(slopes, (V, V[0]), (2 * V, V[1]))[1]
 
     for found, expected in zip(along(saved_product), along(lambda x, w: jnp.sin(x * w)), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)

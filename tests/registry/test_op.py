@@ -127,5 +127,21 @@ def test_unbroadcasting_sums_over_new_axes_and_stretched_ones():
     assert found.dtype == jnp.float32
 
 
+def test_unbroadcasting_under_a_new_axis_of_size_one():
+    x = jnp.arange(12.0).reshape(1, 3, 4)
+    found = unbroadcast(x, jax.typeof(jnp.zeros((3, 1))))
+    np.testing.assert_array_equal(found, x.sum((0, 2))[:, None])
+
+
+def test_a_notebook_cell_may_be_run_again_but_takes_no_name_from_a_module():
+    def cell(x):
+        return x
+
+    cell.__module__ = "__main__"
+    assert fg.op(name="of_a_cell")(cell) is not fg.op(name="of_a_cell")(cell)
+    with raises_sentence(RuleError, r"An op named 'relu' exists already \(in funcgrad\.ops\.rectifiers\); .*"):
+        fg.op(name="relu")(cell)
+
+
 def test_a_declaration_without_axes_is_that_of_a_number():
     assert Shapes.parse("x[] w[n, ]").axes == {"x": (), "w": ("n",)}
