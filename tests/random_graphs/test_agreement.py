@@ -21,7 +21,7 @@ from tests.random_graphs.vocabulary import WORDS
 
 PROGRAMS = 50_000 if settings.get_current_profile_name() == "long" else 2_000
 SHARD = 250
-RESOLUTIONS = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 5e-2}
+RESOLUTIONS = {"float64": 1e-9, "float32": 2e-4}
 random_programs = partial(
     settings, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
