@@ -33,4 +33,5 @@ EXPLAINED: dict[str, str] = {
     "!= other.equation.key)": (
         "costs only: equal equations are traced each for itself; unequal ones are compared where their hashes collide"
     ),
+    "funcgrad/registry/shapes.py _fits: return False -> return None": "equivalent: it is asked for its truth only",
 }

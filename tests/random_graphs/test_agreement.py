@@ -48,7 +48,7 @@ def assert_agrees(program: Program, rules: fg.RuleSet | None = None) -> None:
 
 
 @hypothesis.seed(0)
-@random_programs(max_examples=60)
+@random_programs(max_examples=25)
 @given(programs())
 def test_agrees_with_jax(program: Program):
     assert_agrees(program)
