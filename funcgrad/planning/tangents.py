@@ -46,8 +46,8 @@ def _transpose(tangent: Tangent, positions: tuple[int, ...]) -> tuple[tuple[int,
 
     def pull(*operands: Array) -> Sequence[Any]:
         values = again.run(constants | dict(zip(reads, operands, strict=False)))
-        g = (x for x, zero in zip(operands[len(reads) :], tangent.is_zero, strict=True) if not zero)
-        seeds = [x for x, v in zip(g, structure.outputs, strict=True) if isinstance(v, Value)]
+        g = zip(operands[len(reads) :], structure.outputs, strict=True)
+        seeds = [x for x, v in g if isinstance(v, Value)]
         return reverse(plan, [values[v] for v in plan.kept], seeds)
 
     return tuple(primals.index(v) for v in reads), pull

@@ -7,6 +7,7 @@ from typing import Any
 from jax.extend import core
 from jax.interpreters import partial_eval
 
+from funcgrad.primitive.binding import is_inexact
 from funcgrad.primitive.jaxprs import Equation, is_literal
 
 
@@ -19,22 +20,25 @@ class Tangent:
 
     closed: Any
     """The jaxpr, without what only the outputs themselves need."""
-    is_zero: tuple[bool, ...]
-    """Which outputs never move; the jaxpr has none for them."""
 
     @classmethod
     def of(cls, equation: Equation) -> "Tangent | None":
         """What the rule says; None if that equation has no such rule.
 
-        Nor is one read that tells zero tangents from others, or whose function closes over arrays.
+        Nor is one read that tells zero tangents from others, or whose function closes over arrays or has outputs that
+        cannot move.
         """
         params = equation.source.params
         if equation.source.primitive.name != "custom_jvp_call" or params["symbolic_zeros"] or params["num_consts"]:
             return None
+        if not all(is_inexact(v.aval) for v in equation.source.outvars):
+            return None
         jaxpr, consts, is_zero = params["jvp_jaxpr_fun"].call_wrapped(*[False] * len(equation.source.invars))
+        if any(is_zero):
+            return None
         used = [False] * len(is_zero) + [True] * (len(jaxpr.outvars) - len(is_zero))
         jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, used, instantiate=True)
-        return cls(core.ClosedJaxpr(jaxpr, consts), tuple(is_zero))
+        return cls(core.ClosedJaxpr(jaxpr, consts))
 
     @cached_property
     def key(self) -> Any:
@@ -52,7 +56,7 @@ class Tangent:
             seen.update({v: (len(seen) + i, v.aval) for i, v in enumerate(e.outvars)})
             rows.append((e.primitive, tuple(sorted(e.params.items(), key=lambda item: item[0])), inputs))
         arrays = tuple(map(id, self.closed.consts))
-        key = (arrays, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)), self.is_zero)
+        key = (arrays, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)))
         try:
             hash(key)
         except TypeError:

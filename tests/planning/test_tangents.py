@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.planning.tangents import _transpose
+from funcgrad.planning.tangents import _transpose, find_transpose
+from funcgrad.primitive import Equation
 
 X = jnp.linspace(-1.0, 2.0, 6).reshape(2, 3)
 
@@ -65,6 +66,29 @@ def test_several_outputs_of_which_one_is_not_used_or_does_not_move():
     assert_as_jax(lambda x: jnp.sum(f(x)[0]), X)
     assert_as_jax(lambda x: jnp.sum(f(x)[1] * x), X)
     assert_as_jax(lambda x: jnp.sum(f(x)[0] * f(x)[1]), X)
+
+
+def test_an_output_of_integers():
+    f = with_tangent(
+        lambda x: (jnp.sin(x), jnp.argsort(x)),
+        lambda p, t: (2 * t[0] * jnp.cos(p[0]), np.zeros(p[0].shape, jax.dtypes.float0)),
+    )
+    assert_as_jax(lambda x: jnp.sum(f(x)[0] * x), X)
+
+
+def transpose_of(function, *args):
+    """What is found for the one equation with a custom derivative."""
+    (equation,) = (e for e in jax.make_jaxpr(function)(*args).eqns if e.primitive.name == "custom_jvp_call")
+    return find_transpose(Equation(equation), tuple(range(len(args))))
+
+
+def test_which_tangents_are_transposed_here():
+    taken, pull = transpose_of(jax.nn.relu, X)
+    np.testing.assert_array_equal(pull(X, jnp.ones_like(X))[0], (X > 0).astype(X.dtype))
+    assert taken == (0,)
+    assert transpose_of(scaled(2.0), X) is not None
+    assert transpose_of(with_tangent(jnp.sin, lambda p, t: jnp.cumsum(t[0], axis=1)), X) is None
+    assert transpose_of(with_tangent(jnp.sin, lambda p, t: fg.ops.sigmoid(p[0]) * t[0]), X) is not None
 
 
 def test_an_input_of_integers():
