@@ -19,7 +19,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # JAX's own way of shortening tracebacks adds a note to every message.
 jax.config.update("jax_traceback_filtering", "tracebackhide")
-# A third less time: most programs here are compiled to run once. `.ci/run` runs all tests on optimized code too.
+# A quarter less time: most programs here are compiled to run once. `.ci/run` runs all tests on optimized code too.
 jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "0")
 
 # `pytest -m slow tests/random_graphs --hypothesis-profile=long`: more random programs.
