@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FREE = frozenset(
     """broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice concatenate
     gather pad rev copy copy_p convert_element_type bitcast_convert_type iota name stop_gradient split
-    optimization_barrier device_put sharding_constraint random_wrap random_unwrap pvary""".split()
+    optimization_barrier defer device_put sharding_constraint random_wrap random_unwrap pvary""".split()
 )
 
 

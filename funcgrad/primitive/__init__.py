@@ -4,6 +4,7 @@ from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
 from funcgrad.primitive.binding import is_inexact as is_inexact
 from funcgrad.primitive.binding import is_plain as is_plain
 from funcgrad.primitive.binding import zeros_of as zeros_of
+from funcgrad.primitive.deferral import defer as defer
 from funcgrad.primitive.jaxprs import Equation as Equation
 from funcgrad.primitive.jaxprs import as_function as as_function
 from funcgrad.primitive.jaxprs import bodies as bodies

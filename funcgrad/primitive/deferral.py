@@ -1,0 +1,69 @@
+"""A value that XLA:CPU may make no earlier than another one.
+
+What a rule reads of the forward pass it may read in another form: transposed, one row in two, times something. XLA:CPU
+makes that form as soon as it can, in the forward pass, and keeps it until the rule comes. There is no fence against it:
+it drops `lax.optimization_barrier` before it orders the program, and then takes equal expressions for one.
+
+So `defer` chooses between `x` and zero by what cannot be known before `until` is: whether the sign of its first entry,
+shifted out of its bits, is nothing. XLA's passes do not see that it always is; LLVM, which comes after them, does, and
+the choice costs nothing where it is fused into what reads it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend import core
+from jax.interpreters import ad, batching, mlir, partial_eval
+
+from funcgrad.aliases import Array
+from funcgrad.primitive.binding import is_inexact, is_plain
+
+
+def defer(x: Array, until: Array) -> Array:
+    """`x`, which a compiled program on CPU makes no earlier than `until`.
+
+    For rules that read a value in a form of their own (a transposed copy, say), with their cotangent as `until`. What
+    elementwise operations made is then made again rather than kept. Elsewhere than on CPU, on a mesh with explicit
+    axes and inside `shard_map` it is `x` alone.
+    """
+    plain = all(is_plain(jax.typeof(v)) and v.size for v in (x, until))
+    return _defer.bind(x, until) if plain and is_inexact(jax.typeof(until)) else x
+
+
+def _lowered(x: Array, until: Array) -> Array:
+    first = lax.slice(until, (0,) * until.ndim, (1,) * until.ndim).reshape(())
+    bits = lax.bitcast_convert_type(jnp.real(first).astype(jnp.float32), jnp.uint32)
+    sign = lax.shift_right_logical(bits, np.uint32(31))
+    return jnp.where(lax.shift_right_logical(sign, np.uint32(1)) == np.uint32(0), x, jnp.zeros_like(x))
+
+
+def _jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
+    (x, until), (x_dot, _) = primals, tangents
+    out = _defer.bind(x, until)
+    return out, x_dot if type(x_dot) is ad.Zero else _defer.bind(x_dot, until)
+
+
+def _transpose(g: Any, x: Any, until: Any) -> tuple[Any, None]:
+    del x, until
+    return g, None
+
+
+def _partial_eval(trace: Any, x: Any, until: Any) -> Any:
+    """A known value stays known: a program that is linear in `until` must not become one that multiplies by it."""
+    if x.is_known():
+        return x
+    return trace.default_process_primitive(_defer, (x, until), {})
+
+
+_defer = core.Primitive("defer")
+_defer.def_impl(lambda x, until: x)
+_defer.def_abstract_eval(lambda x, until: x)
+mlir.register_lowering(_defer, lambda ctx, x, until: [x])
+mlir.register_lowering(_defer, mlir.lower_fun(_lowered, multiple_results=False), platform="cpu")
+ad.primitive_jvps[_defer] = _jvp
+ad.primitive_transposes[_defer] = _transpose
+batching.primitive_batchers[_defer] = lambda operands, dims: (_defer.bind(*operands), dims[0])
+partial_eval.custom_partial_eval_rules[_defer] = _partial_eval
