@@ -1,7 +1,7 @@
 """A random program: what is drawn, how it runs, and how long what it computes is known by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import hypothesis.strategies as st
 import jax
@@ -34,7 +34,9 @@ class Program:
     dtype: str
     steps: Steps
     n_summed: int
-    seed: int = field(default=0)
+    seed: int = 0
+    step_by_step: bool = False
+    """Whether it runs as it is written, or compiled as one."""
 
     def inputs(self) -> tuple[jax.Array, ...]:
         """Random arrays of its shapes."""
@@ -119,4 +121,5 @@ def programs(draw: st.DrawFn) -> Program:
     dtype = draw(st.sampled_from(["float64", "float32"]))
     shapes = tuple(draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3)))
     steps = draw(_steps(len(shapes), 10, 2))
-    return Program(shapes, dtype, steps, draw(st.integers(1, 3)), draw(st.integers(0, 7)))
+    n_summed, seed = draw(st.integers(1, 3)), draw(st.integers(0, 7))
+    return Program(shapes, dtype, steps, n_summed, seed, step_by_step=draw(st.integers(0, 7)) == 7)
