@@ -33,6 +33,11 @@ def defer(x: Array, until: Array) -> Array:
     return _defer.bind(x, until) if plain and is_inexact(jax.typeof(until)) else x
 
 
+def _first(x: Any, until: Any) -> Any:
+    del until
+    return x
+
+
 def _lowered(x: Array, until: Array) -> Array:
     first = lax.slice(until, (0,) * until.ndim, (1,) * until.ndim).reshape(())
     bits = lax.bitcast_convert_type(jnp.real(first).astype(jnp.float32), jnp.uint32)
@@ -59,9 +64,9 @@ def _partial_eval(trace: Any, x: Any, until: Any) -> Any:
 
 
 _defer = core.Primitive("defer")
-_defer.def_impl(lambda x, until: x)
-_defer.def_abstract_eval(lambda x, until: x)
-mlir.register_lowering(_defer, lambda ctx, x, until: [x])
+_defer.def_impl(_first)
+_defer.def_abstract_eval(_first)
+mlir.register_lowering(_defer, mlir.lower_fun(_first, multiple_results=False))
 mlir.register_lowering(_defer, mlir.lower_fun(_lowered, multiple_results=False), platform="cpu")
 ad.primitive_jvps[_defer] = _jvp
 ad.primitive_transposes[_defer] = _transpose
