@@ -17,7 +17,7 @@ from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.tangents import find_transpose
 from funcgrad.plans import Pull, Pullback, as_array
-from funcgrad.primitive import Equation, defer, is_inexact, prune
+from funcgrad.primitive import Equation, is_inexact, prune
 from funcgrad.registry import Call, Rule
 
 
@@ -154,12 +154,9 @@ def _equation_pull(
     signature: _Signature, positions: tuple[int, ...], avals: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> tuple[tuple[int, ...], Pull]:
     run = signature.equation.run
-    is_convolution = signature.equation.source.primitive.name == "conv_general_dilated"
 
     def pull(*operands: Array) -> Sequence[Array]:
         leaves, g = operands[: len(avals)], operands[len(avals) :]
-        if is_convolution:
-            leaves = [defer(leaves[0], until=g[0]), leaves[1]]  # as `ops.correlation` does, for the kernel
 
         def inexact_outputs(*moved: Array) -> list[Array]:
             return [x for x in run(*_put(leaves, positions, moved)) if is_inexact(jax.typeof(x))]

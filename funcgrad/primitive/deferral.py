@@ -38,11 +38,12 @@ def _first(x: Any, until: Any) -> Any:
     return x
 
 
-def _lowered(x: Array, until: Array) -> Array:
-    first = lax.slice(until, (0,) * until.ndim, (1,) * until.ndim).reshape(())
-    bits = lax.bitcast_convert_type(jnp.real(first).astype(jnp.float32), jnp.uint32)
-    sign = lax.shift_right_logical(bits, np.uint32(31))
-    return jnp.where(lax.shift_right_logical(sign, np.uint32(1)) == np.uint32(0), x, jnp.zeros_like(x))
+def _chosen(x: Array, until: Array) -> Array:
+    first = lax.squeeze(lax.slice(until, (0,) * until.ndim, (1,) * until.ndim), range(until.ndim))
+    first = lax.convert_element_type(lax.real(first) if jnp.iscomplexobj(first) else first, jnp.float32)
+    bits = lax.bitcast_convert_type(first, jnp.uint32)
+    nothing = lax.shift_right_logical(lax.shift_right_logical(bits, np.uint32(31)), np.uint32(1))
+    return lax.select_n(lax.ne(nothing, np.uint32(0)), x, lax.full_like(x, 0))
 
 
 def _jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
@@ -67,7 +68,7 @@ _defer = core.Primitive("defer")
 _defer.def_impl(_first)
 _defer.def_abstract_eval(_first)
 mlir.register_lowering(_defer, mlir.lower_fun(_first, multiple_results=False))
-mlir.register_lowering(_defer, mlir.lower_fun(_lowered, multiple_results=False), platform="cpu")
+mlir.register_lowering(_defer, mlir.lower_fun(_chosen, multiple_results=False), platform="cpu")
 ad.primitive_jvps[_defer] = _jvp
 ad.primitive_transposes[_defer] = _transpose
 batching.primitive_batchers[_defer] = lambda operands, dims: (_defer.bind(*operands), dims[0])
