@@ -62,10 +62,21 @@ def _identity(g: Array) -> Array:
     return g
 
 
-def _extremum(g: Array, x: Array, other: Array, y: Array) -> Array:
-    """Of the maximum or minimum y of x and another: to whichever it is; where both are, half to each."""
-    share = jnp.where(x == y, jnp.where(other == y, _half(y), _one(y)), lax.full_like(y, 0))
-    return lax.mul(g, share)
+def _maximum(g: Array, x: Array, other: Array) -> Array:
+    """To the larger; where they are equal, half to each."""
+    return _shared(g, x > other, x == other)
+
+
+def _minimum(g: Array, x: Array, other: Array) -> Array:
+    """To the smaller; where they are equal, half to each."""
+    return _shared(g, x < other, x == other)
+
+
+def _shared(g: Array, wins: Array, ties: Array) -> Array:
+    """The inputs are compared with each other, not with the output: compiled code may compute an input a second time,
+    rounded another way, and then neither is the output and nothing would flow.
+    """
+    return lax.mul(g, jnp.where(wins, _one(g), jnp.where(ties, _half(g), lax.full_like(g, 0))))
 
 
 ELEMENTWISE: dict[str, tuple[_Rule, ...]] = {
@@ -74,8 +85,8 @@ ELEMENTWISE: dict[str, tuple[_Rule, ...]] = {
     "sub": (_Rule((), _identity), _Rule((), lax.neg)),
     "mul": (_Rule((1,), lax.mul), _Rule((0,), lax.mul)),
     "div": (_Rule((1,), lax.div), _Rule((0, 1), _quotient)),
-    "max": (_Rule((0, 1, OUTPUT), _extremum), _Rule((1, 0, OUTPUT), _extremum)),
-    "min": (_Rule((0, 1, OUTPUT), _extremum), _Rule((1, 0, OUTPUT), _extremum)),
+    "max": (_Rule((0, 1), _maximum), _Rule((1, 0), _maximum)),
+    "min": (_Rule((0, 1), _minimum), _Rule((1, 0), _minimum)),
     "neg": (_Rule((), lax.neg),),
     "abs": (_Rule((0,), lambda g, x: lax.select(x >= 0, g, lax.neg(g))),),
     "copy": (_Rule((), _identity),),
