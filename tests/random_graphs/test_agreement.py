@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import funcgrad as fg
 from funcgrad import ops
-from tests.random_graphs.program import Program, everywhere, programs
+from tests.random_graphs.program import Program, Step, everywhere, programs
 from tests.random_graphs.vocabulary import WORDS
 
 PROGRAMS = 50_000 if settings.get_current_profile_name() == "long" else 2_000
@@ -57,6 +57,13 @@ def assert_agrees(program: Program, rules: fg.RuleSet | None = None) -> None:
 @given(programs())
 def test_agrees_with_jax(program: Program):
     assert_agrees(program)
+
+
+def test_a_maximum_of_what_is_computed_twice():
+    """A rule that looked for the input that is the output found none, as it was rounded another way."""
+    turn = (Step("op gelu", (2,)), Step("maximum", (3, 1)))
+    branches = (Step("written entries", (1, 0)), Step("root", (2,))), (Step("scan", (1, 0, 0), (turn,)),)
+    assert_agrees(Program(((1, 3),), "float32", (Step("cond", (0, 0), branches),), n_summed=1, seed=2))
 
 
 @pytest.fixture
