@@ -189,8 +189,8 @@ def sparse_plus(x: Array) -> Array:
 def sparse_plus_x(g: Array, y: Array) -> Array:
     """`x_bar = g min(√y, 1)`."""
     # The root of 0 is taken of 1 instead: its own derivative, infinite, would spoil second derivatives.
-    root = lax.sqrt(lax.select(y > 0, y, lax.full_like(y, 1)))
-    return lax.select(y > 0, g * jnp.minimum(root, 1), lax.full_like(g, 0))
+    root = lax.sqrt(lax.select(y == 0, lax.full_like(y, 1), y))
+    return lax.select(y == 0, lax.full_like(g, 0), g * jnp.minimum(root, 1))
 
 
 @op(elementwise=True)

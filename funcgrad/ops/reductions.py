@@ -47,7 +47,8 @@ def max_x(g: Array, x: Array, y: Array, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g / m` at the `m` winners, 0 elsewhere."""
     winners = x == _restore(y, x.ndim, axis, keepdims)
     n = jnp.sum(winners, axis=normalize_axes(axis, x.ndim), keepdims=True).astype(g.dtype)
-    return jnp.where(winners, _restore(g, x.ndim, axis, keepdims) / n, 0)
+    # The maximum of what has a NaN is no entry: 0 / 0 says so, where a plain 0 would hide it.
+    return jnp.where(winners, _restore(g, x.ndim, axis, keepdims) / n, 0 / n)
 
 
 def _restore(reduced: Array, rank: int, axis: Axes, keepdims: bool) -> Array:

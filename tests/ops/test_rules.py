@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from funcgrad.registry import Marker, registered
+from funcgrad import ops
+from funcgrad.registry import Marker, Op, registered
 from tests.ops.asserting import Flat, assert_nan_propagates, assert_rule, assert_second_order, assert_vmap
 from tests.ops.cases import CASES, Case, library_ops
 
@@ -105,3 +107,11 @@ def test_second_order_of_awkward_cases(case: Case):
 @each_op
 def test_nan_propagates(case: Case):
     assert_nan_propagates(case.op, case.args, case.attributes)
+
+
+@pytest.mark.parametrize("op", [ops.max, ops.sparse_plus], ids=lambda op: op.name)
+def test_nan_in_an_argument_is_not_hidden(op: Op):
+    """Of `max` JAX's own derivative hides it where it is compiled."""
+    x = jnp.array([-2.0, jnp.nan, 0.5])
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(op(x))))(x)
+    assert jnp.isnan(gradient[1]), gradient
