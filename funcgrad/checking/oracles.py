@@ -6,7 +6,7 @@ differences, which are good to `ROUGH` only, where JAX cannot differentiate at a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array, PureFunction
 from funcgrad.checking.comparing import EXACT
 from funcgrad.checking.forms import Form, partially
-from funcgrad.primitive import bodies
+from funcgrad.primitive import as_function, bodies
 from funcgrad.registry import Marker
 
 Arrays = list[Array]
@@ -30,6 +30,8 @@ class Oracle:
     """`pull(leaves, g) -> (outputs, cotangents)`; a cotangent nobody claims is None, one that must not flow is zero."""
 
     pull: Callable[..., tuple[Arrays, list[Array | None]]]
+    pull_by_steps: Callable[..., tuple[Arrays, list[Array | None]]]
+    """Not compiled as a whole: a compiler may turn `0 * NaN` into 0, by `g * mask` into a choice."""
     method: str
     share: float
     """How far from it a right cotangent may be, as a share of its largest entry."""
@@ -62,7 +64,18 @@ def oracle(form: Form) -> Oracle:
         return form.plain(*leaves), [found.get(i) for i in form.wanted]
 
     _, _, method, share = max(parts, key=_share, default=((), None, "jax.vjp", EXACT))
-    return Oracle(jax.jit(pull), method, share)
+    return Oracle(jax.jit(pull), _by_steps(pull, form), method, share)
+
+
+def _by_steps(pull: Callable[..., Any], form: Form) -> Callable[..., Any]:
+    """Traced once, and then run an operation at a time: what is compiled is single operations, once per shape."""
+    traced = cache(lambda: jax.make_jaxpr(pull, return_shape=True)(form.avals, form.outputs))
+
+    def evaluate(leaves: Sequence[Array], g: Sequence[Array]) -> Any:
+        jaxpr, shapes = traced()
+        return jax.tree.unflatten(jax.tree.structure(shapes), as_function(jaxpr)(*leaves, *g))
+
+    return evaluate
 
 
 def _share(part: tuple[Any, Any, str, float]) -> float:

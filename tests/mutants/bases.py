@@ -180,7 +180,8 @@ def highest(x):
 
 def highest_x(g, x, y):
     at = x == y[..., None]
-    return jnp.where(at, g[..., None] / at.sum(-1, keepdims=True).astype(g.dtype), jnp.zeros_like(x))
+    n = at.sum(-1, keepdims=True).astype(g.dtype)
+    return jnp.where(at, g[..., None] / n, 0 / n)
 
 
 HIGHEST = Base(highest, {"x": highest_x}, ((normal(3, 4),),), kind=fg.subgradient("split evenly at ties"))

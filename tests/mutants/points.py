@@ -19,6 +19,12 @@ def none_at_ties(g, x, y):
     return jnp.where(at & (at.sum(-1, keepdims=True) == 1), g[..., None], jnp.zeros_like(x))
 
 
+@wrong(bases.HIGHEST, "x", "zeros where the largest entry is NaN")
+def zeros_at_nan(g, x, y):
+    at = x == y[..., None]
+    return jnp.where(at, g[..., None] / at.sum(-1, keepdims=True), jnp.zeros_like(x))
+
+
 @wrong(bases.RELU, "x", "another slope at the kink than declared")
 def another_convention(g, x):
     return jnp.where(x >= 0, g, jnp.zeros_like(g))
