@@ -104,8 +104,7 @@ def swallowed(trial: Trial) -> str:
     poisoned, counted = 0, 0
     for s in trial.main:
         for i in s.form.moving if oracle(s.form).is_jax else ():
-            x, g = s.leaves[i], s.random_g()
-            leaves = put(s.leaves, (i,), (jnp.where(jnp.arange(x.size).reshape(x.shape) == x.size // 2, jnp.nan, x),))
+            leaves, g = put(s.leaves, (i,), (_poisoned(s.leaves[i]),)), s.random_g()
             outputs, expected = oracle(s.form).pull_by_steps(leaves, g)
             if not any(_has_nan(y) for y in outputs):
                 continue
@@ -122,6 +121,11 @@ def swallowed(trial: Trial) -> str:
     if not poisoned:
         raise Open("no output shows a NaN of an argument")
     return f"{poisoned} arguments made NaN in turn: none of {counted} cotangents hides it"
+
+
+def _poisoned(x: Array) -> Array:
+    """One entry, in the middle, is NaN."""
+    return jnp.where(jnp.arange(x.size).reshape(x.shape) == x.size // 2, jnp.nan, x)
 
 
 def _has_nan(x: Array) -> bool:
