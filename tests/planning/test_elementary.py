@@ -18,6 +18,7 @@ X = jnp.linspace(0.2, 1.7, 6).reshape(2, 3)
 Y = jnp.linspace(1.4, -0.9, 6).reshape(2, 3)
 TIED = jnp.array([[0.2, 2.0, 0.8], [1.0, 1.4, 3.0]])
 """Some entries above those of X, some below, some equal."""
+NOTHING = jnp.zeros((0, 2))
 A = jnp.linspace(-1.0, 1.0, 120).reshape(2, 3, 4, 5)
 B = jnp.linspace(0.7, -1.3, 240).reshape(5, 2, 6, 4)
 ROWS = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(0,), start_index_map=(0,))
@@ -101,6 +102,7 @@ CASES = [
     ("gather", embed, (X, jnp.array([[1], [0], [1]])), (0,), (1,)),
     ("gather", embed_or_fill, (X, jnp.array([[1], [7], [0]])), (0,), (1,)),
     ("gather", embed_batched, (X, jnp.array([[2], [0]])), (0,), (1,)),
+    ("concatenate", lambda *xs: lax.concatenate(xs, 1), (X, NOTHING.T, Y, TIED[:, :1]), (0, 1, 2, 3), ()),
     ("dot_general", product, (A, B), (0, 1), (1, 0)),
     ("dot_general", lax.dot, (X, Y.T), (0, 1), (1, 0)),
 ]
@@ -133,7 +135,8 @@ def move(equation: Equation, operands: list[Any], positions: tuple[int, ...], mo
 
 def test_every_rule_has_a_case():
     tried = {name for name, *_ in CASES}
-    assert {*ELEMENTWISE, *OTHERS} - {"copy_p"} == tried  # `copy_p` is what some versions call `copy`
+    written = {*ELEMENTWISE, *OTHERS, "concatenate"} - {"copy_p"}  # `copy_p` is what some versions call `copy`
+    assert written == tried
 
 
 def three_ways(which: jax.Array, x: jax.Array) -> jax.Array:
@@ -142,7 +145,6 @@ def three_ways(which: jax.Array, x: jax.Array) -> jax.Array:
 
 Z = lax.complex(X, Y)
 HALF = X.astype(jnp.bfloat16)
-NOTHING = jnp.zeros((0, 3))
 REFUSED = [
     ("sin", lax.sin, (Z,), 0),
     ("abs", lax.abs, (Z,), 0),
