@@ -38,15 +38,17 @@ def mean_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
 
 @op
 def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-    """`y = max x` over `axis`; `x_bar = g / m` at each of the `m` entries equal to the maximum. Keeps `x` and `y`."""
+    """`y = max x` over `axis`; `x_bar = g / m` at each of the `m` entries equal to the maximum. Keeps `x`."""
     return jnp.max(x, axis=axis, keepdims=keepdims)
 
 
 @max.pullback("x", kind=subgradient("split evenly at ties"))
-def max_x(g: Array, x: Array, y: Array, axis: Axes, keepdims: bool) -> Array:
+def max_x(g: Array, x: Array, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g / m` at the `m` winners, 0 elsewhere."""
-    winners = x == _restore(y, x.ndim, axis, keepdims)
-    n = jnp.sum(winners, axis=normalize_axes(axis, x.ndim), keepdims=True).astype(g.dtype)
+    axes = normalize_axes(axis, x.ndim)
+    # Not the output itself: where `x` is computed again, rounded otherwise, no entry need equal the output.
+    winners = x == jnp.max(x, axis=axes, keepdims=True)
+    n = jnp.sum(winners, axis=axes, keepdims=True).astype(g.dtype)
     # The maximum of what has a NaN is no entry: 0 / 0 says so, where a plain 0 would hide it.
     return jnp.where(winners, _restore(g, x.ndim, axis, keepdims) / n, 0 / n)
 
