@@ -6,8 +6,7 @@ from functools import partial
 import jax.numpy as jnp
 import numpy as np
 
-from funcgrad.aliases import Array
-from funcgrad.checking import curvature
+from funcgrad.checking import curvature, hazards
 from funcgrad.checking.comparing import difference, index_text, wide
 from funcgrad.checking.forms import Form, put
 from funcgrad.checking.kinks import declared, kinky, outside_the_hull
@@ -22,7 +21,7 @@ def rows(trial: Trial) -> Iterator[Row]:
     """One row per argument, then those for all."""
     yield from cotangents(trial)
     yield judge("values", "at kinks", partial(conventions, trial))
-    yield judge("values", "at NaN", partial(swallowed, trial))
+    yield from hazards.rows(trial)
     yield from curvature.rows(trial)
 
 
@@ -97,39 +96,6 @@ def conventions(trial: Trial) -> str:
     if not said:
         raise Open("no rule declares a subgradient")
     return "; ".join(said)
-
-
-def swallowed(trial: Trial) -> str:
-    """A NaN in an argument that the output shows is in every cotangent that the oracle has it in, at any entry."""
-    poisoned, counted = 0, 0
-    for s in trial.main:
-        for i in s.form.moving if oracle(s.form).is_jax else ():
-            leaves, g = put(s.leaves, (i,), (_poisoned(s.leaves[i]),)), s.random_g()
-            outputs, expected = oracle(s.form).pull_by_steps(leaves, g)
-            if not any(_has_nan(y) for y in outputs):
-                continue
-            poisoned += 1
-            for c, x_bar, x0_bar in zip(s.form.wanted, s.form.pull(leaves, g)[1], expected, strict=True):
-                if x0_bar is None or not _has_nan(x0_bar):
-                    continue
-                counted += 1
-                if not _has_nan(x_bar):
-                    raise Wrong(
-                        f"the cotangent of {s.form.names[c]} by {s.form.blame(c)} hides the NaN that "
-                        f"{claim(s.form, c)} has where {s.form.names[i]} holds one, ({s}); let it through"
-                    )
-    if not poisoned:
-        raise Open("no output shows a NaN of an argument")
-    return f"{poisoned} arguments made NaN in turn: none of {counted} cotangents hides it"
-
-
-def _poisoned(x: Array) -> Array:
-    """One entry, in the middle, is NaN."""
-    return jnp.where(jnp.arange(x.size).reshape(x.shape) == x.size // 2, jnp.nan, x)
-
-
-def _has_nan(x: Array) -> bool:
-    return bool(np.isnan(wide(x)).any())
 
 
 def _is_elementwise(form: Form) -> bool:

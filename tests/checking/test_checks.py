@@ -19,7 +19,7 @@ from tests.raising import raises_sentence
 
 ROWS = {
     "contract": ["rules", "saving forward", "saved values", "markers"],
-    "values": ["cotangent of x", "at kinks", "at NaN", "second order", "forward mode", "complex numbers"],
+    "values": ["cotangent of x", "at kinks", "at NaN", "recomputed", "second order", "forward mode", "complex numbers"],
     "linearity": ["zero", "sums", "tiny and huge", "each output alone", "wanted arguments", "NaN"],
     "transformations": ["without jit", "determinism", "vmap", "extra batch axes", "scan, checkpoint", "fg.vjp"],
     "numerics": ["f32", "bf16", "f16"],

@@ -53,6 +53,13 @@ def every_other_trace(name):
     return bases.WHOLE.make(name, x=rule)
 
 
+@wrong(bases.HIGHEST, "x", "zeros where the argument is computed again, rounded otherwise", beyond=TRANSFORMED)
+def equal_to_the_output(g, x, y):
+    at = x == y[..., None]
+    n = at.sum(-1, keepdims=True).astype(g.dtype)
+    return jnp.where(at, g[..., None] / n, 0 / n)
+
+
 def center(x):
     return x - x.mean()
 

@@ -1,0 +1,107 @@
+"""What a rule gets wrong in silence where it was never tried: zeros for NaN, or for what was rounded another way."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.checking.comparing import difference, index_text, largest, wide
+from funcgrad.checking.forms import Arrays, Form, compiled, put
+from funcgrad.checking.oracles import ROUGH, oracle
+from funcgrad.checking.reports import Open, Row, Wrong, judge
+from funcgrad.checking.tracing import trace
+from funcgrad.checking.trials import Trial
+from funcgrad.registry import Rule
+
+NUDGE = 1 + 2.0**-50
+"""A few roundings of float64, and nothing for zero: equal entries stay equal."""
+
+
+def rows(trial: Trial) -> Iterator[Row]:
+    """NaN, and roundings."""
+    yield judge("values", "at NaN", partial(swallowed, trial))
+    yield judge("values", "recomputed", partial(recomputed, trial))
+
+
+def swallowed(trial: Trial) -> str:
+    """A NaN in an argument that the output shows is in every cotangent that the oracle has it in, at any entry."""
+    poisoned, counted = 0, 0
+    for s in trial.main:
+        for i in s.form.moving if oracle(s.form).is_jax else ():
+            leaves, g = put(s.leaves, (i,), (_poisoned(s.leaves[i]),)), s.random_g()
+            outputs, expected = oracle(s.form).pull_by_steps(leaves, g)
+            if not any(_has_nan(y) for y in outputs):
+                continue
+            poisoned += 1
+            for c, x_bar, x0_bar in zip(s.form.wanted, s.form.pull(leaves, g)[1], expected, strict=True):
+                if x0_bar is None or not _has_nan(x0_bar):
+                    continue
+                counted += 1
+                if not _has_nan(x_bar):
+                    raise Wrong(
+                        f"the cotangent of {s.form.names[c]} by {s.form.blame(c)} hides the NaN that "
+                        f"{oracle(s.form).method} has where {s.form.names[i]} holds one, ({s}); let it through"
+                    )
+    if not poisoned:
+        raise Open("no output shows a NaN of an argument")
+    return f"{poisoned} arguments made NaN in turn: none of {counted} cotangents hides it"
+
+
+def _poisoned(x: Array) -> Array:
+    """One entry, in the middle, is NaN."""
+    return jnp.where(jnp.arange(x.size).reshape(x.shape) == x.size // 2, jnp.nan, x)
+
+
+def _has_nan(x: Array) -> bool:
+    return bool(np.isnan(wide(x)).any())
+
+
+def recomputed(trial: Trial) -> str:
+    """Arguments that are computed again may be rounded otherwise than those that the output was made of.
+
+    A rule that looks for the argument that equals the output finds none then. Where the cotangent jumps with the
+    output as well, the point is at a kink, which is no fault.
+    """
+    counted = 0
+    for s in trial.main:
+        form, g = s.form, s.random_g()
+        if not any(both := [_reads_both(form, i) for i in form.wanted]):
+            continue
+        nudged = [x * NUDGE if i in form.moving else x for i, x in enumerate(s.leaves)]
+        pull, run = compiled(_pull, form), form.call.run
+        made, made_of_nudged = run(*s.leaves), run(*nudged)
+        expected, beside, found = (pull(*at, g) for at in ((s.leaves, made), (nudged, made_of_nudged), (nudged, made)))
+        size = max(largest(x) for x in (*g, *(x for x in expected if x is not None)))
+        for i, at_risk, x0, x1, x in zip(form.wanted, both, expected, beside, found, strict=True):
+            if not at_risk:
+                continue
+            counted += 1
+            jumps = ~np.isclose(wide(x1), wide(x0), rtol=0, atol=ROUGH * size, equal_nan=True)
+            if apart := difference(x, x0, 0, ROUGH * size, open=jumps):
+                raise Wrong(
+                    f"the cotangent of {form.names[i]}{index_text(apart.index)} by {form.blame(i)} takes arguments and "
+                    f"output to be rounded alike, and arguments may be computed again, ({s}): {apart}; do not compare "
+                    f"the two"
+                )
+    if not counted:
+        raise Open("no rule reads both arguments and outputs")
+    return f"{counted} cotangents are the same where arguments are computed again, rounded otherwise"
+
+
+def _reads_both(form: Form, i: int) -> bool:
+    """Whether the rule for the i-th leaf reads arguments beside what the forward made of them."""
+    rule = form.rule(i)
+    return isinstance(rule, Rule) and min(trace(form, rule).kept, trace(form, rule).in_place) > 0
+
+
+def _pull(form: Form) -> Callable[..., Any]:
+    """All rules, on arguments and on what the forward made, which need not be made of these."""
+    linear = form.call.linear(form.avals, form.wanted)
+
+    def pull(leaves: Arrays, made: Arrays, g: Arrays) -> list[Array | None]:
+        return form.call.pull(linear, [*leaves, *made], g)
+
+    return pull
