@@ -1,6 +1,7 @@
 """An op at one example: its form, and the numbers in float64."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import jax
@@ -46,6 +47,15 @@ class Subject:
 
     def __str__(self) -> str:
         return str(self.example)
+
+    def moved(self) -> "Subject":
+        """Beside the example, at other numbers in general position: no ties, no kinks."""
+        rng, beside = np.random.default_rng(8), copy(self)
+        beside.leaves = [
+            x + as_dtype(1e-2 * (1 + np.abs(x)) * draw(rng, x.shape, x.dtype), x.dtype) if i in self.form.moving else x
+            for i, x in enumerate(self.leaves)
+        ]
+        return beside
 
     def random_g(self, seed: int = 0) -> Arrays:
         """A random cotangent."""

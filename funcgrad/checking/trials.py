@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from funcgrad.aliases import Array
-from funcgrad.checking.comparing import largest
+from funcgrad.checking.comparing import difference, largest
 from funcgrad.checking.examples import points, relatives
 from funcgrad.checking.forms import Form
 from funcgrad.checking.oracles import oracle
@@ -18,6 +18,8 @@ from funcgrad.registry import Example, Op
 Arrays = list[Array]
 MOST_POINTS = 3
 """Examples of which the other points are tried; a registered example is a point itself."""
+FEW = ("random", "zero", "first-entry")
+"""The cotangents that points get; examples get all."""
 
 
 class Measurement(NamedTuple):
@@ -58,8 +60,8 @@ class Trial:
     Attributes:
         op: the op.
         given: its examples.
-        main: those for the costlier tests.
         related: examples of other shapes that the op declares it takes, by what they are.
+        thorough: whether all examples get the costlier tests.
         x64: whether the caller has float64 on.
         others: whether other shapes and points are tried.
 
@@ -74,13 +76,18 @@ class Trial:
         self.given = [Subject(op, e) for e in examples]
         for s in self.given if others else ():
             _assert_accepted(s)
-        self.main = self.given if thorough else self.given[:1]
+        self.thorough = thorough
         self.related = dict(_able(op, self.given[0])) if others else {}
 
     @property
     def subjects(self) -> list[Subject]:
         """The examples, and those of other shapes."""
         return [*self.given, *self.related.values()]
+
+    @cached_property
+    def main(self) -> list[Subject]:
+        """The examples for the costlier tests, moved off kinks where the rule's own slope is not JAX's."""
+        return [off_kinks(s) for s in (self.given if self.thorough else self.given[:1])]
 
     @property
     def names(self) -> list[str]:
@@ -90,14 +97,14 @@ class Trial:
     @cached_property
     def measured(self) -> list[Measurement]:
         """The cotangents at all points for all seeds."""
-        made = [m for i, s in enumerate(self.given) for m in _measure(s, f"example {i}", s.leaves)]
-        made += [m for label, s in self.related.items() for m in _measure(s, label, s.leaves)]
-        for s in self.given[:MOST_POINTS] if self.others else ():
+        by_example = [_measure_example(s, f"example {i}") for i, s in enumerate(self.given)]
+        made = [m for ms in by_example for m in ms]
+        made += [m for label, s in self.related.items() for m in _measure_example(s, label)]
+        for s, ms in list(zip(self.given, by_example, strict=True))[:MOST_POINTS] if self.others else ():
             if not oracle(s.form).is_jax:
                 continue  # a loop may never end outside its domain
-            floors = next(m.floors for m in made if m.subject is s)
             for label, leaves in points(s.leaves):
-                made += [m._replace(floors=floors) for m in _measure_if_defined(s, label, leaves)]
+                made += [m._replace(floors=ms[0].floors) for m in _measure_if_defined(s, label, leaves)]
         return made
 
 
@@ -136,6 +143,28 @@ def _one_hot(shape: tuple[int, ...], where: int) -> np.ndarray:
     return out
 
 
+def _measure_example(subject: Subject, label: str) -> list[Measurement]:
+    """All cotangents at an example; a few where it stands on a kink, and all beside that."""
+    beside = off_kinks(subject)
+    if beside is subject:
+        return _measure(subject, label, subject.leaves)
+    return _measure(subject, label, subject.leaves, FEW) + _measure(beside, f"a point beside {label}", beside.leaves)
+
+
+def off_kinks(subject: Subject) -> Subject:
+    """The subject, or one beside it where a rule that declares a subgradient gives another one than JAX."""
+    form, g = subject.form, subject.random_g()
+    own = [(kind := form.kind(i)) is not None and kind.name == "subgradient" for i in form.wanted]
+    if not any(own):
+        return subject
+    found, expected = form.pull(subject.leaves, g)[1], oracle(form).pull(subject.leaves, g)[1]
+    share = oracle(form).share
+    if not any(is_own and difference(x, x0, share) for is_own, x, x0 in zip(own, found, expected, strict=True)):
+        return subject
+    beside = subject.moved()
+    return beside if is_defined(beside, beside.leaves) else subject
+
+
 def _measure(subject: Subject, point: str, leaves: Arrays, only: Sequence[str] = ()) -> list[Measurement]:
     form, made = subject.form, []
     pull, floors = oracle(form).pull, [0.0] * len(form.wanted)
@@ -161,7 +190,7 @@ def _measure_if_defined(subject: Subject, point: str, leaves: Arrays) -> list[Me
     """Nothing outside the domain."""
     if not is_defined(subject, leaves):
         return []
-    return _measure(subject, point, leaves, only=("random", "zero", "first-entry"))
+    return _measure(subject, point, leaves, FEW)
 
 
 def _able(op: Op, given: Subject) -> Iterator[tuple[str, Subject]]:
