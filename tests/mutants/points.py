@@ -22,7 +22,8 @@ def none_at_ties(g, x, y):
 @wrong(bases.HIGHEST, "x", "zeros where the largest entry is NaN")
 def zeros_at_nan(g, x, y):
     at = x == y[..., None]
-    return jnp.where(at, g[..., None] / at.sum(-1, keepdims=True), jnp.zeros_like(x))
+    n = at.sum(-1, keepdims=True).astype(g.dtype)
+    return jnp.where(at, g[..., None] / n, jnp.zeros_like(x))
 
 
 @wrong(bases.RELU, "x", "another slope at the kink than declared")
