@@ -29,7 +29,7 @@ def test_a_hidden_nan_is_named():
 
 
 def test_a_nan_that_jax_chooses_away_may_be_chosen_away():
-    assert row(bases.RELU, "at NaN").detail == "1 arguments made NaN in turn: none of 0 cotangents hides it"
+    assert row(bases.RELU, "at NaN").detail == "1 arguments made NaN in turn: 0 cotangents show it, none hides it"
 
 
 def test_an_argument_that_the_output_ignores_tells_nothing():
