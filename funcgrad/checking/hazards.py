@@ -99,10 +99,10 @@ def _reads_both(form: Form, i: int) -> bool:
 
 
 def _pull(form: Form) -> Callable[..., Any]:
-    """All rules, on what the forward makes of some leaves, and on others in the place of these."""
+    """All rules, on what the forward makes of `leaves`, beside `arguments` in the place of these."""
     linear = form.call.linear(form.avals, form.wanted)
 
-    def pull(leaves: Arrays, recomputed: Arrays, g: Arrays) -> list[Array | None]:
-        return form.call.pull(linear, [*recomputed, *form.call.run(*leaves)], g)
+    def pull(leaves: Arrays, arguments: Arrays, g: Arrays) -> list[Array | None]:
+        return form.call.pull(linear, [*arguments, *form.call.run(*leaves)], g)
 
     return pull

@@ -53,7 +53,7 @@ def every_other_trace(name):
     return bases.WHOLE.make(name, x=rule)
 
 
-@wrong(bases.HIGHEST, "x", "zeros where the argument is computed again, rounded otherwise", beyond=TRANSFORMED)
+@wrong(bases.HIGHEST, "x", "NaN where the argument is computed again, rounded otherwise", beyond=TRANSFORMED)
 def equal_to_the_output(g, x, y):
     at = x == y[..., None]
     n = at.sum(-1, keepdims=True).astype(g.dtype)
