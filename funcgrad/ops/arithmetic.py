@@ -68,7 +68,7 @@ def multiply_b(g: Array, a: Array) -> Array:
 
 @op(elementwise=True)
 def divide(a: Array, b: Array) -> Array:
-    """`y = a / b`; `a_bar = g / b`, `b_bar = -g y / b`. Keeps `b` and, for `b_bar`, the output."""
+    """`y = a / b`; `a_bar = g / b`, `b_bar = -(g / b) y`. Keeps `b` and, for `b_bar`, the output."""
     return jnp.divide(*align(a, b))
 
 
@@ -80,8 +80,9 @@ def divide_a(g: Array, b: Array) -> Array:
 
 @divide.pullback("b")
 def divide_b(g: Array, b: Array, y: Array) -> Array:
-    """`b_bar = -g y / b`."""
-    return -g * y / lift(b, g)
+    """`b_bar = -(g / b) y`."""
+    # Not `g y / b`: where XLA sees that y is a / b, it makes that `g a / b²`, and b² underflows before 1 / b overflows.
+    return -(g / lift(b, g)) * y
 
 
 @op(elementwise=True)

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.contraction import widen
 from funcgrad.ops.shapes import Padding
 from funcgrad.ops.windows import (
     Sizes,
@@ -217,7 +218,8 @@ def global_avg_pool_x(g: Array, x_aval: Aval, dims: int) -> Array:
     """`x_bar = g / n`, over the image."""
     n = prod(x_aval.shape[-dims - 1 : -1])
     whole = (*range(g.ndim - 1), x_aval.ndim - 1)
-    return lax.broadcast_in_dim(g / n, x_aval.shape, whole)
+    # Widened, because float16 ends at 65,504, and an image may have more entries.
+    return lax.broadcast_in_dim((widen(g) / n).astype(g.dtype), x_aval.shape, whole)
 
 
 def _as_row(x: Array, dims: int) -> Array:

@@ -28,21 +28,24 @@ def relu_x(g: Array, y: Array) -> Array:
 
 @op(elementwise=True)
 def leaky_relu(x: Array, *, negative_slope: int | float = 0.01) -> Array:
-    """`y = x` where `x >= 0`, else `s x`; `x_bar = g` where `y >= 0`, else `s g`. Keeps the output.
+    """`y = x` where `x >= 0`, else `s x`; `x_bar = g` where `x >= 0`, else `s g`. Keeps where `x >= 0`, a byte each.
 
-    Raises:
-        ShapeError: the slope is not positive, so the output's sign would not tell the branch.
-
+    (The output's sign does not say where: `s x` of a tiny negative `x` underflows to 0.)
     """
-    if negative_slope <= 0:
-        raise ValueError(f"negative_slope must be positive, got {negative_slope}; use relu for 0")
-    return lax.select(x >= 0, x, negative_slope * x)
+    return leaky_relu_saving(x, negative_slope=negative_slope)[0]
+
+
+@leaky_relu.saving("passes")
+def leaky_relu_saving(x: Array, *, negative_slope: int | float) -> tuple[Array, dict[str, Array]]:
+    """The output, and where the input passes as it is."""
+    passes = x >= 0
+    return lax.select(passes, x, negative_slope * x), {"passes": passes}
 
 
 @leaky_relu.pullback("x", kind=subgradient("1 at 0"))
-def leaky_relu_x(g: Array, y: Array, negative_slope: int | float) -> Array:
-    """`x_bar = g` where `y >= 0`, else `s g`."""
-    return lax.select(y >= 0, g, negative_slope * g)
+def leaky_relu_x(g: Array, passes: Array, negative_slope: int | float) -> Array:
+    """`x_bar = g` where `x >= 0`, else `s g`."""
+    return lax.select(passes, g, negative_slope * g)
 
 
 @op(elementwise=True)

@@ -5,6 +5,7 @@ from math import prod
 import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.contraction import widen
 from funcgrad.ops.shapes import normalize_axes
 from funcgrad.registry import op, subgradient
 
@@ -33,7 +34,9 @@ def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
 def mean_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g / n`, repeated along `axis`."""
     n = prod(x_aval.shape[a] for a in normalize_axes(axis, x_aval.ndim))
-    return jnp.broadcast_to(_restore(g / n if n else g, x_aval.ndim, axis, keepdims), x_aval.shape)
+    # Widened, because float16 ends at 65,504: more entries than that would divide by infinity.
+    share = (widen(g) / n).astype(g.dtype) if n else g
+    return jnp.broadcast_to(_restore(share, x_aval.ndim, axis, keepdims), x_aval.shape)
 
 
 @op
@@ -48,9 +51,10 @@ def max_x(g: Array, x: Array, axis: Axes, keepdims: bool) -> Array:
     axes = normalize_axes(axis, x.ndim)
     # Not the output itself: where `x` is computed again, rounded otherwise, no entry need equal the output.
     winners = x == jnp.max(x, axis=axes, keepdims=True)
+    g = widen(_restore(g, x.ndim, axis, keepdims))
     n = jnp.sum(winners, axis=axes, keepdims=True).astype(g.dtype)
     # The maximum of what has a NaN is no entry: 0 / 0 says so, where a plain 0 would hide it.
-    return jnp.where(winners, _restore(g, x.ndim, axis, keepdims) / n, 0 / n)
+    return jnp.where(winners, g / n, 0 / n)
 
 
 def _restore(reduced: Array, rank: int, axis: Axes, keepdims: bool) -> Array:

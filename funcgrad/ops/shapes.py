@@ -26,10 +26,16 @@ def flatten_leading(x: Array, keep: int) -> Array:
 
 
 def normalize_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
-    """Axes as non-negative numbers; None means all."""
+    """Axes as non-negative numbers; None means all. ValueError for an axis that is not there, or there twice."""
     if axis is None:
         return tuple(range(rank))
-    return tuple(a % rank if rank else a for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = (axis,) if isinstance(axis, int) else axis
+    if absent := [a for a in axes if not -rank <= a < rank]:
+        raise ValueError(f"axis must be one of the {rank} axes of x, got {absent[0]}")
+    found = tuple(a % rank for a in axes)
+    if len(set(found)) < len(found):
+        raise ValueError(f"axis must name each axis once, got {axis}")
+    return found
 
 
 def per_axis(name: str, value: int | tuple[int, ...], n: int, least: int = 1) -> tuple[int, ...]:

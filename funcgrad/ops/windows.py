@@ -78,10 +78,14 @@ def reduce_windows(x: Array, axes: Axes, combine: Any) -> Array:
 
 
 def first_maxima(x: Array, axes: Axes) -> tuple[Array, Array]:
-    """The windows' maxima, and where in its window each stands: in row-major order, the first at a tie."""
+    """The windows' maxima, and where in its window each stands: in row-major order, the first at a tie.
+
+    The padding, which is as low as a number can be, never wins.
+    """
     n = len(axes)
     leading, best = x.shape[: -n - 1], flatten_leading(x, n + 1)
-    if any(a.before or a.after for a in axes):
+    is_padded = any(a.before or a.after for a in axes)
+    if is_padded:
         edges = ((0, 0, 0), *((a.before, a.after, 0) for a in axes), (0, 0, 0))
         best = lax.pad(best, np.asarray(_lowest(x.dtype), x.dtype), edges)
     step = 1
@@ -94,7 +98,19 @@ def first_maxima(x: Array, axes: Axes) -> tuple[Array, Array]:
         best, place = _first_along(best, place, i + 1, axes[i], step, dtype)
         step *= axes[i].window
     assert place is not None
+    if is_padded:  # a window of nothing but the lowest ties with its padding: the first entry of the image wins
+        first = lax.broadcast_in_dim(_first_inside(axes, dtype), best.shape, range(1, n + 1))
+        place = lax.select(lax.eq(best, lax.full_like(best, _lowest(x.dtype))), first, place)
     return best.reshape(*leading, *best.shape[1:]), place.reshape(*leading, *place.shape[1:])
+
+
+def _first_inside(axes: Axes, dtype: Any) -> np.ndarray:
+    """The place in each window of its first entry that is no padding; the last place where there is none."""
+    place = np.zeros((1,) * len(axes), int)
+    for i, a in enumerate(axes):
+        skipped = np.clip(a.before - np.arange(a.output) * a.stride, 0, a.window - 1)
+        place = place * a.window + skipped.reshape([-1 if i == j else 1 for j in range(len(axes))])
+    return place.astype(dtype)
 
 
 def _first_along(
