@@ -14,7 +14,7 @@ from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.plans import Pull
-from funcgrad.primitive import Equation, is_plain
+from funcgrad.primitive import Equation, is_plain, typed
 from funcgrad.registry import unbroadcast
 
 OUTPUT = -1
@@ -127,7 +127,7 @@ def _reduce_sum(g: Array, equation: Equation) -> Array:
 
 
 def _convert(g: Array, equation: Equation) -> Array:
-    return lax.convert_element_type(g, equation.source.invars[0].aval.dtype)
+    return typed(g, equation.source.invars[0].aval)
 
 
 def _select(which: int, g: Array, choice: Array) -> Array:

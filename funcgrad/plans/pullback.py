@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import standing_at
+from funcgrad.primitive import typed
 from funcgrad.registry import Rule
 
 Pull = Callable[..., Sequence[Any]]
@@ -60,4 +60,4 @@ class Pullback:
 def as_array(x: Any, aval: Aval | None = None) -> Any:
     """Numbers written into the graph, and numpy arrays, as what rules and loops take: JAX arrays."""
     is_foreign = isinstance(x, bool | int | float | complex) or (hasattr(x, "dtype") and not isinstance(x, jax.Array))
-    return jnp.asarray(x, (aval or jax.typeof(x)).dtype) if is_foreign else x
+    return typed(x, aval or jax.typeof(x)) if is_foreign else x

@@ -19,6 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
@@ -268,10 +269,32 @@ def is_inexact(aval: Aval) -> bool:
     return jnp.issubdtype(aval.dtype, jnp.inexact)
 
 
+def type_of(x: Any) -> Aval | None:
+    """The aval of anything that JAX takes for an array (numbers and numpy arrays too); None of anything else."""
+    try:
+        return jax.typeof(x)
+    except (TypeError, OverflowError):
+        return None
+
+
+def typed(x: Any, aval: Aval) -> Array:
+    """Anything like an array as a JAX array of an aval's dtype, and as weakly typed as the aval is."""
+    array = jnp.asarray(x, aval.dtype)
+    weak_type = getattr(aval, "weak_type", False)
+    if jax.typeof(array).weak_type == weak_type:
+        return array
+    return jax.lax.convert_element_type_p.bind(array, new_dtype=array.dtype, weak_type=weak_type, sharding=None)
+
+
 def is_plain(aval: Aval) -> bool:
     """Whether values of this aval are on no explicit mesh, and vary over no axis of a `shard_map`."""
     manual = getattr(aval, "manual_axis_type", None)
     return aval.sharding.mesh.empty and not (manual and manual.varying)
+
+
+def no_cotangent(shape: tuple[int, ...]) -> Any:
+    """What stands for the cotangent of integers, as JAX has it: zeros of `float0`."""
+    return ad.instantiate_zeros(ad.Zero(jax.typeof(np.zeros(shape, jax.dtypes.float0))))
 
 
 def zeros_of(aval: Any) -> Array:

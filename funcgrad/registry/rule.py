@@ -10,7 +10,7 @@ import jax
 
 from funcgrad.aliases import Array, Aval, PureFunction, PyTree
 from funcgrad.errors import RuleError, describe, describe_tree
-from funcgrad.primitive import is_inexact
+from funcgrad.primitive import is_inexact, typed
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Rule:
             raise RuleError(f"{promise}, got {describe(found)}; return the real part.")
         if not _broadcasts(aval.shape, found.shape):
             raise RuleError(f"{promise}, got {describe(found)}.")
-        return unbroadcast(jax.numpy.asarray(x), aval)
+        return typed(unbroadcast(jax.numpy.asarray(x), aval), aval)
 
 
 def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
@@ -149,10 +149,11 @@ def unbroadcast(x: Array, aval: Aval) -> Array:
     """Sum `x` over the axes along which a value of `aval` was broadcast, and cast to its dtype.
 
     Broadcasting reads one entry several times, so its cotangent is the sum over the readings: the transpose of
-    `broadcast_to`.
+    `broadcast_to`. What was weakly typed (a Python number) has a weakly typed cotangent; the other way round, a weakly
+    typed cotangent stays as it is, as in JAX.
     """
     if x.shape != aval.shape:
         n_new = x.ndim - len(aval.shape)
         stretched = [n_new + i for i, n in enumerate(aval.shape) if n == 1 and x.shape[n_new + i] != 1]
         x = x.sum((*range(n_new), *stretched)).reshape(aval.shape)
-    return x.astype(aval.dtype)
+    return typed(x, aval) if x.dtype != aval.dtype or getattr(aval, "weak_type", False) else x
