@@ -49,7 +49,7 @@ def describe(x: Any) -> str:
     if not (hasattr(x, "shape") and hasattr(x, "dtype")):
         try:
             x = jax.typeof(x)
-        except TypeError:
+        except (TypeError, OverflowError):
             return type(x).__name__
     return f"{short_dtype(x.dtype)}[{','.join(map(str, x.shape))}]"
 
@@ -60,6 +60,17 @@ def describe_tree(tree: Any) -> str:
     if jax.tree_util.treedef_is_leaf(structure) and leaves:
         return describe(leaves[0])
     return str(jax.tree.unflatten(structure, [_Described(describe(leaf)) for leaf in leaves]))
+
+
+def printed(x: Any) -> str:
+    """What was passed by mistake: numbers and strings as they are written, anything else as `describe_tree` has it."""
+    return repr(x) if isinstance(x, bool | int | float | complex | str | None) else describe_tree(x)
+
+
+def require_function(name: str, fun: Any) -> None:
+    """GradientError unless `fun`, the first argument of the function `name`, can be called."""
+    if not callable(fun):
+        raise GradientError(f"{name} takes a function first, got {printed(fun)}.")
 
 
 class _Described(str):

@@ -1,11 +1,15 @@
 """Values and arguments by name: what `of` and `wrt` stand for in a graph."""
 
+import contextlib
 from collections.abc import Sequence
+from operator import index
+from typing import Any
 
 import jax
 
+from funcgrad.adapters import choice
 from funcgrad.aliases import PyTreeDef
-from funcgrad.errors import GradientError, describe
+from funcgrad.errors import GradientError, describe, printed
 from funcgrad.graph import Graph, Structure, Value, suggest
 from funcgrad.registry import matches
 
@@ -21,6 +25,28 @@ def listed(option: str, names: Names) -> tuple[int | str, ...]:
             f"{option} takes positions of arguments, names, patterns, or several of these, got {names!r}."
         )
     return items
+
+
+def positions(argnums: Any, may_be_none: bool = False) -> Any:
+    """`argnums` as an int or a tuple of ints; GradientError for anything that JAX does not read as such.
+
+    Entries that are a library's own way to say a position and more (`nnx.DiffState`) are left as they are. A Jacobian
+    by no argument is empty, so there may be none; a gradient by no argument is refused, as in JAX.
+    """
+    with contextlib.suppress(TypeError):
+        return _position(argnums)
+    with contextlib.suppress(TypeError):
+        several = tuple(map(_position, argnums))
+        if several or may_be_none:
+            return several
+    raise GradientError(
+        f"argnums takes the position of an argument, as 0, or several, as (0, 1), got {printed(argnums)}; the "
+        f"arguments themselves go to the function that is returned: fg.grad(loss)(w, x)."
+    )
+
+
+def _position(entry: Any) -> Any:
+    return entry if choice(entry)[0] is not entry else index(entry)
 
 
 def position_of(argument: str, position: int, n_args: int) -> int:

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import PyTree
-from funcgrad.autodiff.finding import Names
+from funcgrad.autodiff.finding import Names, positions
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
-from funcgrad.errors import GradientError, describe
+from funcgrad.errors import GradientError, describe, require_function
 from funcgrad.graph import Statistic
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
@@ -70,8 +70,9 @@ def value_and_grad(
             loss, or asks for the gradient of a value inside a loop or branch.
         RuleError: a rule breaks its contract, or an override matches nothing.
     """
+    require_function("grad", fun)
     watch = Watch.of(taps, stats) if taps else None
-    request = Request(fun, argnums, has_aux, allow_int, of, wrt, unreachable, rules, watch)
+    request = Request(fun, positions(argnums), has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         with request.posed(args, kwargs) as (call, traced):
@@ -156,8 +157,9 @@ def plan(
 
     >>> print(fg.plan(loss, params, x))
     """
-    request = Request(fun, argnums, has_aux, False, of, wrt, unreachable, rules)
-    with request.posed(args, kwargs) as (_, traced):
+    require_function("plan", fun)
+    request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)
+    with request.posed(args, kwargs, runs=False) as (_, traced):
         return traced.plan
 
 

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcgrad.aliases import Array, PyTree
-from funcgrad.autodiff.finding import Names
+from funcgrad.autodiff.finding import Names, positions
 from funcgrad.autodiff.gradients import named_after
 from funcgrad.autodiff.requests import Output, Request, Traced, is_source
 from funcgrad.autodiff.selection import Unreachable, Wrt
-from funcgrad.errors import GradientError, describe
+from funcgrad.errors import GradientError, describe, require_function
 from funcgrad.graph import Constant, Value, read
 from funcgrad.plans import Plan
-from funcgrad.primitive import Equation, bodies, zeros_of
+from funcgrad.primitive import Equation, bodies, typed, zeros_of
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
 
@@ -68,7 +68,8 @@ def jacobian(
     """
     if mode not in (None, "forward", "reverse"):
         raise GradientError(f"jacobian: mode must be 'forward' or 'reverse', got {mode!r}.")
-    request = Request(fun, argnums, has_aux, allow_int, of, wrt, unreachable, rules)
+    require_function("jacobian", fun)
+    request = Request(fun, positions(argnums, may_be_none=True), has_aux, allow_int, of, wrt, unreachable, rules)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         with request.posed(args, kwargs) as (call, traced):
@@ -77,12 +78,13 @@ def jacobian(
             blocks, auxiliary = (_by_columns if is_forward else _by_rows)(traced)
             auxiliary = call.close(auxiliary)
         found, assemble = iter(blocks), traced.selection.assemble
-        result = traced.output.tree.unflatten(
-            [
-                assemble(traced.plan, next(found) if is_source(y) else _zeros(y, traced.plan), y.aval.shape)
-                for y in traced.output.leaves
-            ]
-        )
+        plan, leaves = traced.plan, []
+        for y in traced.output.leaves:
+            block = next(found) if is_source(y) else _zeros(y, plan)
+            # Weakly typed where the input is, as in JAX.
+            block = [typed(x, v.aval) for x, v in zip(block, plan.wanted, strict=True)]
+            leaves.append(assemble(plan, block, y.aval.shape))
+        result = traced.output.tree.unflatten(leaves)
         return (result, auxiliary) if has_aux else result
 
     return named_after(fun, "jacobian", jacobian_of)
@@ -119,7 +121,7 @@ def _by_columns(traced: Traced) -> tuple[Blocks, PyTree]:
                 values[v] = x + change[v] if v in change else x
         return read(sources, values), read(structure.outputs, values)
 
-    starts = [jnp.asarray(given[v], v.aval.dtype) if v in given else zeros_of(v.aval) for v in wanted]
+    starts = [typed(given[v], v.aval) if v in given else zeros_of(v.aval) for v in wanted]
     _, push, leaves = jax.linearize(run, starts, has_aux=True)
     blocks: Blocks = []
     for y, stack in zip(sources, jax.vmap(push)(_basis(wanted)), strict=True):

@@ -14,7 +14,8 @@ from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import GradientError, describe, describe_tree
 from funcgrad.graph import Arguments, Constant, Graph, Value, trace_arguments
 from funcgrad.planning import make_plan
-from funcgrad.plans import Plan
+from funcgrad.plans import Plan, as_array
+from funcgrad.primitive import type_of, typed
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward
 
@@ -40,7 +41,10 @@ class Output(NamedTuple):
         return "The loss" if [v.aval.shape for v in self.leaves] == [()] else "The output"
 
     def seeds(self, cotangent: PyTree) -> list[Array]:
-        """The leaves of a cotangent that belong to `sources`; GradientError if it is not like the output."""
+        """The leaves of a cotangent that belong to `sources`; GradientError if it is not like the output.
+
+        As `jax.vjp` does, take numbers and numpy arrays that JAX reads as the dtype of the output.
+        """
         found, tree = jax.tree.flatten(cotangent)
         if tree != self.tree:
             raise GradientError(
@@ -50,12 +54,22 @@ class Output(NamedTuple):
         seeds = []
         for value, leaf in zip(self.leaves, found, strict=True):
             if is_source(value):
-                if describe(leaf) != describe(value.aval):
+                aval = type_of(leaf)
+                if aval is None or (aval.shape, aval.dtype) != (value.aval.shape, value.aval.dtype):
                     raise GradientError(
-                        f"The cotangent of output '{value.name}' must be {describe(value.aval)}, got {describe(leaf)}."
+                        f"The cotangent of output '{value.name}' must be {describe(value.aval)}, got "
+                        f"{describe(leaf if aval is None else aval)}."
                     )
-                seeds.append(leaf)
+                seeds.append(typed(leaf, aval))
         return seeds
+
+    def check(self) -> None:
+        """GradientError unless all leaves are arrays or numbers."""
+        if any(v.aval is None for v in self.leaves):
+            raise GradientError(
+                f"The function must return arrays, got {self.describe()}; return anything else beside them, with "
+                f"has_aux=True."
+            )
 
     def ones(self, value: PyTree) -> list[Array]:
         """The cotangents of `sources` where each is a loss, with this value: 1."""
@@ -64,7 +78,8 @@ class Output(NamedTuple):
 
     def describe(self) -> str:
         """The output as `(f32[8,64], f32[])`."""
-        return describe_tree(jax.tree.unflatten(self.tree, [v.aval for v in self.leaves]))
+        leaves = [v.content if isinstance(v, Constant) and v.aval is None else v.aval for v in self.leaves]
+        return describe_tree(jax.tree.unflatten(self.tree, leaves))
 
 
 def is_source(leaf: Value | Constant) -> TypeGuard[Value]:
@@ -78,7 +93,7 @@ class Traced(NamedTuple):
     plan: Plan
     selection: Selection
     constants: tuple[Array, ...]
-    inputs: list[Array]
+    inputs: list[Any]
     output: Output
     auxiliary: Output | None
     watched: Watched | None = None
@@ -110,16 +125,16 @@ class Request(NamedTuple):
     watch: Watch | None = None
 
     @contextmanager
-    def posed(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[tuple[Opened, Traced]]:
-        """Trace and plan at these arguments.
+    def posed(self, args: Sequence[Any], kwargs: dict[str, Any], runs: bool = True) -> Iterator[tuple[Opened, Traced]]:
+        """Trace and plan at these arguments, which may be only described unless it `runs`.
 
         With `of` the function is run only up to there, so modules among the arguments keep their state.
         """
         parameters = parameter_names(self.fun, len(args))
         asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
         with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
-            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced)
-            selection = asked.found_in(call, arguments, self.allow_int)
+            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced, described=not runs)
+            selection = asked.found_in(call, arguments, self.allow_int, described=not runs)
             graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)
             yield call, self._planned(graph, call, selection, parameters)
 
@@ -128,20 +143,27 @@ class Request(NamedTuple):
         output, auxiliary = Output(graph.output_tree, structure.outputs), None
         if call.has_aux:
             output, auxiliary = _split_auxiliary(output)
-        if self.of is not None:
+        if self.of is None:
+            output.check()
+        else:
             output = Output(*find_sources(self.of, graph, parameters), is_inner=True)
             structure = structure.upto((*output.leaves, *(auxiliary.leaves if auxiliary else ())))
         structure, watched = self.watch.attach(structure) if self.watch else (structure, None)
         taps = list(watched.taps.values()) if watched else []
-        plan = make_plan(structure, selection.wanted(graph), output.sources, self.rules, taps)
+        wanted = selection.wanted(graph)
+        chosen = frozenset(wanted)
+        plan = make_plan(structure, wanted, output.sources, self.rules, taps)
         selection.check(plan, output.subject)
-        inputs = graph.arguments.inputs(call.args, call.kwargs)
+        inputs = [
+            as_array(x) if v in chosen and not isinstance(x, jax.ShapeDtypeStruct) else x
+            for v, x in zip(structure.inputs, graph.arguments.inputs(call.args, call.kwargs), strict=True)
+        ]
         return Traced(plan, selection, graph.constants, inputs, output, auxiliary, watched)
 
 
 def _split_auxiliary(output: Output) -> tuple[Output, Output]:
-    children = output.tree.children()
-    if output.tree.node_data() is None or output.tree.node_data()[0] is not tuple or len(children) != 2:
+    children, node = output.tree.children(), output.tree.node_data()
+    if node is None or not issubclass(node[0], tuple | list) or len(children) != 2:
         raise GradientError(
             f"With has_aux=True the function must return a pair (output, aux), got {output.describe()}."
         )

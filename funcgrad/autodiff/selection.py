@@ -1,12 +1,10 @@
 """What a gradient is taken with respect to: whole arguments, or values by name."""
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 
 from funcgrad.adapters import Opened, choice
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
@@ -14,8 +12,8 @@ from funcgrad.autodiff.finding import Names, find, listed, position_of
 from funcgrad.autodiff.parameters import Selector
 from funcgrad.errors import GradientError, describe
 from funcgrad.graph import Arguments, Graph, Value
-from funcgrad.graph.arguments import is_array
 from funcgrad.plans import Plan
+from funcgrad.primitive import no_cotangent, type_of
 from funcgrad.registry import matches
 
 Place = int | str
@@ -29,8 +27,8 @@ Unreachable = Literal["raise", "zero"]
 class Asked(NamedTuple):
     """What `argnums` and `wrt` ask for, sorted into arguments and names of values."""
 
-    places: dict[int | str, Place]
-    """The arguments, by what the caller calls them, or, in a mapping, by their names."""
+    places: tuple[tuple[int | str, Place], ...]
+    """The arguments, each after what the caller calls it, or, in a mapping, after its name."""
     names: tuple[str, ...]
     form: Literal["one", "tuple", "mapping"]
     """What is handed back: the one thing that was asked for, a tuple of arguments, or a mapping."""
@@ -54,50 +52,59 @@ class Asked(NamedTuple):
             raise GradientError(f"unreachable must be 'raise' or 'zero', got {unreachable!r}.")
         strict = wrt is not None and unreachable == "raise"
         selector = wrt if isinstance(wrt, Selector) else None
-        places: dict[int | str, Place] = {}
+        places: list[tuple[int | str, Place]] = []
         names: list[str] = []
         if wrt is None or isinstance(wrt, Selector):
             is_one, filters = not isinstance(argnums, Iterable), {}
             for n, chosen in map(choice, (argnums,) if is_one else argnums):
-                places[n] = position_of("argnums", n, len(parameters))
-                filters[places[n]] = chosen
-            return cls(places, (), "one" if is_one else "tuple", selector, strict, filters)
+                position = position_of("argnums", n, len(parameters))
+                places.append((n, position))
+                filters[position] = chosen
+            return cls(tuple(places), (), "one" if is_one else "tuple", selector, strict, filters)
         items = listed("wrt", wrt)
         is_tuple = all(isinstance(item, int) for item in items)
         for item in items:
             if isinstance(item, int):
                 position = position_of("wrt", item, len(parameters))
-                places[item if is_tuple else parameters[position]] = position
+                places.append((item if is_tuple else parameters[position], position))
             elif item in parameters:
-                places[item] = parameters.index(item)
+                places.append((item, parameters.index(item)))
             elif item in keywords:
-                places[item] = item
+                places.append((item, item))
             else:
                 names.append(item)
         if isinstance(wrt, int | str):
             is_glob = isinstance(wrt, str) and "*" in wrt
-            return cls(places, tuple(names), "mapping" if is_glob else "one", None, strict, {})
-        return cls(places, tuple(names), "tuple" if is_tuple else "mapping", None, strict, {})
+            return cls(tuple(places), tuple(names), "mapping" if is_glob else "one", None, strict, {})
+        return cls(tuple(places), tuple(names), "tuple" if is_tuple else "mapping", None, strict, {})
 
     @property
     def wanted(self) -> dict[int, Any]:
         """The positional arguments among them, with their filters."""
-        return {p: self.filters.get(p) for p in self.places.values() if isinstance(p, int)}
+        return {p: self.filters.get(p) for _, p in self.places if isinstance(p, int)}
 
     @property
     def traced(self) -> tuple[Place, ...]:
         """The arguments whose leaves are all differentiated."""
-        return () if self.selector else tuple(self.places.values())
+        return () if self.selector else tuple(place for _, place in self.places)
 
-    def found_in(self, call: Opened, arguments: Arguments, allow_int: bool) -> "Selection":
-        """Look at the arguments; GradientError where one cannot have a gradient."""
+    def found_in(self, call: Opened, arguments: Arguments, allow_int: bool, described: bool) -> "Selection":
+        """Look at the arguments; GradientError where one cannot have a gradient.
+
+        Unless they may be `described`, nor can a `jax.ShapeDtypeStruct`.
+        """
         wholes = []
-        for key, place in self.places.items():
+        for key, place in self.places:
             argument = call.args[place] if isinstance(place, int) else call.kwargs[place]
             leaves, tree = jax.tree.flatten(argument)
             flags = self.selector.flags(argument) if self.selector else [True] * len(leaves)
             slots: list[int | Aval | None] = []
             for i, leaf, flag in zip(arguments.leaves_of(place), leaves, flags, strict=True):
+                if flag and not described and isinstance(leaf, jax.ShapeDtypeStruct):
+                    raise GradientError(
+                        f"{_called(key)} has a leaf '{arguments.names[i]}' that is only described, {describe(leaf)}; "
+                        f"pass an array, or use fg.plan, which runs nothing."
+                    )
                 aval = _aval(leaf, arguments.names[i], key, arguments.is_input[i], allow_int) if flag else None
                 slots.append(i if aval is not None and _is_inexact(aval) else aval)
             wholes.append(Argument(key, tree, tuple(slots)))
@@ -155,12 +162,14 @@ class Selection:
         """
         whole, named = self._parts(cotangents)
         source = iter(whole)
-        trees = {a.key: a.tree.unflatten([_filled(slot, source, lead) for slot in a.slots]) for a in self.arguments}
+        trees = [a.tree.unflatten([_filled(slot, source, lead) for slot in a.slots]) for a in self.arguments]
         by_name = dict(zip(self._parts(plan.wanted)[1], named, strict=True))
         found = {v.name: g for v, g in by_name.items() if v in plan.reached or not self.is_strict}
         if self.form == "tuple":
-            return tuple(trees.values())
-        return trees | found if self.form == "mapping" else next(iter((*trees.values(), *found.values())))
+            return tuple(trees)
+        if self.form == "mapping":
+            return {a.key: tree for a, tree in zip(self.arguments, trees, strict=True)} | found
+        return next(iter((*trees, *found.values())))
 
     def _parts(self, items: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
         """One item per wanted value as those of arguments and those by name."""
@@ -172,9 +181,8 @@ def _aval(leaf: Any, name: str, key: int | str, is_input: bool, allow_int: bool)
     """The aval of a leaf that is to be differentiated."""
     aval: Aval = None
     if is_input:
-        with contextlib.suppress(TypeError):
-            aval = leaf if is_array(leaf) and not isinstance(leaf, np.ndarray) else jax.typeof(leaf)
-    argument = f"Argument {key}" if isinstance(key, int) else f"Argument '{key}'"
+        aval = leaf if isinstance(leaf, jax.ShapeDtypeStruct) else type_of(leaf)
+    argument = _called(key)
     if aval is None:
         raise GradientError(
             f"{argument} has a leaf '{name}' of type {type(leaf).__name__}; gradients need arrays, so pass it as "
@@ -190,6 +198,10 @@ def _aval(leaf: Any, name: str, key: int | str, is_input: bool, allow_int: bool)
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
 
 
+def _called(key: int | str) -> str:
+    return f"Argument {key}" if isinstance(key, int) else f"Argument '{key}'"
+
+
 def _is_inexact(aval: Aval) -> bool:
     return jax.numpy.issubdtype(aval.dtype, jax.numpy.inexact)
 
@@ -198,4 +210,4 @@ def _filled(slot: int | Aval | None, cotangents: Any, lead: tuple[int, ...]) -> 
     """What stands at a leaf of an argument."""
     if isinstance(slot, int):
         return next(cotangents)
-    return None if slot is None else np.zeros((*lead, *slot.shape), jax.dtypes.float0)
+    return None if slot is None else no_cotangent((*lead, *slot.shape))

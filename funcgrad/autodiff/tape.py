@@ -11,7 +11,7 @@ from funcgrad.aliases import PyTree
 from funcgrad.autodiff.finding import Names
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Selection, Unreachable, Wrt
-from funcgrad.errors import GradientError
+from funcgrad.errors import GradientError, require_function
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
@@ -31,20 +31,25 @@ class Tape:
     selection: Selection
     output: Output
 
-    def pull(self, cotangent: PyTree, *, last: bool = False) -> PyTree:
+    def pull(self, *cotangent: PyTree, last: bool = False) -> PyTree:
         """Cotangents of what the tape was recorded for, from that of the output.
 
         Args:
-            cotangent: like the output: same structure, shapes and dtypes. Integer outputs have none; whatever
-                stands in their place is ignored.
+            cotangent: one, like the output: same structure, shapes and dtypes; numbers and numpy arrays are taken
+                where JAX reads them so. Integer outputs have none; whatever stands in their place is ignored.
             last: release the tape after this pull.
 
         Raises:
             GradientError: the cotangent is not like the output, or the tape was released.
         """
+        if len(cotangent) != 1:
+            raise GradientError(
+                f"pull takes one cotangent, like the output {self.output.describe()}, got {len(cotangent)}; where the "
+                f"output is a tuple, pass a tuple."
+            )
         if self.kept is None:
             raise GradientError("The tape was released, so nothing can be pulled through it; record it again.")
-        cotangents = reverse(self.plan, self.kept, self.output.seeds(cotangent))
+        cotangents = reverse(self.plan, self.kept, self.output.seeds(*cotangent))
         if last:
             self.release()
         return self.selection.assemble(self.plan, cotangents)
@@ -82,6 +87,7 @@ def record(
     >>> y, tape = fg.record(network, params, x)
     >>> params_bar, x_bar = tape.pull(y_bar)
     """
+    require_function("vjp", fun)
     everything = tuple(range(len(primals)))
     request = Request(fun, everything, has_aux, wrt is None, of, wrt, unreachable, rules)
     with request.posed(primals, {}) as (call, traced):

@@ -29,9 +29,17 @@ class Arguments:
 
     @classmethod
     def of(
-        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], traced: Sequence[int | str] = ()
+        cls,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        traced: Sequence[int | str] = (),
+        described: bool = True,
     ) -> "Arguments":
-        """Describe arguments; what is no array in the arguments `traced` (positions, keywords) is an input too."""
+        """Describe arguments; what is no array in the arguments `traced` (positions, keywords) is an input too.
+
+        Unless `described`, a `jax.ShapeDtypeStruct` is no array but an object like any other.
+        """
         parameters = parameter_names(function, len(args))
         names, places, is_input, fixed = [], [], [], []
         for path, leaf in named_leaves((tuple(args), kwargs)):
@@ -41,7 +49,8 @@ class Arguments:
             tail = jax.tree_util.keystr(path[2:], simple=True, separator="/")
             names.append(f"{head}/{tail}" if tail else head)
             places.append(place)
-            is_input.append(is_array(leaf) or place in traced)
+            is_only_described = not described and isinstance(leaf, jax.ShapeDtypeStruct)
+            is_input.append((is_array(leaf) and not is_only_described) or place in traced)
             fixed.append(None if is_input[-1] else leaf)
         tree = jax.tree.structure((tuple(args), kwargs))
         return cls(tree, tuple(names), tuple(places), tuple(is_input), tuple(fixed))

@@ -7,9 +7,11 @@ from typing import Any
 import jax
 
 from funcgrad.adapters import opened
+from funcgrad.errors import require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
+from funcgrad.graph.returning import Returned
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Value
 from funcgrad.naming import resolve
@@ -39,6 +41,7 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
 
     >>> print(fg.trace(loss, params, x))
     """
+    require_function("trace", function)
     with opened(function, args, kwargs, is_pure=True) as call:
         return trace_arguments(call.fun, Arguments.of(call.fun, call.args, call.kwargs), call.args, call.kwargs)
 
@@ -47,17 +50,18 @@ def trace_arguments(
     function: Callable[..., Any], arguments: Arguments, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Graph:
     """Trace with the arguments described beforehand."""
+    returned = Returned()
 
-    def flat(*inputs: Any) -> Any:
+    def flat(*inputs: Any) -> list[Any]:
         args, kwargs = arguments.unflatten(inputs)
-        return function(*args, **kwargs)
+        return returned.traced(function(*args, **kwargs))
 
     with without_values():
-        closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*arguments.inputs(args, kwargs))
+        closed = jax.make_jaxpr(flat)(*arguments.inputs(args, kwargs))
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
-    structure = open_jaxpr(closed, arguments.input_names)
-    return Graph(structure, tuple(closed.consts), arguments, jax.tree.structure(shapes))
+    structure, constants = returned.completed(open_jaxpr(closed, arguments.input_names), closed.consts)
+    return Graph(structure, constants, arguments, returned.tree)
 
 
 def open_jaxpr(closed: Any, input_names: Sequence[str] | None = None) -> Structure:

@@ -47,10 +47,11 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A number written into the graph."""
+    """A number written into the graph; among outputs, also any object that is handed through."""
 
     content: Any
     aval: Aval = field(repr=False)
+    """None for an object that is nothing like an array."""
 
     @property
     def name(self) -> str:

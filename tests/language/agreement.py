@@ -61,10 +61,29 @@ def pull_everything(vjp: Callable[..., Any], function: Callable[..., Any], args:
 
 
 def assert_alike(found: Any, expected: Any) -> None:
-    """Same structure, shapes and dtypes (`float0` where there is no cotangent)."""
+    """Same structure and containers; leaf by leaf the same type, shape, dtype, weak type and sharding.
+
+    What is no array must be the same object.
+    """
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert (np.shape(a), jnp.result_type(a)) == (np.shape(b), jnp.result_type(b))
+        is_placed = all(isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer) for x in (a, b))
+        ours, theirs = _face(a, is_placed), _face(b, is_placed)
+        assert ours == theirs, f"{ours}, where JAX gives {theirs}"
+
+
+def _face(x: Any, is_placed: bool) -> tuple[Any, ...]:
+    """All that a leaf is beside its entries; its sharding is that of its type unless it is placed on devices.
+
+    A number of JAX's own (`TypedFloat`, which JAX hands out where it should be an array) counts as an array.
+    """
+    is_array = isinstance(x, jax.Array) or type(x).__module__ == "jax._src.literals"
+    if isinstance(x, np.ndarray):
+        return (type(x), x.shape, x.dtype)
+    if not is_array:
+        return (type(x), x if isinstance(x, bool | int | float | complex | np.generic) else id(x))
+    aval = jax.typeof(x)
+    return (jax.Array, aval.shape, aval.dtype, aval.weak_type, x.sharding if is_placed else aval.sharding)
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -76,12 +95,13 @@ def assert_same(found: Any, expected: Any) -> None:
 
 def assert_near(found: Any, expected: Any, tolerance: float = 16.0) -> None:
     """Equal up to rounding; NaN and infinity where they are expected, and only there."""
-    wide = np.complex128 if jnp.issubdtype(expected.dtype, jnp.complexfloating) else np.float64
+    dtype = jnp.result_type(expected)
+    wide = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
     a, b = np.asarray(found).astype(wide), np.asarray(expected).astype(wide)
     finite = np.isfinite(b)
     np.testing.assert_array_equal(np.where(finite, 0, a), np.where(finite, 0, b))
     scale = np.max(np.abs(b[finite]), initial=0.0)
-    eps = float(jnp.finfo(expected.dtype).eps)
+    eps = float(jnp.finfo(dtype).eps)
     np.testing.assert_allclose(a[finite], b[finite], rtol=0.0, atol=tolerance * eps * scale)
 
 
