@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx  # pyright: ignore[reportMissingImports]
 
+from funcgrad.adapters import flax_changes as changes
 from funcgrad.adapters.calls import Opened, replace_item, rest_key
+from funcgrad.adapters.flax_changes import is_node
 from funcgrad.aliases import PyTree, PyTreeDef
 from funcgrad.errors import GradientError
 
@@ -64,22 +66,23 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
     Raises:
         GradientError: one variable is in an argument to differentiate and in one that is not.
     """
-    if not any(map(_is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=_is_node))):
+    if not any(map(is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=is_node))):
         return call
     _check_aliases(call, names, wanted)
-    stack.enter_context(nnx.update_context(_TAG))
+    context = stack.enter_context(nnx.update_context(_TAG))
     args, kwargs, rest_keys = call.args, dict(call.kwargs), {}
     with nnx.split_context(_TAG) as split:
         filters = {n: nnx.Param if chosen is None else chosen for n, chosen in wanted.items()}
         taken = [_take_apart(arg, split, filters.get(n)) for n, arg in enumerate(args)]
         taken_by_key = {key: _take_apart(arg, split) for key, arg in call.kwargs.items()}
+    originals = dict(context.outer_index_outer_ref or {})
     for n, (_, state, rest) in enumerate(taken):
         args = replace_item(args, n, state)
         if n in wanted:
             rest_keys[n] = rest_key(names[n], kwargs)
             kwargs[rest_keys[n]] = rest
     kwargs |= {key: state for key, (_, state, _) in taken_by_key.items()}
-    changed: list[_Parts] = []
+    left: list[tuple[changes.Changes, _Parts]] = []
 
     @wraps(call.fun)
     def fun(*args: Any, **kwargs: Any) -> Any:
@@ -87,22 +90,32 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
             rests = {n: kwargs.pop(key) for n, key in rest_keys.items()}
             args = tuple(_put_together(taken[n][0], arg, rests.get(n), merge) for n, arg in enumerate(args))
             kwargs = {key: _put_together(taken_by_key[key][0], arg, None, merge) for key, arg in kwargs.items()}
+            copies = dict(merge.index_ref)
+        before = {} if call.is_pure else changes.contents(copies)
         out = call.fun(*args, **kwargs)
         if call.is_pure:
             return out
         if call.has_aux and not (isinstance(out, tuple) and len(out) == 2):
             return out  # which the caller will complain about
         value, auxiliary = out if call.has_aux else (out, None)
+        found = changes.found(before, copies)
         with nnx.split_context(_TAG) as split:
-            nodes = jax.tree.map(lambda x: x if _is_node(x) else None, (args, kwargs), is_leaf=_is_node)
-            parts, states, _ = _take_apart((nodes, auxiliary), split)
-        changed.append(parts)
+            parts, states, _ = _take_apart(([copies[i] for i in found], auxiliary), split)
+        left.append((found, parts))
         return value, states
 
     def close(states: Any) -> Any:
-        with nnx.merge_context(_TAG, inner=False) as merge:
-            _, auxiliary = _put_together(changed[-1], states, None, merge)
-        return call.close(auxiliary)
+        found, parts = left[-1]
+        changes.check(found, originals, [*zip(names, call.args, strict=True), *call.kwargs.items()])
+        with nnx.merge_context() as merge:
+            _, auxiliary = _put_together(parts, states, None, merge)
+            made = {
+                node.outer_index: merge.index_ref[node.index]
+                for definition in parts.definitions
+                for node in (definition.nodes if definition is not None else ())
+                if getattr(node, "outer_index", None) is not None
+            }
+        return call.close(changes.write(found, originals, made, auxiliary))
 
     if call.is_pure:
         return replace(call, fun=fun, args=args, kwargs=kwargs)
@@ -153,13 +166,13 @@ def _take_apart(tree: PyTree, split: Any, chosen: Any = None) -> tuple[_Parts, P
 
     The states have everything, or what a filter has `chosen`.
     """
-    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_node)
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_node)
     definitions, states, rests = [], [], []
     for leaf in leaves:
         definition, state, rest = None, leaf, None
-        if _is_variable(leaf) or (_is_node(leaf) and chosen is None):
+        if _is_variable(leaf) or (is_node(leaf) and chosen is None):
             definition, state = split.split(leaf)
-        elif _is_node(leaf):
+        elif is_node(leaf):
             definition, state, rest = split.split(leaf, chosen, ...)
         definitions.append(definition)
         states.append(state)
@@ -176,10 +189,6 @@ def _put_together(parts: _Parts, states: PyTree, rest: PyTree, merge: Any) -> Py
         for definition, leaf, more in zip(parts.definitions, leaves, rests, strict=True)
     ]
     return parts.tree.unflatten(merged)
-
-
-def _is_node(x: Any) -> bool:
-    return isinstance(x, nnx.Pytree | nnx.Variable)
 
 
 def _is_variable(x: Any) -> bool:

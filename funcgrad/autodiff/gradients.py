@@ -79,15 +79,13 @@ def value_and_grad(
             if cotangent is None:
                 _check_loss(traced.output, holomorphic)
             value, auxiliary, kept, observed = traced.run()
-            auxiliary = call.close(auxiliary)
         output = traced.output
         seeds = output.ones(value) if cotangent is None else output.seeds(cotangent)
         found, n = reverse(traced.plan, kept, seeds), len(traced.plan.wanted)
         gradient = traced.selection.assemble(traced.plan, found[:n])
-        result = ((value, auxiliary) if has_aux else value), gradient
-        if traced.watched is None:
-            return result
-        return *result, traced.watched.assemble(traced.plan, observed, found[n:])
+        readings = [traced.watched.assemble(traced.plan, observed, found[n:])] if traced.watched else []
+        auxiliary = call.close(auxiliary)  # last: a pass that fails changes no model
+        return ((value, auxiliary) if has_aux else value), gradient, *readings
 
     return named_after(fun, "value_and_grad", value_and_grad_of)
 
