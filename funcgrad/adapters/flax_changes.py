@@ -58,7 +58,8 @@ def check(changes: Changes, originals: Nodes, named: Iterable[tuple[str, Any]]) 
     if not stuck:
         return
     node, attribute = stuck[0]
-    path = dict(_paths(named)).get(id(node), type(node).__name__)
+    paths = (found for name, argument in named for found in walk(argument, name, set()))
+    path = next((path for path, x in paths if x is node), type(node).__name__)
     path = path if isinstance(node, nnx.Variable) else f"{path}/{attribute}"
     others, its = (f" and {len(stuck) - 1} more, which were", "their") if stuck[1:] else (", which was", "its")
     raise GradientError(
@@ -124,20 +125,26 @@ def _is_same(old: Any, new: Any) -> bool:
     return same and structure == new_structure
 
 
-def _paths(named: Iterable[tuple[str, Any]]) -> Iterator[tuple[int, str]]:
-    for name, argument in named:
-        for path, node in nnx.iter_graph(argument):
-            if is_node(node):
-                yield id(node), "/".join([name, *map(str, path)])
+def walk(tree: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The nodes in a pytree and in each other, each once, with a path."""
+    for keys, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_node)[0]:
+        if is_node(node) and id(node) not in seen:
+            seen.add(id(node))
+            here = "/".join(part for part in (path, jax.tree_util.keystr(keys, simple=True, separator="/")) if part)
+            yield here, node
+            if isinstance(node, nnx.Pytree):
+                for name, value in vars(node).items():
+                    if not _is_static(node, name):
+                        yield from walk(value, f"{here}/{name}", seen)
 
 
 def _replace_inside(trees: Sequence[Any], replace: Callable[[Any], Any]) -> None:
     """Let copies and new nodes hold the user's nodes."""
-    nodes = {id(node): node for tree in trees for _, node in nnx.iter_graph(tree) if isinstance(node, nnx.Pytree)}
-    for node in nodes.values():
-        for name, value in vars(node).items():
-            if not _is_static(node, name):
-                object.__setattr__(node, name, replace(value))
+    for _, node in [*walk(trees, "", set())]:
+        if isinstance(node, nnx.Pytree):
+            for name, value in vars(node).items():
+                if not _is_static(node, name):
+                    object.__setattr__(node, name, replace(value))
 
 
 def _write_node(original: Any, made: Any, names: Collection[str], undo: list[Callable[[], None]]) -> None:

@@ -3,7 +3,8 @@ differentiated.
 
 As with `nnx.value_and_grad`, the gradient is an `nnx.State` of parameters, a variable that is held twice has one
 gradient, and what the modules change while they run (running statistics, counts of random numbers) reaches the
-user's modules.
+user's modules. In NNX's tree mode (`nnx.set_graph_mode(False)`) modules are pytrees, as for `jax.grad`: all leaves are
+differentiated, and the gradient is a module.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -68,6 +69,8 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
     """
     if not any(map(is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=is_node))):
         return call
+    if not _is_graph_mode():
+        return _open_trees(call, names, wanted)
     _check_aliases(call, names, wanted)
     context = stack.enter_context(nnx.update_context(_TAG))
     args, kwargs, rest_keys = call.args, dict(call.kwargs), {}
@@ -93,10 +96,8 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
             copies = dict(merge.index_ref)
         before = {} if call.is_pure else changes.contents(copies)
         out = call.fun(*args, **kwargs)
-        if call.is_pure:
+        if call.is_pure or not _is_pair(out, call):
             return out
-        if call.has_aux and not (isinstance(out, tuple) and len(out) == 2):
-            return out  # which the caller will complain about
         value, auxiliary = out if call.has_aux else (out, None)
         found = changes.found(before, copies)
         with nnx.split_context(_TAG) as split:
@@ -122,6 +123,66 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
     return replace(call, fun=fun, args=args, kwargs=kwargs, has_aux=True, close=close)
 
 
+def _open_trees(call: Opened, names: Sequence[str], wanted: Mapping[int, Any]) -> Opened:
+    """Leave modules as the pytrees that they are in tree mode; only their variables change while they run."""
+    if call.is_pure:
+        return call
+    named = [*zip(names, call.args, strict=True), *call.kwargs.items()]
+    _check_trees(named, wanted)
+    originals = dict(enumerate(_variables(call.args, call.kwargs)))
+    left: list[changes.Changes] = []
+
+    @wraps(call.fun)
+    def fun(*args: Any, **kwargs: Any) -> Any:
+        copies = dict(enumerate(_variables(args, kwargs)))
+        before = changes.contents(copies)
+        out = call.fun(*args, **kwargs)
+        if not _is_pair(out, call):
+            return out
+        value, auxiliary = out if call.has_aux else (out, None)
+        left.append(changes.found(before, copies))
+        return value, ({i: copies[i] for i in left[-1]}, auxiliary)
+
+    def close(states: Any) -> Any:
+        changes.check(left[-1], originals, named)
+        return call.close(changes.write(left[-1], originals, *states))
+
+    return replace(call, fun=fun, has_aux=True, close=close)
+
+
+def _check_trees(named: Sequence[tuple[str, Any]], wanted: Mapping[int, Any]) -> None:
+    for n, chosen in wanted.items():
+        if chosen is not None:
+            raise GradientError(
+                f"An nnx.DiffState chooses variables of '{named[n][0]}', which is a pytree in NNX's tree mode; choose "
+                f"leaves by wrt=fg.select(...), or leave tree mode (nnx.set_graph_mode, nnx.set_graph_updates)."
+            )
+    paths: dict[int, str] = {}
+    for name, argument in named:
+        for keys, leaf in jax.tree_util.tree_flatten_with_path(argument, is_leaf=_is_variable)[0]:
+            path = "/".join(filter(None, (name, jax.tree_util.keystr(keys, simple=True, separator="/"))))
+            if _is_variable(leaf) and paths.setdefault(id(leaf), path) != path:
+                raise GradientError(
+                    f"'{path}' is the same {type(leaf).__name__} as '{paths[id(leaf)]}', which pytrees cannot share; "
+                    f"leave NNX's tree mode (nnx.set_graph_mode, nnx.set_graph_updates), or pass a copy (nnx.clone)."
+                )
+
+
+def _is_graph_mode() -> bool:
+    """Whether modules share variables and change structure, as they do unless the user says otherwise to NNX."""
+    switches = [getattr(nnx, name, None) for name in ("set_graph_mode", "set_graph_updates")]
+    return all(switch.current_value() for switch in switches if switch)  # none before Flax had tree mode
+
+
+def _is_pair(out: Any, call: Opened) -> bool:
+    """Whether the function returned what it should; if not, the caller will complain about it."""
+    return not call.has_aux or (isinstance(out, tuple) and len(out) == 2)
+
+
+def _variables(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    return [x for x in jax.tree.leaves((tuple(args), dict(kwargs)), is_leaf=_is_variable) if _is_variable(x)]
+
+
 def _check_aliases(call: Opened, names: Sequence[str], wanted: Collection[int]) -> None:
     named = [*enumerate(zip(names, call.args, strict=True)), *((None, item) for item in call.kwargs.items())]
     owners: dict[int, str] = {}
@@ -140,7 +201,7 @@ def _check_aliases(call: Opened, names: Sequence[str], wanted: Collection[int]) 
 def without_modules(tree: PyTree) -> PyTree:
     """Each module as its whole state; states stay as they are."""
     is_module = lambda x: isinstance(x, nnx.Pytree)  # noqa: E731
-    if not any(map(is_module, jax.tree.leaves(tree, is_leaf=is_module))):
+    if not _is_graph_mode() or not any(map(is_module, jax.tree.leaves(tree, is_leaf=is_module))):
         return tree
     with nnx.split_context() as split:
         return _take_apart(tree, split)[1]
