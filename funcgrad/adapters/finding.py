@@ -8,7 +8,7 @@ from typing import Any
 
 from funcgrad.adapters.library import Library
 
-# How far captured functions are followed, and how long a captured list may be to be searched.
+# How far captured functions are followed, and how long a captured container may be to be searched.
 _DEPTH = 4
 _LENGTH = 1000
 
@@ -21,19 +21,20 @@ def objects_in(value: Any, path: str, libraries: Sequence[Library], seen: set[in
     for library in libraries:
         held = library.members(value)
         if held is not None:
-            seen.add(id(value))
             yield path, value
             break
     if held is None:
-        if isinstance(value, dict):
-            held = [(str(key), item) for key, item in value.items()]
-        elif isinstance(value, list | tuple) and len(value) <= _LENGTH:
-            names = getattr(value, "_fields", range(len(value)))
-            held = [(str(name), item) for name, item in zip(names, value, strict=True)]
-        else:
+        if not isinstance(value, dict | list | tuple) or len(value) > _LENGTH:
             return
+        items = value.items() if isinstance(value, dict) else zip(_names_of(value), value, strict=False)
+        held = [(str(name), item) for name, item in items]
+    seen.add(id(value))  # containers too: one may hold itself
     for name, item in held:
         yield from objects_in(item, join(path, name), libraries, seen)
+
+
+def _names_of(items: Sequence[Any]) -> Sequence[Any]:
+    return getattr(items, "_fields", range(len(items)))
 
 
 def captured(fun: Any, seen: set[int], depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:

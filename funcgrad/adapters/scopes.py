@@ -5,29 +5,56 @@ that is its attribute `attn`, that is `model/blocks/0/attn`. So it does not matt
 take a module apart and hand their function a new one with new parts. Where that new module itself is called, it is
 the only one of its class and shapes that its caller holds; if there are several, it goes by its class.
 
-Classes get their methods wrapped for the time of the trace, and get them back when the last trace is over. Other
-threads that call them meanwhile notice nothing: which modules have which path is kept per context.
+Classes get their methods wrapped for the time of the trace (`classes`). Other threads that call them meanwhile notice
+nothing: which modules have which path is kept per context.
 """
 
 import contextlib
 import posixpath
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache, cached_property, wraps
-from types import FunctionType
+from functools import cached_property, wraps
 from typing import Any
 
 import jax
 
+from funcgrad.adapters.classes import Method, instrumented
 from funcgrad.adapters.finding import captured, join, objects_in
 from funcgrad.adapters.library import Library, in_use
 from funcgrad.naming import scope
 
+
+class _Naming:
+    """Which names the modules have in a trace: the same object for the same names. Part of the keys of JAX's caches."""
+
+    __slots__ = ("__weakref__",)
+
+
 # JAX caches what it traced of an inner `jit`: with names like these, or without.
-_traced_as = jax.make_user_context(default_value=0)
-_numbers: dict[frozenset[Any], int] = {}
+_traced_as = jax.make_user_context(default_value=None)
+# A naming lives as long as the trace, or JAX's cache of what was traced with it (`jax.clear_caches`).
+_namings: weakref.WeakValueDictionary[frozenset[Any], _Naming] = weakref.WeakValueDictionary()
+
+
+class _Identity:
+    """An object as part of a key that does not keep it alive: equal to the same object's, and to no later one's."""
+
+    __slots__ = ("_hash", "_reference")
+
+    def __init__(self, x: Any) -> None:
+        self._hash, self._reference = id(x), weakref.ref(x)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        mine = self._reference()
+        return mine is not None and isinstance(other, _Identity) and mine is other._reference()
+
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +97,16 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
         if not classes:
             return fun(*args, **kwargs)
         root = _Frame(None, "", lambda: objects)
-        number = _number(given, handed, closed_over)
-        with _instrumented(classes), _traced_as(number), _running(root), _owner_of(fun):
+        naming = _naming(given, handed, closed_over)
+        with instrumented(classes, _in_scope), _traced_as(naming), _running(root), _owner_of(fun):
             return fun(*args, **kwargs)
 
     return call
 
 
-def _number(
+def _naming(
     given: Sequence[tuple[str, Any]], handed: Sequence[tuple[str, Any]], closed_over: Sequence[tuple[str, Any]]
-) -> int:
+) -> _Naming:
     """The same for traces that give the same names to modules, so that what JAX caches of one serves the others.
 
     Modules among the arguments are new ones in every trace: their classes and shapes tell what they will be called.
@@ -87,8 +114,18 @@ def _number(
     """
     roots = {path.split("/")[0] for path, _ in handed}
     shapes = [(name, tuple(_shapes(x))) for name, x in given if name in roots]
-    like = frozenset([*shapes, *((path, type(x)) for path, x in handed), *((path, id(x)) for path, x in closed_over)])
-    return _numbers.setdefault(like, len(_numbers) + 1)
+    kinds = [(path, _Identity(type(x))) for path, x in handed]
+    like = frozenset([*shapes, *kinds, *((path, _identity(x)) for path, x in closed_over)])
+    naming = _Naming()
+    return _namings.setdefault(like, naming)
+
+
+def _identity(x: Any) -> _Identity:
+    """That of `x`; of its class where it has none, as a `GraphDef`, which runs nothing itself."""
+    try:
+        return _Identity(x)
+    except TypeError:
+        return _Identity(type(x))
 
 
 @contextlib.contextmanager
@@ -112,27 +149,18 @@ def _running(frame: _Frame) -> Iterator[None]:
         _frames.reset(token)
 
 
-@cache
-def _with_scope(method: Callable[..., Any], library: Library) -> Callable[..., Any]:
-    """A method that enters the scope of its module, unless that module is running already.
-
-    One for each method: JAX's caches tell functions apart by identity.
-    """
+def _in_scope(method: Method, library: Library, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a method in the scope of its module, unless that module is running already."""
+    frames = _frames.get()
+    if not frames:
+        return method(module, *args, **kwargs)
     body = library.body(method)
-
-    @wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        frames = _frames.get()
-        if not frames:
-            return method(self, *args, **kwargs)
-        if frames[-1].module is self:
-            return body(self, *args, **kwargs)
-        path = next((frame.paths[id(self)] for frame in reversed(frames) if id(self) in frame.paths), None)
-        frame = _Frame(self, path) if path else _anew(self, frames, library)
-        with _scope_between(frames[-1].path, frame.path), _running(frame):
-            return body(self, *args, **kwargs)
-
-    return call
+    if frames[-1].module is module:
+        return body(module, *args, **kwargs)
+    path = next((frame.paths[id(module)] for frame in reversed(frames) if id(module) in frame.paths), None)
+    frame = _Frame(module, path) if path else _anew(module, frames, library)
+    with _scope_between(frames[-1].path, frame.path), _running(frame):
+        return body(module, *args, **kwargs)
 
 
 def _scope_between(start: str, path: str) -> contextlib.AbstractContextManager[None]:
@@ -186,44 +214,3 @@ def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
 
 def _shapes(module: Any) -> list[Any]:
     return [getattr(leaf, "shape", type(leaf)) for leaf in jax.tree.leaves(module)]
-
-
-@dataclass
-class _Wrapped:
-    """The methods that a class has itself, and how many traces want them wrapped."""
-
-    methods: dict[str, Callable[..., Any]]
-    n_traces: int = 0
-
-
-_lock = threading.Lock()
-_wrapped: dict[type, _Wrapped] = {}
-
-
-@contextlib.contextmanager
-def _instrumented(classes: Mapping[type, Library]) -> Iterator[None]:
-    """While this runs, the public methods of these classes enter scopes."""
-    with _lock:
-        for cls, library in classes.items():
-            if cls not in _wrapped:
-                _wrapped[cls] = _Wrapped(_methods(cls))
-                for name, method in _wrapped[cls].methods.items():
-                    setattr(cls, name, _with_scope(method, library))
-            _wrapped[cls].n_traces += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            for cls in classes:
-                _wrapped[cls].n_traces -= 1
-                if not _wrapped[cls].n_traces:
-                    for name, method in _wrapped.pop(cls).methods.items():
-                        setattr(cls, name, method)
-
-
-def _methods(cls: type) -> dict[str, Callable[..., Any]]:
-    return {
-        name: x
-        for name, x in vars(cls).items()
-        if isinstance(x, FunctionType) and (name == "__call__" or not name.startswith("_"))
-    }
