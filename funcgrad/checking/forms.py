@@ -6,13 +6,13 @@ shapes, in this check and in the next.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import jax
 
 from funcgrad.aliases import Array, Aval, PureFunction
-from funcgrad.primitive import is_inexact
+from funcgrad.primitive import is_inexact, traced_once
 from funcgrad.registry import Call, Kind, Marker, Op, Rule
 
 Arrays = list[Array]
@@ -135,7 +135,7 @@ def _pull(form: Form) -> Callable[..., Any]:
     return form.pulling(form.wanted)
 
 
-@lru_cache(maxsize=256)
+@traced_once
 def compiled(make: Callable[..., Callable[..., Any]], form: Form, *options: Any) -> Callable[..., Any]:
     """The program `make(form, *options)`, jitted once per form."""
     return jax.jit(make(form, *options))

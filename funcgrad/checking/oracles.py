@@ -6,7 +6,7 @@ differences, which are good to `ROUGH` only, where JAX cannot differentiate at a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array, PureFunction
 from funcgrad.checking.comparing import EXACT
 from funcgrad.checking.forms import Form, partially
-from funcgrad.primitive import as_function, bodies
+from funcgrad.primitive import as_function, bodies, traced_once
 from funcgrad.registry import Marker
 
 Arrays = list[Array]
@@ -42,7 +42,7 @@ class Oracle:
         return self.method == "jax.vjp"
 
 
-@lru_cache(maxsize=256)
+@traced_once
 def oracle(form: Form) -> Oracle:
     """Group the wanted leaves by the function whose derivative their rules claim to be."""
     groups: dict[PureFunction, list[int]] = {}

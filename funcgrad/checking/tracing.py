@@ -1,14 +1,14 @@
 """A rule by itself, traced: what it really returns before the library fits it, and which values it really reads."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 
 import jax
 
 from funcgrad.aliases import Aval
 from funcgrad.checking.forms import Form
-from funcgrad.primitive import is_inexact, prune
+from funcgrad.primitive import is_inexact, prune, traced_once
 from funcgrad.registry import Rule
 
 
@@ -28,7 +28,7 @@ class Trace:
     """Bytes of arguments that it asks for: they may have to be kept too, if nothing else keeps them."""
 
 
-@lru_cache(maxsize=256)
+@traced_once
 def trace(form: Form, rule: Rule) -> Trace:
     """Trace a rule; what it raises, and RuleError where it breaks its contract, comes through."""
     call, avals, returned = form.call, form.avals, []

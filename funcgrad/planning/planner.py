@@ -12,13 +12,14 @@ from funcgrad.planning.branches import plan_branches
 from funcgrad.planning.checkpoints import plan_checkpoint
 from funcgrad.planning.loops import plan_loop
 from funcgrad.planning.pullbacks import (
+    RulePulls,
     derived_pullback,
     equation_pullback,
     residual_pullback,
     rule_pullback,
     run_with_residuals,
-    share,
 )
+from funcgrad.planning.sharing import Shared, share
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import Equation, bodies, loop_of, scope_of
 from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet, matches
@@ -56,6 +57,8 @@ class _Planner:
         self.rules = rules
         self.wanted = wanted
         self.taps = taps
+        self.rule_pulls: RulePulls = {}
+        self.shared: Shared = {}
 
     def blocks(self, node: Node, position: int) -> bool:
         """Whether a node passes no cotangent to the input at a position."""
@@ -79,7 +82,7 @@ class _Planner:
             structure,
             wanted=tuple(wanted),
             sources=tuple(sources),
-            steps=_share(steps),
+            steps=_share(steps, self.shared),
             reached=activity.reached,
             taps=taps,
             readings=tuple(readings) if self.taps else (),
@@ -143,7 +146,9 @@ class _Planner:
         # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
         saved = node.outputs[outline.n_outputs :] if call.saving else _saved_values(node, call.recording, outline)
         pullbacks = [
-            rule_pullback(node, call, rule, at, outputs, saved) if rule else derived_pullback(node, call, at, outputs)
+            rule_pullback(node, call, rule, at, outputs, saved, self.rule_pulls)
+            if rule
+            else derived_pullback(node, call, at, outputs)
             for rule, at in self.rules_at(node, call, positions)
         ]
         if call.saving and any(v in reached for v in saved):
@@ -182,9 +187,9 @@ def _saved_values(node: Node, recording: Call, outline: Outline) -> tuple[Value,
     return tuple(Value(f"{node.name}.{name}", aval, node.loops) for name, aval in zip(names, avals, strict=True))
 
 
-def _share(steps: Sequence[Step]) -> tuple[Step, ...]:
+def _share(steps: Sequence[Step], made: Shared) -> tuple[Step, ...]:
     """The steps, their common pullbacks traced once."""
-    shared = share(p for step in steps for p in step.pullbacks)
+    shared = share((p for step in steps for p in step.pullbacks), made)
     return tuple(
         replace(s, pullbacks=tuple(replace(p, pull=shared.get(p.pull, p.pull)) for p in s.pullbacks)) for s in steps
     )
@@ -206,7 +211,7 @@ def _check_reach(rules: RuleSet, structure: Structure) -> None:
 def _ops_inside(jaxpr: Any, scope: str, op: Op) -> Iterator[str]:
     for equation in jaxpr.eqns:
         here = "/".join(part for part in (scope, scope_of(equation)) if part)
-        if equation.primitive is op.primitives.forward:
+        if equation.primitive is op.primitives.forward and equation.params["call"].op is op:
             yield f"{here}/{op.name}" if here else op.name
         for inner in bodies(equation):
             yield from _ops_inside(inner, here, op)

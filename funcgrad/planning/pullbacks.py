@@ -1,13 +1,11 @@
 """Making the pullback of a node: what it reads, what it writes, and its function.
 
-Rules with the same signature (rule, op, shapes, attributes) are one function, which `share` makes a jitted one where
-it stands at several nodes: a network of many equal layers traces each rule once.
+Rules with the same signature (rule, op, shapes, attributes) are one function in a plan, so that a network of many equal
+layers traces each rule once (see `funcgrad.planning.sharing`).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -17,16 +15,28 @@ from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.tangents import find_transpose
 from funcgrad.plans import Pull, Pullback, as_array
-from funcgrad.primitive import Equation, is_inexact, prune
+from funcgrad.primitive import Equation, bodies, is_inexact, prune, traced_once
 from funcgrad.registry import Call, Rule
+
+RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull]]
+"""The rules of a plan as flat functions, by rule and signature: what each reads and writes, and the function."""
 
 
 def rule_pullback(
-    node: Node, call: Call, rule: Rule, positions: tuple[int, ...], outputs: Sequence[Value], saved: Sequence[Value]
+    node: Node,
+    call: Call,
+    rule: Rule,
+    positions: tuple[int, ...],
+    outputs: Sequence[Value],
+    saved: Sequence[Value],
+    made: RulePulls,
 ) -> Pullback:
-    """A hand rule for the inputs of an op node at `positions`."""
+    """A hand rule for the inputs of an op node at `positions`; equal ones are one function in `made`."""
     avals = _avals(node)
-    taken, targets, pull = _rule_pull(call.recording, rule, positions, avals)
+    signature = call.recording, rule, positions, avals
+    if signature not in made:
+        made[signature] = _rule_pull(*signature)
+    taken, targets, pull = made[signature]
     names = call.recording.leaf_names(call.recording.outline(avals))
     return _make(node, rule, outputs, targets, (*node.inputs, *outputs, *saved), taken, pull, names)
 
@@ -48,7 +58,9 @@ def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]
         return _make(
             node, None, node.outputs, positions, (*node.inputs, *node.outputs), taken, pull, [*_places(node), "y"]
         )
-    taken, pull = find_transpose(equation, positions) or _equation_pull(
+    # What has a body may hold arrays of the user's, and its body is no other's.
+    derive = _equation_pull.function if bodies(equation.source) else _equation_pull
+    taken, pull = find_transpose(equation, positions) or derive(
         _Signature(equation), positions, _avals(node), outputs
     )
     return _make(node, None, node.outputs, positions, node.inputs, taken, pull, _places(node))
@@ -96,16 +108,6 @@ def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
 
 
-def share(pullbacks: Iterable[Pullback]) -> dict[Pull, Pull]:
-    """For each function that several pullbacks run, the one that is traced once for all of them."""
-    return {pull: _jitted(pull) for pull, uses in Counter(p.pull for p in pullbacks).items() if uses > 1}
-
-
-@lru_cache(maxsize=8192)
-def _jitted(pull: Pull) -> Pull:
-    return jax.jit(pull, inline=True)
-
-
 def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Any]) -> tuple[list[Array], Any]:
     """Run a node, differentiating at once: its outputs, and the `jax.vjp` function."""
 
@@ -117,7 +119,6 @@ def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[
     return outputs, pull
 
 
-@lru_cache(maxsize=8192)
 def _rule_pull(
     call: Call, rule: Rule, positions: tuple[int, ...], avals: tuple[Aval, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
@@ -126,7 +127,7 @@ def _rule_pull(
     return taken, call.targets(rule, positions), pull
 
 
-@lru_cache(maxsize=8192)
+@traced_once
 def _derived_pull(
     call: Call, positions: tuple[int, ...], avals: tuple[Aval, ...], of_saved: bool
 ) -> tuple[tuple[int, ...], Pull]:
@@ -149,7 +150,7 @@ class _Signature:
         return isinstance(other, _Signature) and self.equation.key == other.equation.key
 
 
-@lru_cache(maxsize=8192)
+@traced_once
 def _equation_pull(
     signature: _Signature, positions: tuple[int, ...], avals: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> tuple[tuple[int, ...], Pull]:

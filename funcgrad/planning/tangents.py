@@ -5,7 +5,6 @@ the time of tracing it. Here tangents of equal equations are transposed once.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from funcgrad.aliases import Array
@@ -14,7 +13,7 @@ from funcgrad.planning.activity import find_activity
 from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.recomputation import Recomputation
 from funcgrad.plans import Plan, Pull, Pullback, Step
-from funcgrad.primitive import Equation, Tangent
+from funcgrad.primitive import Equation, Tangent, traced_once
 from funcgrad.reverse import reverse
 
 
@@ -24,10 +23,13 @@ def find_transpose(equation: Equation, positions: tuple[int, ...]) -> tuple[tupl
     None where the equation has no tangent of its own, or one with equations whose J^T is not written down.
     """
     tangent = Tangent.of(equation)
-    return None if tangent is None else _transpose(tangent, positions)
+    if tangent is None:
+        return None
+    # One that closes over arrays of the user's is not remembered: nor could it be equal to another.
+    return _transpose.function(tangent, positions) if tangent.closed.consts else _transpose(tangent, positions)
 
 
-@lru_cache(maxsize=8192)
+@traced_once
 def _transpose(tangent: Tangent, positions: tuple[int, ...]) -> tuple[tuple[int, ...], Pull] | None:
     structure = open_jaxpr(tangent.closed)
     n = len(structure.inputs) // 2

@@ -6,7 +6,6 @@ before XLA fuses or drops anything.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import jax
 from funcgrad.aliases import Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.pullback import Pullback
-from funcgrad.primitive import bodies
+from funcgrad.primitive import bodies, traced_once
 from funcgrad.registry import Call
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def _equation_flops(equation: Any) -> float:
     return 0.0 if name in _FREE else float(outputs)
 
 
-@lru_cache(maxsize=8192)
+@traced_once
 def _function_flops(function: Callable[..., Any], avals: tuple[Aval, ...]) -> float:
     return jaxpr_flops(jax.make_jaxpr(function)(*avals).jaxpr)
 
@@ -98,6 +97,6 @@ def residuals(step: "Step", value: Value) -> Any:
     return _saved_shapes(step)[step.saved.index(value)]
 
 
-@lru_cache(maxsize=256)
+@traced_once
 def _saved_shapes(step: "Step") -> list[Any]:
     return jax.eval_shape(step.forward, *(v.aval for v in step.node.inputs))[len(step.node.outputs) :]

@@ -14,7 +14,7 @@ Hessians, `vmap`, `scan` and `checkpoint` need no rule of their own.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -24,6 +24,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.primitive.contexts import traced_once
 from funcgrad.primitive.levels import Level, Linear
 
 
@@ -53,8 +54,12 @@ class Call(Protocol):
         """Give the avals of what `run` returns."""
         ...
 
-    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array]]:
-        """Take in a batch axis that stands in front of the leaves flagged by `level`."""
+    def uses_axis(self, name: Any, avals: Sequence[Aval]) -> bool:
+        """Say whether it depends on its place along a mapped axis of this name."""
+        ...
+
+    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array], list[bool]]:
+        """Take in a batch axis that stands in front of the leaves flagged by `level`; say which outputs have it."""
         ...
 
     def linear(self, avals: Sequence[Aval], active: tuple[int, ...]) -> Linear:
@@ -75,7 +80,17 @@ class Call(Protocol):
 
 
 class OpPrimitives:
-    """The primitive of one op, and its tangent."""
+    """The primitive that ops of one name share, and its tangent: which op it is, the call knows.
+
+    JAX's tables hold what has been registered with them for ever, so an op must not stand there: it, and whatever its
+    functions close over, could never be freed.
+    """
+
+    @classmethod
+    @cache
+    def named(cls, name: str) -> "OpPrimitives":
+        """The pair for this name."""
+        return cls(name)
 
     def __init__(self, name: str):
         self.forward = _primitive(name, _run_forward, _forward_avals)
@@ -102,17 +117,19 @@ def _primitive(name: str, run: Callable[..., list[Array]], avals: Callable[..., 
     primitive.multiple_results = True
     primitive.def_abstract_eval(avals)
 
-    @lru_cache(maxsize=4096)
-    def jitted(**params: Any) -> Callable[..., list[Array]]:
-        function = partial(run, **params)
-        function.__name__ = params["call"].name  # pyright: ignore[reportAttributeAccessIssue]
-        return jax.jit(function)
-
     def evaluate(*operands: Array, **params: Any) -> list[Array]:
-        return jitted(**params)(*operands)
+        return _jitted(run, *params.items())(*operands)
 
     primitive.def_impl(evaluate)
     return primitive
+
+
+@traced_once
+def _jitted(run: Callable[..., list[Array]], *params: tuple[str, Any]) -> Callable[..., list[Array]]:
+    """What evaluates a call outside of any trace."""
+    function = partial(run, **dict(params))
+    function.__name__ = dict(params)["call"].name  # pyright: ignore[reportAttributeAccessIssue]
+    return jax.jit(function)
 
 
 def _run_forward(*leaves: Array, call: Call) -> list[Array]:
@@ -168,11 +185,12 @@ def _scatter(values: Sequence[Array], tangents: list[Array]) -> list[Any]:
 def _forward_batch(
     primitives: OpPrimitives, axis: Any, leaves: Sequence[Array], dims: Sequence[int | None], *, call: Call
 ) -> tuple[list[Array], list[int | None]]:
-    leaves, level = _to_front(axis, leaves, dims)
-    if level is not None:
-        call, leaves = call.absorb(leaves, level)
-    outputs = primitives.bind(leaves, call)
-    return outputs, [None if level is None else 0] * len(outputs)
+    leaves, level = _to_front(axis, leaves, dims, call)
+    if level is None:
+        outputs = primitives.bind(leaves, call)
+        return outputs, [None] * len(outputs)
+    call, leaves, flags = call.absorb(leaves, level)
+    return primitives.bind(leaves, call), [0 if flag else None for flag in flags]
 
 
 def _run_tangent(*operands: Array, call: Call, linear: Linear) -> list[Array]:
@@ -228,7 +246,7 @@ def _tangent_transpose(g: Sequence[Any], *operands: Any, call: Call, linear: Lin
 def _tangent_batch(
     primitives: OpPrimitives, axis: Any, operands: Sequence[Array], dims: Any, *, call: Call, linear: Linear
 ) -> tuple[list[Array], list[int | None]]:
-    operands, level = _to_front(axis, operands, dims)
+    operands, level = _to_front(axis, operands, dims, call)
     if level is not None:
         linear = linear._replace(levels=(level, *linear.levels))
         first, last = linear.n_primals, linear.n_primals + linear.n_outputs
@@ -243,13 +261,19 @@ def _tangent_batch(
     return tangents, [None if level is None else 0] * len(tangents)
 
 
-def _to_front(axis: Any, operands: Sequence[Array], dims: Any) -> tuple[list[Array], Level | None]:
+def _to_front(
+    axis: Any, operands: Sequence[Array], dims: Any, call: Call
+) -> tuple[list[Array], Level | None]:
     """The operands with the batch axis in front, and the level it makes; None where nothing is batched."""
     batched = tuple(isinstance(d, int) for d in dims)
-    if not any(batched):
-        return list(operands), None
     moved = [jnp.moveaxis(x, d, 0) if flag else x for x, d, flag in zip(operands, dims, batched, strict=True)]
-    return moved, Level(batched, axis.size, axis.spmd_name)
+    avals = [jax.typeof(x) for x in moved]
+    examples = [a.update(shape=a.shape[1:], sharding=None) if b else a for a, b in zip(avals, batched, strict=True)]
+    # An axis without a name has an `object()` for one.
+    is_used = type(axis.name) is not object and call.uses_axis(axis.name, examples)
+    if not any(batched) and not is_used:
+        return list(operands), None
+    return moved, Level(batched, axis.size, axis.spmd_name, axis.name if is_used else None)
 
 
 def _vary_alike(operands: Sequence[Array]) -> Sequence[Array]:

@@ -117,6 +117,18 @@ def bodies(equation: Any) -> list[Any]:
     return list(core.jaxprs_in_params(equation.params))
 
 
+def axis_names(jaxpr: Any) -> frozenset[Any]:
+    """The mapped axes over which a jaxpr sums, or along which it asks for its place; also inside of ops."""
+    names = {effect.name for effect in jaxpr.effects if type(effect).__name__ == "NamedAxisEffect"}
+    for equation in jaxpr.eqns:
+        if (call := equation.params.get("call")) is not None and hasattr(call, "traced"):
+            inner = call.traced([v.aval for v in equation.invars])
+            names |= axis_names(inner.jaxpr) if inner is not None else frozenset()
+        for inside in bodies(equation):
+            names |= axis_names(getattr(inside, "jaxpr", inside))
+    return frozenset(names)
+
+
 def as_function(jaxpr: Any) -> Callable[..., list[Array]]:
     """What `jax.make_jaxpr` made, as a function again: cheaper to trace than the one it was made from."""
     return core.jaxpr_as_fun(jaxpr)

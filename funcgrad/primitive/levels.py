@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from funcgrad.aliases import Array
 
@@ -19,11 +20,17 @@ class Level(NamedTuple):
     batched: tuple[bool, ...]
     size: int
     spmd_axis_name: Any = None
+    axis_name: Any = None
+    """The axis's name, where the function asks for it."""
 
     def vmap(self, function: Callable[..., Any], batched: tuple[bool, ...]) -> Callable[..., Any]:
         """`function` over this level's axis, in the operands where `batched`."""
-        axes = tuple(0 if flag else None for flag in batched)
-        return jax.vmap(function, in_axes=axes, axis_size=self.size, spmd_axis_name=self.spmd_axis_name)
+        names = {} if self.axis_name is None else {"axis_name": self.axis_name}
+        options = {"axis_size": self.size, "spmd_axis_name": self.spmd_axis_name, **names}
+        if not any(batched):  # the function varies along the axis by itself
+            alone = jax.vmap(lambda _, operands: function(*operands), in_axes=(0, None), **options)
+            return lambda *operands: alone(np.zeros(self.size, bool), operands)
+        return jax.vmap(function, in_axes=tuple(0 if flag else None for flag in batched), **options)
 
 
 Levels = tuple[Level, ...]

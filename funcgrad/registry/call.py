@@ -4,9 +4,9 @@ A call is what the op's primitive holds as its only parameter, so it is hashable
 here maps flat leaves to flat leaves; `Slot`s say which leaves make up the value that a rule knows by name.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,7 +16,21 @@ import numpy as np
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
 from funcgrad.naming import place
-from funcgrad.primitive import Level, Levels, Linear, as_function, is_inexact, vectorize
+from funcgrad.primitive import (
+    Level,
+    Levels,
+    Linear,
+    as_function,
+    axis_names,
+    current_context,
+    exact,
+    exact_structure,
+    is_inexact,
+    is_plain,
+    traced_once,
+    vectorize,
+)
+from funcgrad.registry.broadcasting import Room, check_absorbed, check_core, declared
 from funcgrad.registry.rule import Marker, Rule
 
 if TYPE_CHECKING:
@@ -63,9 +77,17 @@ class Call:
     op: "Op"
     tree: PyTreeDef
     """Structure of the tuple of arguments."""
-    attributes: tuple[tuple[str, Any], ...] = ()
+    attributes: tuple[tuple[str, Any], ...] = field(default=(), compare=False)
     saving: bool = False
     levels: Levels = ()
+    context: int = field(default_factory=current_context)
+    """What else decided the trace when the op was applied (see `funcgrad.primitive.contexts`)."""
+    key: Hashable = field(init=False, repr=False)
+    """What tells apart attributes that are equal but not the same."""
+
+    def __post_init__(self) -> None:
+        key = tuple((name, exact(value)) for name, value in self.attributes), exact_structure(self.tree)
+        object.__setattr__(self, "key", key)
 
     def __repr__(self) -> str:
         marks = [f"{n}={v!r}" for n, v in self.attributes]
@@ -106,7 +128,10 @@ class Call:
         return self.outline([jax.typeof(x) for x in leaves]).evaluate(*leaves)
 
     def _run_one(self, *leaves: Array) -> list[Array]:
-        return jax.tree.leaves(self._evaluate(*leaves))
+        """Outputs, then saved values, of one example: by its trace, the only one that calls the op's function."""
+        one = replace(self, levels=())
+        jaxpr, _, _ = _trace.within(self.context, one, tuple(jax.typeof(x) for x in leaves))
+        return as_function(jaxpr)(*leaves)
 
     def _run_plain(self, *leaves: Array) -> list[Array]:
         """A plain call of an op that has a saving forward, which must agree with it."""
@@ -133,7 +158,7 @@ class Call:
 
     def outline(self, avals: Sequence[Aval]) -> Outline:
         """Trace the call once per signature."""
-        return _outline(self, tuple(avals), _context())
+        return _outline.within(self.context, self, tuple(avals))
 
     def traced(self, avals: Sequence[Aval]) -> Any | None:
         """The jaxpr of `run`, where there is one."""
@@ -165,19 +190,54 @@ class Call:
 
     # -- batching --------------------------------------------------------------------------------------------
 
-    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array]]:
-        """Take in a batch axis: as one axis more where the op declares that it can, else as a level."""
+    def uses_axis(self, name: Hashable, avals: Sequence[Aval]) -> bool:
+        """Whether the op, on arguments of these avals, asks for its place along a mapped axis or sums over it."""
+        one, examples = self._peel(self.levels, avals)
+        return name in axis_names(_trace.within(self.context, one, tuple(examples))[0].jaxpr)
+
+    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array], list[bool]]:
+        """Take in a batch axis: as one axis more where the op declares that it can, else as a level.
+
+        Returns the call, its arguments, and which of its outputs (and saved values) have the axis in front.
+        """
+        absorbed = self._align_leaves(leaves, level)
+        if absorbed is not None:
+            return self, absorbed, self._check_absorbed(leaves, level, absorbed)
+        call = replace(self, levels=(level, *self.levels))
+        return call, leaves, [True] * len(call.output_avals([jax.typeof(x) for x in leaves]))
+
+    def _align_leaves(self, leaves: list[Array], level: Level) -> list[Array] | None:
+        """The arguments of the op with one axis more; None where it does not declare that this is the same.
+
+        Nor is it the same where the op would be traced anew in another context, or has a place along the axis.
+        """
+        if self.levels or level.axis_name is not None or self.context != current_context():
+            return None
         ranks = [np.ndim(x) - flag for x, flag in zip(leaves, level.batched, strict=True)]
-        if not self.levels and self.op.core_axes is not None and min(ranks) >= self.op.core_axes:
-            return self, _align(leaves, level.batched, max(ranks))
+        if self.op.core_axes is not None and min(ranks) >= self.op.core_axes:
+            return _align(leaves, level.batched, max(ranks))
         leading = {p for a in self.op.leading for p in self.argument_slots[a].positions}
-        if not self.levels and all(i in leading for i, flag in enumerate(level.batched) if flag):
-            stretched = [
-                jnp.broadcast_to(x, (level.size, *x.shape)) if i in leading and not flag else x
-                for i, (x, flag) in enumerate(zip(leaves, level.batched, strict=True))
-            ]
-            return self, stretched
-        return replace(self, levels=(level, *self.levels)), leaves
+        if not all(i in leading for i, flag in enumerate(level.batched) if flag):
+            return None
+        return [
+            jnp.broadcast_to(x, (level.size, *x.shape)) if i in leading and not flag else x
+            for i, (x, flag) in enumerate(zip(leaves, level.batched, strict=True))
+        ]
+
+    def _check_absorbed(self, leaves: list[Array], level: Level, absorbed: list[Array]) -> list[bool]:
+        """Which outputs and saved values have the absorbed axis; RuleError unless all outputs have."""
+        avals = [jax.typeof(x) for x in absorbed]
+        after = self.outline(avals)
+        if not all(map(is_plain, avals)):
+            return [True] * len(after.avals)
+        _, examples = self._peel((level,), [jax.typeof(x) for x in leaves])
+        before, n = self.outline(examples), after.n_outputs
+        where, core_axes = place(self.name), self.op.core_axes
+        promise = declared(core_axes) if core_axes is not None else f"leading={self.op.leading}"
+        check_absorbed(where, promise, level.size, before.avals[:n], after.avals[:n])
+        # A saved value may be of one argument alone, which has not the axis.
+        saved = zip(before.avals[n:], after.avals[n:], strict=True)
+        return [True] * n + [len(new.shape) > len(old.shape) for old, new in saved]
 
     # -- J and J^T -------------------------------------------------------------------------------------------
 
@@ -212,7 +272,7 @@ class Call:
 
     def _push_by_jvp(self, primals: list[Array], seeds: dict[int, Array], n: int | None, start: int = 0) -> list[Array]:
         def inexact_outputs(*moved: Array) -> list[Array]:
-            values = replace(self, levels=())._run_one(*_put(primals, dict(zip(seeds, moved, strict=True))))
+            values = self._run_one(*_put(primals, dict(zip(seeds, moved, strict=True))))
             return [x for x in values[start:][:n] if is_inexact(jax.typeof(x))]
 
         return jax.jvp(inexact_outputs, [primals[p] for p in seeds], list(seeds.values()))[1]
@@ -287,7 +347,7 @@ class Call:
         The function takes those values, then a cotangent per inexact output; it returns a cotangent per target.
         `avals` are those of the primals at least.
         """
-        one, primal_avals = self._peel(linear, avals)
+        one, primal_avals = self._peel(linear.levels, avals)
         outline = one.outline(primal_avals)
         slots = one._slots(outline)
         named = [n for n in rule.needs if n in slots]
@@ -297,16 +357,25 @@ class Call:
         statics = {n: v for n, v in (*self.attributes, *shapes.items()) if n in rule.needs}
         served = {a: self.argument_slots[a].take(primal_avals) for a in rule.arguments}
         order = [p for a in rule.arguments for p in self.argument_slots[a].positions]
+        room = one._room(outline, primal_avals)
 
         def pull(*operands: Array) -> list[Any]:
             values = dict(zip(positions, operands, strict=False))
             needs = {n: slots[n].take(values) for n in named}
             cotangents = one._cotangents(outline, operands[len(positions) :])
             needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
-            result = dict(zip(order, rule.apply(needs | statics, served, place(self.name)), strict=True))
+            result = dict(zip(order, rule.apply(needs | statics, served, place(self.name), room), strict=True))
             return [result[t] for t in targets]
 
         return positions, linear.transpose(pull, positions, targets)
+
+    def _room(self, outline: Outline, avals: Sequence[Aval]) -> Room:
+        """To which shapes the arguments may have been broadcast."""
+        op = self.op
+        # What declares nothing may broadcast as `matmul` does.
+        core_axes = 2 if op.core_axes is None and not op.leading and not op.shapes.axes else op.core_axes
+        outputs = tuple(a.shape for a in outline.avals[: outline.n_outputs])
+        return Room(outputs, tuple(a.shape for a in avals), core_axes)
 
     def derived(
         self, linear: Linear, avals: Sequence[Aval], targets: tuple[int, ...], of_saved: bool = False
@@ -315,7 +384,7 @@ class Call:
 
         The cotangents are those of the outputs, or of the saved values with `of_saved`.
         """
-        one, primal_avals = self._peel(linear, avals)
+        one, primal_avals = self._peel(linear.levels, avals)
         n_outputs = one.outline(primal_avals).n_outputs
 
         def pull(*operands: Array) -> list[Array]:
@@ -336,11 +405,11 @@ class Call:
         slots = self._slots(outline).items()
         return [n if t.num_leaves == 1 else f"{n}{i}" for n, (t, _) in slots for i in range(t.num_leaves)]
 
-    def _peel(self, linear: Linear, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
-        """The per-example call and the per-example avals of its primals."""
+    def _peel(self, levels: Levels, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
+        """The per-example call and the per-example avals of its primals, which come first."""
         peeled = []
-        for i, aval in enumerate(avals[: linear.n_primals]):
-            depth = sum(level.batched[i] for level in linear.levels)
+        for i, aval in enumerate(avals[: self.tree.num_leaves]):
+            depth = sum(level.batched[i] for level in levels)
             peeled.append(aval.update(shape=aval.shape[depth:], sharding=None) if depth else aval)
         return replace(self, levels=()), peeled
 
@@ -367,25 +436,40 @@ class Call:
         return {f"g_{n}": x for n, x in zip(self.op.outputs, tree, strict=True)} if self.op.outputs else {"g": tree}
 
 
-def _context() -> tuple[Any, ...]:
-    """What beside the avals decides how a function is traced."""
-    config = jax.config
-    names = ("enable_x64", "numpy_dtype_promotion", "numpy_rank_promotion", "default_matmul_precision")
-    return (*(getattr(config, f"jax_{n}") for n in names), jax.sharding.get_abstract_mesh())
+@traced_once
+def _trace(call: Call, avals: tuple[Aval, ...]) -> tuple[Any, PyTreeDef, PyTreeDef]:
+    """The jaxpr of one example, and the structures of the outputs and of the saved values."""
+    jaxpr, (output, saved) = jax.make_jaxpr(call._evaluate, return_shape=True)(*avals)
+    if any(isinstance(x, jax.core.Tracer) for x in jaxpr.consts):
+        raise RuleError(
+            f"{place(call.name)}: the op's function closes over a value that is being traced, to which no cotangent "
+            f"could flow; make that value an argument of the op."
+        )
+    outputs = jax.tree.structure(output)
+    if call.op.core_axes is not None:
+        check_core(place(call.name), call.op.core_axes, avals, jaxpr.out_avals[: outputs.num_leaves])
+    return jaxpr, outputs, jax.tree.structure(saved)
 
 
-@lru_cache(maxsize=8192)
-def _outline(call: Call, avals: tuple[Aval, ...], context: tuple[Any, ...]) -> Outline:
+@traced_once
+def _outline(call: Call, avals: tuple[Aval, ...]) -> Outline:
     if call.recording != call:
         # What an op returns is known from its saving forward, so that the two are not both traced at every use.
-        recording = _outline(call.recording, avals, context)
+        recording = call.recording.outline(avals)
         nothing = jax.tree.structure({})
         return Outline(call._run_plain, None, recording.avals[: recording.n_outputs], recording.outputs, nothing)
-    evaluate = vectorize(call._evaluate, call.levels)  # type: ignore[arg-type]
-    jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
-    return Outline(
-        as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), jax.tree.structure(output), jax.tree.structure(saved)
-    )
+    if not call.levels:
+        jaxpr, outputs, saved = _trace.within(call.context, call, avals)
+        return Outline(as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), outputs, saved)
+    seen = []
+
+    def one(*leaves: Array) -> list[Array]:
+        example = replace(call, levels=()).outline([jax.typeof(x) for x in leaves])
+        seen.append(example)
+        return example.evaluate(*leaves)
+
+    jaxpr = jax.make_jaxpr(vectorize(one, call.levels))(*avals)
+    return Outline(as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), seen[-1].outputs, seen[-1].saved)
 
 
 def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:

@@ -63,7 +63,7 @@ class Op:
                 f"An op named '{self.name}' exists already (in {_OPS[self.name].__module__}); "
                 f"choose another with name=, or pass replace=True."
             )
-        self.primitives = OpPrimitives(self.name)
+        self.primitives = OpPrimitives.named(self.name)
         _OPS[self.name] = self
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ import jax
 from funcgrad.aliases import Array, Aval, PureFunction, PyTree
 from funcgrad.errors import RuleError, describe, describe_tree
 from funcgrad.primitive import is_inexact, typed
+from funcgrad.registry.broadcasting import Room, broadcasts
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,18 @@ class Rule:
         """What the function asks for."""
         return tuple(inspect.signature(self.function).parameters)
 
-    def apply(self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], where: str) -> list[Array | None]:
+    def apply(
+        self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], where: str, room: Room
+    ) -> list[Array | None]:
         """Cotangents of the rule's arguments, leaf by leaf, shaped and typed like the primals.
 
-        `avals` gives the avals of each served argument. An integer leaf has no cotangent (None).
+        `avals` gives the avals of each served argument, `room` the shapes to which it may have been broadcast. An
+        integer leaf has no cotangent (None).
         """
         first, *others = self.arguments
         result = self.function(**needs)
         result = self._by_name(result, where) if others else {first: result}
-        return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], where)]
+        return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], where, room)]
 
     def _by_name(self, result: Any, where: str) -> Mapping[str, Any]:
         expected = ", ".join(self.arguments)
@@ -111,7 +115,9 @@ class Rule:
             )
         return result
 
-    def _fit_argument(self, argument: str, result: PyTree, avals: PyTree, where: str) -> list[Array | None]:
+    def _fit_argument(
+        self, argument: str, result: PyTree, avals: PyTree, where: str, room: Room
+    ) -> list[Array | None]:
         flat_avals, structure = jax.tree.flatten(avals)
         is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
         leaves = jax.tree.leaves(result, is_leaf=is_none)
@@ -122,9 +128,9 @@ class Rule:
                 f"{where}: rule {self.name} must return the cotangent of {argument} as {describe_tree(avals)}, "
                 f"got {describe_tree(result)}."
             )
-        return [self._fit(argument, x, aval, where) for x, aval in zip(leaves, flat_avals, strict=True)]
+        return [self._fit(argument, x, aval, where, room) for x, aval in zip(leaves, flat_avals, strict=True)]
 
-    def _fit(self, argument: str, x: Any, aval: Aval, where: str) -> Array | None:
+    def _fit(self, argument: str, x: Any, aval: Aval, where: str, room: Room) -> Array | None:
         if not is_inexact(aval):
             return None
         promise = f"{where}: rule {self.name} must return the cotangent of {argument} as {describe(aval)}"
@@ -136,13 +142,14 @@ class Rule:
             raise RuleError(f"{promise}, got {describe(found)}; return a floating cotangent.")
         if jax.numpy.iscomplexobj(x) and not jax.numpy.issubdtype(aval.dtype, jax.numpy.complexfloating):
             raise RuleError(f"{promise}, got {describe(found)}; return the real part.")
-        if not _broadcasts(aval.shape, found.shape):
+        if not broadcasts(aval.shape, found.shape):
             raise RuleError(f"{promise}, got {describe(found)}.")
+        if found.shape != aval.shape and not room.explains(aval.shape, found.shape):
+            raise RuleError(
+                f"{promise}, got {describe(found)}, and {argument} was not broadcast along the axes that are too "
+                f"many; sum over them in the rule."
+            )
         return typed(unbroadcast(jax.numpy.asarray(x), aval), aval)
-
-
-def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
-    return len(shape) <= len(to) and all(a in (1, b) for a, b in zip(reversed(shape), reversed(to), strict=False))
 
 
 def unbroadcast(x: Array, aval: Aval) -> Array:

@@ -1,0 +1,58 @@
+"""Functions that several nodes run, traced once.
+
+A network of many equal layers has one pullback many times. Written into a jaxpr, it is traced at its first node and
+stands at the others as it was traced there. What a rule of the user's reads beside its arguments (a schedule, a flag)
+may be another thing the next time, so its trace serves one trace of the gradient and is not remembered beyond; and
+where nothing is traced, the rule is simply called.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+
+from funcgrad.plans import Pull, Pullback
+from funcgrad.primitive import current_trace, is_staged, traced_once
+
+
+class _OncePerTrace:
+    """A function that is traced once in each trace that it is written into."""
+
+    def __init__(self, function: Pull):
+        self.function = function
+        self.trace: Any = None
+        self.jitted: Pull = function
+
+    def __call__(self, *operands: Any) -> Sequence[Any]:
+        if not is_staged():
+            return self.function(*operands)
+        if self.trace != (now := current_trace()):
+            # A new function, so that JAX's own cache does not know it.
+            self.trace, self.jitted = now, jax.jit(lambda *xs: self.function(*xs), inline=True)
+        return self.jitted(*operands)
+
+
+Shared = dict[Pull, Pull]
+"""For the functions of a plan, and of those inside it, the ones that are traced once per trace."""
+
+
+def share(pullbacks: Iterable[Pullback], made: Shared) -> dict[Pull, Pull]:
+    """For each function that several pullbacks run, the one that is traced once for all of them.
+
+    What was derived from a jaxpr reads nothing beside its arguments, so its trace is remembered.
+    """
+    shared, rules = Counter(), {}
+    for p in pullbacks:
+        shared[p.pull] += 1
+        rules[p.pull] = p.rule
+    return {
+        pull: _jitted(pull) if rules[pull] is None else made.setdefault(pull, _OncePerTrace(pull))
+        for pull, uses in shared.items()
+        if uses > 1
+    }
+
+
+@traced_once
+def _jitted(pull: Pull) -> Pull:
+    return jax.jit(pull, inline=True)

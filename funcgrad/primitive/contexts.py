@@ -1,0 +1,108 @@
+"""What decides a trace beside the function and its avals, and what was traced under it.
+
+JAX knows what decides: float64, dtype and rank promotion, the precision of matrix products, the mesh, the names and
+sizes of mapped axes, random number generators, a user's own `jax.make_user_context`, and whatever it will add. It keys
+its own caches on that, so here one of its caches says which context we are in: ask it for the context of a constant
+function, and it answers with the same object as long as nothing of all this has changed. When `jax.clear_caches()` is
+called, it forgets the object, and with it goes everything that was traced under it.
+"""
+
+from collections.abc import Callable
+from functools import update_wrapper
+from itertools import count
+from typing import Any, Generic, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
+
+import jax
+from jax.api_util import debug_info
+from jax.extend import core, linear_util
+
+P, T = ParamSpec("P"), TypeVar("T")
+_MOST = 8192
+"""Entries that a cache holds in one context; the oldest go first."""
+
+
+class Context:
+    """All that decides a trace, as a number; and what was traced while it was so."""
+
+    def __init__(self, number: int):
+        self.number = number
+        self.traces: dict[Any, dict[Any, Any]] = {}
+
+
+_numbers = count()
+_contexts: WeakValueDictionary[int, Context] = WeakValueDictionary()
+"""The contexts that JAX remembers. Only JAX's cache holds them."""
+
+
+def _nothing() -> None: ...
+
+
+@linear_util.cache
+def _remember(_function: Any, *_beside: Any) -> Context:
+    context = Context(next(_numbers))
+    _contexts[context.number] = context
+    return context
+
+
+_ANY_FUNCTION = linear_util.wrap_init(_nothing, debug_info=debug_info("context", _nothing, (), {}))
+
+
+def _current() -> Context:
+    # Three settings that JAX leaves out of its own keys: which kind of key `jax.random.key` makes, and whether
+    # functions that are jitted inside are opened.
+    config = jax.config
+    beside = config.jax_default_prng_impl, config.jax_enable_custom_prng, config.jax_disable_jit
+    return _remember(_ANY_FUNCTION, *beside)
+
+
+def current_context() -> int:
+    """The number of what decides a trace now: the same number, the same trace."""
+    return _current().number
+
+
+class TracedOnce(Generic[P, T]):
+    """A function that traces, called once for equal arguments in one context: see `traced_once`."""
+
+    def __init__(self, function: Callable[P, T]):
+        self.function = function
+        update_wrapper(self, function)
+
+    def __call__(self, *key: P.args, **no_others: P.kwargs) -> T:
+        """What the function returns, from memory if it can."""
+        traces = _current().traces.setdefault(self, {})
+        try:
+            return traces[key]
+        except KeyError:
+            result = self.function(*key, **no_others)
+        if len(traces) >= _MOST:
+            del traces[next(iter(traces))]
+        traces[key] = result
+        return result
+
+    def within(self, context: int, *key: P.args, **no_others: P.kwargs) -> T:
+        """The same, where it may have been traced in another context: what was traced there stands."""
+        there = _contexts.get(context)
+        if there is not None and key in (traces := there.traces.get(self, {})):
+            return traces[key]
+        return self(*key, **no_others)
+
+
+def traced_once(function: Callable[P, T]) -> TracedOnce[P, T]:
+    """Remember what a function makes of its arguments (all positional), for each context that decides a trace.
+
+    For everything in the library that traces: no other cache knows of the context. What it holds, it holds until
+    `jax.clear_caches()`, like JAX's own caches; so what belongs to one gradient (a rule that a user passes) is not
+    to be remembered here.
+    """
+    return TracedOnce(function)
+
+
+def is_staged() -> bool:
+    """Whether operations are being written into a jaxpr now (under `jit`, in the body of a loop), not run."""
+    return core.unsafe_am_i_under_a_jit_DO_NOT_USE()
+
+
+def current_trace() -> Any:
+    """The trace that operations go to now; it equals itself and no other."""
+    return core.get_opaque_trace_state()
