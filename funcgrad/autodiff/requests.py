@@ -152,7 +152,7 @@ class Request(NamedTuple):
         taps = list(watched.taps.values()) if watched else []
         wanted = selection.wanted(graph)
         chosen = frozenset(wanted)
-        plan = make_plan(structure, wanted, output.sources, self.rules, taps)
+        plan = make_plan(structure, wanted, output.sources, RuleSet.of(self.rules), taps)
         selection.check(plan, output.subject)
         inputs = [
             as_array(x) if v in chosen and not isinstance(x, jax.ShapeDtypeStruct) else x

@@ -31,6 +31,10 @@ class Tape:
     selection: Selection
     output: Output
 
+    def __reduce__(self) -> str:
+        """Its plan is of this process."""
+        raise GradientError("A tape cannot be pickled or copied; record it again with fg.record.")
+
     def pull(self, *cotangent: PyTree, last: bool = False) -> PyTree:
         """Cotangents of what the tape was recorded for, from that of the output.
 

@@ -135,7 +135,7 @@ def _pull(form: Form) -> Callable[..., Any]:
     return form.pulling(form.wanted)
 
 
-@traced_once
+@traced_once(most=256)
 def compiled(make: Callable[..., Callable[..., Any]], form: Form, *options: Any) -> Callable[..., Any]:
     """The program `make(form, *options)`, jitted once per form."""
     return jax.jit(make(form, *options))

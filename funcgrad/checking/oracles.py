@@ -42,7 +42,7 @@ class Oracle:
         return self.method == "jax.vjp"
 
 
-@traced_once
+@traced_once(most=256)
 def oracle(form: Form) -> Oracle:
     """Group the wanted leaves by the function whose derivative their rules claim to be."""
     groups: dict[PureFunction, list[int]] = {}

@@ -28,7 +28,7 @@ class Trace:
     """Bytes of arguments that it asks for: they may have to be kept too, if nothing else keeps them."""
 
 
-@traced_once
+@traced_once(most=256)
 def trace(form: Form, rule: Rule) -> Trace:
     """Trace a rule; what it raises, and RuleError where it breaks its contract, comes through."""
     call, avals, returned = form.call, form.avals, []

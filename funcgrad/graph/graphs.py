@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array, PyTree, PyTreeDef
+from funcgrad.errors import GraphError
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.drawing import BOXES, to_dot, to_html, to_mermaid
 from funcgrad.graph.printing import write
@@ -31,6 +32,10 @@ class Graph:
     constants: tuple[Array, ...]
     arguments: Arguments
     output_tree: PyTreeDef
+
+    def __reduce__(self) -> str:
+        """Its equations are functions of this process."""
+        raise GraphError("A graph cannot be pickled or copied; pickle the function, and trace it again with fg.trace.")
 
     @property
     def nodes(self) -> tuple[Node, ...]:

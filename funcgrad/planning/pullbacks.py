@@ -127,7 +127,7 @@ def _rule_pull(
     return taken, call.targets(rule, positions), pull
 
 
-@traced_once
+@traced_once()
 def _derived_pull(
     call: Call, positions: tuple[int, ...], avals: tuple[Aval, ...], of_saved: bool
 ) -> tuple[tuple[int, ...], Pull]:
@@ -150,7 +150,7 @@ class _Signature:
         return isinstance(other, _Signature) and self.equation.key == other.equation.key
 
 
-@traced_once
+@traced_once()
 def _equation_pull(
     signature: _Signature, positions: tuple[int, ...], avals: tuple[Aval, ...], outputs: tuple[Aval, ...]
 ) -> tuple[tuple[int, ...], Pull]:

@@ -8,6 +8,7 @@ where nothing is traced, the rule is simply called.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,8 +29,8 @@ class _OncePerTrace:
         if not is_staged():
             return self.function(*operands)
         if self.trace != (now := current_trace()):
-            # A new function, so that JAX's own cache does not know it.
-            self.trace, self.jitted = now, jax.jit(lambda *xs: self.function(*xs), inline=True)
+            # A new function object, which JAX's own cache does not know.
+            self.trace, self.jitted = now, jax.jit(partial(self.function), inline=True)
         return self.jitted(*operands)
 
 
@@ -42,17 +43,16 @@ def share(pullbacks: Iterable[Pullback], made: Shared) -> dict[Pull, Pull]:
 
     What was derived from a jaxpr reads nothing beside its arguments, so its trace is remembered.
     """
-    shared, rules = Counter(), {}
-    for p in pullbacks:
-        shared[p.pull] += 1
-        rules[p.pull] = p.rule
+    pullbacks = list(pullbacks)
+    uses = Counter(p.pull for p in pullbacks)
+    rule_of = {p.pull: p.rule for p in pullbacks}
+    several = [pull for pull, n in uses.items() if n > 1]
     return {
-        pull: _jitted(pull) if rules[pull] is None else made.setdefault(pull, _OncePerTrace(pull))
-        for pull, uses in shared.items()
-        if uses > 1
+        pull: _jitted(pull) if rule_of[pull] is None else made.setdefault(pull, _OncePerTrace(pull))
+        for pull in several
     }
 
 
-@traced_once
+@traced_once()
 def _jitted(pull: Pull) -> Pull:
     return jax.jit(pull, inline=True)

@@ -29,7 +29,7 @@ def find_transpose(equation: Equation, positions: tuple[int, ...]) -> tuple[tupl
     return _transpose.function(tangent, positions) if tangent.closed.consts else _transpose(tangent, positions)
 
 
-@traced_once
+@traced_once()
 def _transpose(tangent: Tangent, positions: tuple[int, ...]) -> tuple[tuple[int, ...], Pull] | None:
     structure = open_jaxpr(tangent.closed)
     n = len(structure.inputs) // 2

@@ -53,7 +53,7 @@ def _equation_flops(equation: Any) -> float:
     return 0.0 if name in _FREE else float(outputs)
 
 
-@traced_once
+@traced_once()
 def _function_flops(function: Callable[..., Any], avals: tuple[Aval, ...]) -> float:
     return jaxpr_flops(jax.make_jaxpr(function)(*avals).jaxpr)
 
@@ -97,6 +97,6 @@ def residuals(step: "Step", value: Value) -> Any:
     return _saved_shapes(step)[step.saved.index(value)]
 
 
-@traced_once
+@traced_once(most=256)
 def _saved_shapes(step: "Step") -> list[Any]:
     return jax.eval_shape(step.forward, *(v.aval for v in step.node.inputs))[len(step.node.outputs) :]

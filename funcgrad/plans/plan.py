@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from funcgrad.errors import GradientError
 from funcgrad.graph import Measurement, Node, Structure, Value, read
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
@@ -64,6 +65,10 @@ class Plan:
     """What taps read, here and inside of nodes."""
     observed: tuple[Value, ...] = ()
     """Statistics of values, taken on the way forward, here and inside of nodes."""
+
+    def __reduce__(self) -> str:
+        """Its rules and equations are functions of this process."""
+        raise GradientError("A plan cannot be pickled or copied; pickle the function, and plan it again with fg.plan.")
 
     @cached_property
     def kept(self) -> tuple[Value, ...]:

@@ -66,6 +66,10 @@ class Call(Protocol):
         """Describe the tangent of a recording call with respect to the primals at positions `active`."""
         ...
 
+    def pushes_by_rules(self, linear: Linear) -> bool:
+        """Say whether J is found by transposing rules, which may read what changes between calls."""
+        ...
+
     def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
         """Apply J: a tangent per inexact output."""
         ...
@@ -118,13 +122,15 @@ def _primitive(name: str, run: Callable[..., list[Array]], avals: Callable[..., 
     primitive.def_abstract_eval(avals)
 
     def evaluate(*operands: Array, **params: Any) -> list[Array]:
+        if "linear" in params and params["call"].pushes_by_rules(params["linear"]):
+            return run(*operands, **params)
         return _jitted(run, *params.items())(*operands)
 
     primitive.def_impl(evaluate)
     return primitive
 
 
-@traced_once
+@traced_once()
 def _jitted(run: Callable[..., list[Array]], *params: tuple[str, Any]) -> Callable[..., list[Array]]:
     """What evaluates a call outside of any trace."""
     function = partial(run, **dict(params))

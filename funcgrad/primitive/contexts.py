@@ -18,8 +18,6 @@ from jax.api_util import debug_info
 from jax.extend import core, linear_util
 
 P, T = ParamSpec("P"), TypeVar("T")
-_MOST = 8192
-"""Entries that a cache holds in one context; the oldest go first."""
 
 
 class Context:
@@ -64,8 +62,8 @@ def current_context() -> int:
 class TracedOnce(Generic[P, T]):
     """A function that traces, called once for equal arguments in one context: see `traced_once`."""
 
-    def __init__(self, function: Callable[P, T]):
-        self.function = function
+    def __init__(self, function: Callable[P, T], most: int):
+        self.function, self.most = function, most
         update_wrapper(self, function)
 
     def __call__(self, *key: P.args, **no_others: P.kwargs) -> T:
@@ -75,7 +73,7 @@ class TracedOnce(Generic[P, T]):
             return traces[key]
         except KeyError:
             result = self.function(*key, **no_others)
-        if len(traces) >= _MOST:
+        if len(traces) >= self.most:
             del traces[next(iter(traces))]
         traces[key] = result
         return result
@@ -88,14 +86,17 @@ class TracedOnce(Generic[P, T]):
         return self(*key, **no_others)
 
 
-def traced_once(function: Callable[P, T]) -> TracedOnce[P, T]:
+def traced_once(most: int = 8192) -> Callable[[Callable[P, T]], TracedOnce[P, T]]:
     """Remember what a function makes of its arguments (all positional), for each context that decides a trace.
 
     For everything in the library that traces: no other cache knows of the context. What it holds, it holds until
     `jax.clear_caches()`, like JAX's own caches; so what belongs to one gradient (a rule that a user passes) is not
     to be remembered here.
+
+    Args:
+        most: how many results are held in one context; the oldest go first.
     """
-    return TracedOnce(function)
+    return lambda function: TracedOnce(function, most)
 
 
 def is_staged() -> bool:

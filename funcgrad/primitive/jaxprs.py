@@ -12,6 +12,7 @@ from jax.interpreters import partial_eval
 from jax.ref import AbstractRef
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.primitive.keys import exact
 
 # Calls that mean nothing but their body.
 _TRANSPARENT = ("jit", "pjit", "closed_call")
@@ -77,7 +78,7 @@ class Equation:
     def key(self) -> Any:
         """Equal for equations that compute the same function; the equation itself where its parameters do not hash."""
         try:
-            key = (self.source.primitive, tuple(sorted(self.source.params.items(), key=lambda item: item[0])))
+            key = (self.source.primitive, exact(named(self.source.params)), self.source.ctx)
             hash(key)
         except TypeError:
             return self
@@ -110,6 +111,11 @@ class Equation:
         with self.source.ctx.manager:
             outputs = primitive.bind(*leaves, **primitive.get_bind_params(params))
         return list(outputs) if primitive.multiple_results else [outputs]
+
+
+def named(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """An equation's parameters in an order of their own."""
+    return tuple(sorted(params.items(), key=lambda item: item[0]))
 
 
 def bodies(equation: Any) -> list[Any]:

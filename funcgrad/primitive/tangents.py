@@ -8,7 +8,8 @@ from jax.extend import core
 from jax.interpreters import partial_eval
 
 from funcgrad.primitive.binding import is_inexact
-from funcgrad.primitive.jaxprs import Equation, is_literal
+from funcgrad.primitive.jaxprs import Equation, is_literal, named
+from funcgrad.primitive.keys import exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Tangent:
         for e in jaxpr.eqns:
             inputs = tuple(map(atom, e.invars))
             seen.update({v: (len(seen) + i, v.aval) for i, v in enumerate(e.outvars)})
-            rows.append((e.primitive, tuple(sorted(e.params.items(), key=lambda item: item[0])), inputs))
+            rows.append((e.primitive, exact(named(e.params)), inputs, e.ctx))
         arrays = tuple(map(id, self.closed.consts))
         key = (arrays, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)))
         try:

@@ -148,13 +148,24 @@ class Call:
     def _evaluate(self, *leaves: Array) -> tuple[PyTree, dict[str, PyTree]]:
         arguments, attributes = jax.tree.unflatten(self.tree, leaves), dict(self.attributes)
         if not self.saving:
-            return self.op.function(*arguments, **attributes), {}
+            output = self.op.function(*arguments, **attributes)
+            self._check_output(output)
+            return output, {}
         assert self.op.saving_function is not None
         output, saved = self.op.saving_function(*arguments, **attributes)
+        self._check_output(output)
         if set(saved) != set(self.op.saved):
             expected, found = ", ".join(self.op.saved), ", ".join(saved)
             raise RuleError(f"{self.name}: the saving forward must return the saved values {expected}, got {found}.")
         return output, saved
+
+    def _check_output(self, output: PyTree) -> None:
+        """RuleError unless the op returns arrays."""
+        leaves = jax.tree.leaves(output)
+        wrong = [x for x in leaves if not isinstance(x, jax.Array | np.ndarray | np.generic)]
+        if wrong or not leaves:
+            found = type(wrong[0]).__name__ if wrong else str(output)
+            raise RuleError(f"{place(self.name)}: the op must return an array, or a pytree of arrays, got {found}.")
 
     def outline(self, avals: Sequence[Aval]) -> Outline:
         """Trace the call once per signature."""
@@ -250,6 +261,10 @@ class Call:
             for level in self.levels
         )
         return Linear(len(avals), outline.n_outputs, n_values - outline.n_outputs, active, levels)
+
+    def pushes_by_rules(self, linear: Linear) -> bool:
+        """Whether some rule is not the forward's derivative, so that J is its transpose."""
+        return any(rule is not None and not rule.kind.is_derivative for rule, _ in self.rules_for(linear.active))
 
     def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
         """J: a tangent per inexact output."""
@@ -436,7 +451,7 @@ class Call:
         return {f"g_{n}": x for n, x in zip(self.op.outputs, tree, strict=True)} if self.op.outputs else {"g": tree}
 
 
-@traced_once
+@traced_once()
 def _trace(call: Call, avals: tuple[Aval, ...]) -> tuple[Any, PyTreeDef, PyTreeDef]:
     """The jaxpr of one example, and the structures of the outputs and of the saved values."""
     jaxpr, (output, saved) = jax.make_jaxpr(call._evaluate, return_shape=True)(*avals)
@@ -451,7 +466,7 @@ def _trace(call: Call, avals: tuple[Aval, ...]) -> tuple[Any, PyTreeDef, PyTreeD
     return jaxpr, outputs, jax.tree.structure(saved)
 
 
-@traced_once
+@traced_once()
 def _outline(call: Call, avals: tuple[Aval, ...]) -> Outline:
     if call.recording != call:
         # What an op returns is known from its saving forward, so that the two are not both traced at every use.

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from importlib import import_module
 from typing import Any, overload
 
 import jax
@@ -13,7 +14,7 @@ from funcgrad.naming import place
 from funcgrad.primitive import OpPrimitives
 from funcgrad.registry.call import Call
 from funcgrad.registry.example import Example
-from funcgrad.registry.rule import Kind, Marker, Rule, exact
+from funcgrad.registry.rule import Kind, Marker, Rule, exact, module_of, name_of
 from funcgrad.registry.shapes import Shapes
 
 _OPS: dict[str, "Op"] = {}
@@ -43,8 +44,10 @@ class Op:
         shapes: str = "",
         replace: bool = False,
     ):
+        if not callable(function):
+            raise RuleError(f"fg.op expects a function, got {describe(function)}; write @fg.op, or @fg.op(name=...).")
         self.function = function
-        self.name = name or function.__name__
+        self.name = name or name_of(function)
         self.outputs = outputs
         self.leading = leading
         self.core_axes = 0 if elementwise else core_axes
@@ -53,10 +56,10 @@ class Op:
         self.saving_function: PureFunction | None = None
         self.rules: dict[str, Rule | Marker] = {}
         self.examples: list[Example] = []
-        self.__doc__, self.__name__, self.__module__ = function.__doc__, self.name, function.__module__
+        self.__doc__, self.__name__, self.__module__ = function.__doc__, self.name, module_of(function)
         self.__wrapped__ = function
         self._check_declaration()
-        here = function.__module__
+        here = self.__module__
         rerun = here == "__main__" and self.name in _OPS and _OPS[self.name].__module__ == here  # a notebook cell, say
         if self.name in _OPS and not (replace or rerun):
             raise RuleError(
@@ -68,6 +71,23 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.signature.parameters)})>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An op is pickled as its module and name, like a function."""
+        if "<locals>" in getattr(self.function, "__qualname__", "<locals>") or _OPS.get(self.name) is not self:
+            why = "was replaced" if _OPS.get(self.name) is not self else "is defined inside a function"
+            raise RuleError(
+                f"op {self.name} cannot be pickled: it {why}, so that no other process can find it; define it at the "
+                f"top level of a module."
+            )
+        return _find, (self.__module__, self.name)
+
+    def __copy__(self) -> "Op":
+        """An op is copied as a function is: it is itself."""
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "Op":
+        return self
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -96,6 +116,8 @@ class Op:
         attributes = tuple((n, bound.arguments[n]) for n in self.attributes)
         for n, value in attributes:
             _check_static(where, n, value)
+        for n, value in zip(self.arguments, arrays, strict=True):
+            _check_no_list(where, n, value)
         leaves, tree = jax.tree.flatten(arrays)
         call = Call(self, tree, attributes)
         outline = call.outline(call.check(where, leaves))
@@ -112,6 +134,7 @@ class Op:
             RuleError: no such argument, an argument served twice, or a parameter that names nothing known.
         """
         for a in arguments:
+            _check_name(f"{self.name}.pullback", a, self.arguments)
             if a not in self.arguments:
                 raise RuleError(f"{self.name} has no argument '{a}' to pull back to; it has {_listed(self.arguments)}.")
             if a in self.rules:
@@ -135,6 +158,8 @@ class Op:
         Raises:
             RuleError: the name is taken, a saving forward exists, or its parameters differ from the op's.
         """
+        for name in names:
+            _check_name(f"{self.name}.saving", name, ("rstd",))
         if self.saving_function is not None:
             raise RuleError(f"{self.name} has a saving forward already.")
         if taken := [n for n in names if n in self._known()]:
@@ -171,9 +196,9 @@ class Op:
         return self.examples[-1]
 
     def check_rule(self, rule: Rule) -> None:
-        """RuleError unless every parameter of the rule names something this op can give it."""
+        """RuleError unless every parameter of the rule names something this op can give it, or has a default."""
         for need in rule.needs:
-            if need not in self._known():
+            if need not in self._known() and need not in rule.defaults:
                 raise RuleError(
                     f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self._known())}."
                 )
@@ -197,6 +222,31 @@ class Op:
         for a in (*self.leading, *self.shapes.axes):
             if a not in self.arguments:
                 raise RuleError(f"op {self.name} has no argument '{a}'; it has {_listed(self.arguments)}.")
+
+
+def _find(module: str, name: str) -> Op:
+    """The op that was pickled: importing the module that defines it makes it."""
+    import_module(module)
+    if name not in _OPS:
+        raise RuleError(f"op {name} cannot be unpickled: module {module} defines no op of this name.")
+    return _OPS[name]
+
+
+def _check_name(where: str, name: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(name, str):
+        raise RuleError(f"{where} expects names, got {describe(name)}; write @{where}('{(*known, '')[0]}').")
+
+
+def _check_no_list(where: str, argument: str, value: Any) -> None:
+    """ShapeError for a list of numbers, which Python would take for several arguments, or repeat instead of multiply."""
+    leaves = jax.tree.leaves(value) if isinstance(value, list) else []
+    if any(isinstance(x, bool | int | float | complex) for x in leaves):
+        raise ShapeError(f"{where}: {argument} must be an array, got the list {_short(value)}; wrap it in jnp.array.")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]} ...]"
 
 
 def _listed(names: tuple[str, ...]) -> str:

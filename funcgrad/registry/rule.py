@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import jax
@@ -66,22 +67,54 @@ class Rule:
 
     `needs` are the parameter names of `function`: `g` (the output cotangent; `g_<output>` for an op with named
     outputs), any argument, `<argument>_aval` (its shape and dtype, which keeps nothing), `y` (the output; or the
-    named outputs), any saved value, any attribute.
+    named outputs), any saved value, any attribute. A parameter that names none of these must have a default, which it
+    keeps; a `functools.partial` asks for what it leaves open.
+
+    Raises:
+        RuleError: the function is none, or has parameters that cannot be asked for by name.
     """
 
     function: PureFunction
     arguments: tuple[str, ...]
     kind: Kind = exact
 
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise RuleError(f"A rule must be a function, got {describe(self.function)}.")
+        by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+        for parameter in self._parameters.values():
+            if parameter.kind not in by_name:
+                found = f"{parameter.name}, /" if parameter.kind is parameter.POSITIONAL_ONLY else str(parameter)
+                raise RuleError(
+                    f"rule {self.name} takes {found}, but what a rule reads is told from the names of its parameters; "
+                    f"write them out."
+                )
+
     @property
     def name(self) -> str:
         """The function's name."""
-        return getattr(self.function, "__name__", repr(self.function))
+        return name_of(self.function)
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What the function asks for."""
-        return tuple(inspect.signature(self.function).parameters)
+        """What the function asks for, and what it has defaults for."""
+        return tuple(self._parameters)
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """The parameters that may go without a value."""
+        return tuple(n for n, p in self._parameters.items() if p.default is not p.empty)
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        try:
+            parameters = inspect.signature(self.function).parameters
+        except ValueError:
+            raise RuleError(
+                f"rule {self.name} does not tell the names of its parameters; wrap it in a function that does."
+            ) from None
+        fixed = self.function.keywords if isinstance(self.function, partial) else {}
+        return {n: p for n, p in parameters.items() if n not in fixed}
 
     def apply(
         self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], where: str, room: Room
@@ -150,6 +183,20 @@ class Rule:
                 f"many; sum over them in the rule."
             )
         return typed(unbroadcast(jax.numpy.asarray(x), aval), aval)
+
+
+def name_of(function: Any) -> str:
+    """What a function is called; a partial as what it was made of."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def module_of(function: Any) -> str:
+    """Where a function is defined."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__module__", type(function).__module__)
 
 
 def unbroadcast(x: Array, aval: Aval) -> Array:

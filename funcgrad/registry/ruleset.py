@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from funcgrad.aliases import PureFunction
-from funcgrad.errors import RuleError
+from funcgrad.errors import RuleError, describe
 from funcgrad.registry.op import Op
 from funcgrad.registry.rule import Kind, Marker, Rule, modified
 
@@ -46,11 +46,44 @@ class Override:
 class RuleSet:
     """An immutable choice of rules: the ops' own, with overrides; the latest matching override wins.
 
+    `override` leaves the set as it is and returns another one: keep what it returns.
+
     >>> rules = fg.RuleSet().override(fg.ops.relu, guided_relu, at="block3/*")
     >>> fg.grad(loss, rules=rules)(params, x)
     """
 
     overrides: tuple[Override, ...] = ()
+
+    def __repr__(self) -> str:
+        listed = "; ".join(map(str, self.overrides))
+        return f"<RuleSet of {listed or 'no overrides'}; immutable: override(...) returns another set>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its ops and rules, each as its module and name."""
+        for override in self.overrides:
+            if any(mark in getattr(override.rule.function, "__qualname__", "") for mark in ("<locals>", "<lambda>")):
+                raise RuleError(
+                    f"A RuleSet with rule {override.rule.name} cannot be pickled, because no other process can find "
+                    f"a function that is defined inside another or has no name; define it at the top level of a module."
+                )
+        return type(self), (self.overrides,)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "Self":
+        """Nothing of it changes, so its copy is itself."""
+        return self
+
+    @classmethod
+    def of(cls, rules: "RuleSet | None") -> "RuleSet":
+        """What was passed as `rules=`: RuleError unless it is a set of rules, or None for the ops' own."""
+        if rules is None:
+            return cls()
+        if not isinstance(rules, RuleSet):
+            found = "a function" if callable(rules) else describe(rules)
+            raise RuleError(
+                f"rules= expects an fg.RuleSet, got {found}; write fg.RuleSet().override(op, rule), which says for "
+                f"which op a rule stands."
+            )
+        return rules
 
     def override(
         self,
