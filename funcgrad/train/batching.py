@@ -53,3 +53,25 @@ class minibatches:
         for start in range(0, len(self) * self.size, self.size):
             chosen = order[start : start + self.size]
             yield jax.tree.map(lambda x: np.asarray(x)[chosen], self.data)  # noqa: B023 (used at once)
+
+
+def as_arrays(batch: PyTree) -> PyTree:
+    """A batch with NumPy arrays in the place of other libraries' tensors, PyTorch's say; the rest is left alone.
+
+    Raises:
+        TrainingError: a tensor cannot be made one.
+    """
+    return jax.tree.map(_as_array, batch)
+
+
+def _as_array(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array | np.ndarray | np.generic) or not hasattr(leaf, "__array__"):
+        return leaf
+    try:
+        return np.asarray(leaf)
+    except (TypeError, RuntimeError, ValueError) as error:
+        said = str(error).strip().splitlines()[0].rstrip(".")
+        raise TrainingError(
+            f"train.fit: a {type(leaf).__name__} of the batch cannot be made a NumPy array ({said}); convert it "
+            f"first, in a DataLoader by collate_fn=."
+        ) from None

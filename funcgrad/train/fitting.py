@@ -1,20 +1,22 @@
 """The loop around a step: batches, progress, evaluation, a record of it all."""
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import TrainingError
+from funcgrad.errors import TrainingError, describe_tree
+from funcgrad.train.batching import as_arrays
+from funcgrad.train.interruption import Rescue
 from funcgrad.train.journal import Journal, Record
+from funcgrad.train.keys import random_key
+from funcgrad.train.schedule import Batches, EpochEnd, length_of, schedule
 from funcgrad.train.state import State
 from funcgrad.train.stepping import Step
-
-Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
-"""Batches to go through once per epoch, or a function from the epoch to such."""
-
 
 def fit(
     state: State,
@@ -53,23 +55,30 @@ def fit(
             evaluate_every without evaluate, or progress=True without tqdm.
     """
     _check_counts(steps, epochs, evaluate, evaluate_every)
-    done = int(state.step)
-    total = steps if steps is not None else _total(batches, epochs)
-    stream = itertools.islice(_stream(batches, epochs), steps)
+    key = random_key("train.fit", key)
+    records: list[Record] = []
     with contextlib.ExitStack() as stack:
+        run = stack.enter_context(Rescue(state, records))
+        del state  # the first step deletes its arrays
+        total = steps if steps is not None else _total(batches, epochs, run.batch)
         bar = stack.enter_context(_bar(progress, total))
-        journal = stack.enter_context(contextlib.closing(Journal(log, append=done > 0)))
-        for done, batch in enumerate(stream, start=done + 1):  # noqa: B020 (counts on from the state)
-            state, metrics = step(state, batch, key)
-            journal.add(done, "train", metrics)
-            if evaluate is not None and evaluate_every is not None and done % evaluate_every == 0:
-                journal.add(done, "evaluation", evaluate(state.params, state.model_state))
+        journal = stack.enter_context(contextlib.closing(Journal(log, append=run.step > 0, records=records)))
+        for batch in schedule(batches, run.epoch, run.batch, steps=steps, epochs=epochs):
+            if isinstance(batch, EpochEnd):
+                run.end_epoch()
+                continue
+            arrays = as_arrays(batch)
+            with run.shield:  # so that no step is in the state and not in the journal
+                metrics = run.advance(step, arrays, key)
+                journal.add(run.step, "train", metrics)
+            if evaluate is not None and evaluate_every is not None and run.step % evaluate_every == 0:
+                journal.add(run.step, "evaluation", _evaluated(evaluate, *run.weights))
             if bar is not None:
                 bar.update()
                 bar.set_postfix(journal.latest, refresh=False)
-        if evaluate is not None and (evaluate_every is None or done % evaluate_every):
-            journal.add(done, "evaluation", evaluate(state.params, state.model_state))
-    return state, journal.records
+        if evaluate is not None and (evaluate_every is None or run.step % evaluate_every):
+            journal.add(run.step, "evaluation", _evaluated(evaluate, *run.weights))
+    return run.state, records
 
 
 def _check_counts(steps: int | None, epochs: int | None, evaluate: Any, evaluate_every: int | None) -> None:
@@ -82,22 +91,17 @@ def _check_counts(steps: int | None, epochs: int | None, evaluate: Any, evaluate
         raise TrainingError(f"train.fit: evaluate_every={evaluate_every} needs evaluate=, got None.")
 
 
-def _stream(batches: Batches, epochs: int | None) -> Iterator[Any]:
-    """All batches of all epochs; endless where the number of epochs is not given."""
-    for epoch in itertools.count() if epochs is None else range(epochs):
-        is_empty = True
-        for batch in batches(epoch) if callable(batches) else batches:
-            is_empty = False
-            yield batch
-        if is_empty:
-            raise TrainingError(
-                f"train.fit: epoch {epoch} has no batches; pass a list or a function epoch -> iterable, since an "
-                f"iterator can be gone through only once."
-            )
+def _evaluated(evaluate: Callable[[PyTree, PyTree], Mapping[str, Any]], *weights: PyTree) -> Mapping[str, Any]:
+    """Metrics; `evaluate` may keep what it is given, so it gets copies: the next step deletes our own."""
+    metrics = evaluate(*jax.tree.map(jnp.copy, weights))
+    if not isinstance(metrics, Mapping):
+        raise TrainingError(f"train.fit: evaluate must return a mapping from names, got {describe_tree(metrics)}.")
+    return metrics
 
 
-def _total(batches: Batches, epochs: int | None) -> int | None:
-    return len(batches) * epochs if isinstance(batches, Sized) and epochs is not None else None
+def _total(batches: Batches, epochs: int | None, begun: int) -> int | None:
+    size = length_of(batches)
+    return None if size is None or epochs is None else size * epochs - begun % max(size, 1)
 
 
 def _bar(progress: bool | None, total: int | None) -> contextlib.AbstractContextManager[Any]:

@@ -20,8 +20,8 @@ Record = dict[str, Any]
 class Journal:
     """Collects metrics, fetches them some steps later, writes one JSON object a line."""
 
-    def __init__(self, path: str | Path | None, append: bool):
-        self.records: list[Record] = []
+    def __init__(self, path: str | Path | None, append: bool, records: list[Record] | None = None):
+        self.records: list[Record] = [] if records is None else records
         self._waiting: deque[tuple[int, str, Mapping[str, Any]]] = deque()
         self._file = None
         if path is not None:

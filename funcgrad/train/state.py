@@ -1,6 +1,6 @@
 """What changes while training: parameters, the model's state, the optimizer's state, a count."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,13 @@ from funcgrad.autodiff import Selector
 from funcgrad.train.scaling import LossScale, Scale
 
 
+def _zero() -> Array:
+    return jnp.zeros((), jnp.int32)
+
+
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "model_state", "optimizer_state", "step", "loss_scale"],
+    data_fields=["params", "model_state", "optimizer_state", "step", "loss_scale", "epoch", "batch"],
     meta_fields=["trainable"],
 )
 @dataclass(frozen=True)
@@ -31,12 +35,28 @@ class State:
     """The loss scale, where there is one."""
     trainable: Selector | None = None
     """Which parameters are trained; None for all."""
+    epoch: Array = field(default_factory=_zero)
+    """The epoch that `fit` goes on with, from 0, `i32[]`; as many are finished."""
+    batch: Array = field(default_factory=_zero)
+    """How many batches of that epoch `fit` has used, `i32[]`."""
 
     def split_params(self) -> tuple[PyTree, PyTree]:
         """The parameters that are trained, and the others: two pytrees like `params`, None at what they lack."""
         if self.trainable is None:
             return self.params, jax.tree.map(_nothing, self.params)
         return self.trainable.split(self.params)
+
+    def at_epoch(self, epoch: int, batch: int = 0) -> "State":
+        """The same state at a place in the data from which `fit` goes on.
+
+        Args:
+            epoch: the epoch, from 0.
+            batch: how many of its batches are used already.
+
+        >>> state, records = fg.train.fit(state.at_epoch(0), step, other_batches, key=key, epochs=2)
+        """
+        # Like the count in device and sharding, so that the step is not compiled anew for them.
+        return replace(self, epoch=0 * self.step + epoch, batch=0 * self.step + batch)
 
 
 def init(
@@ -66,7 +86,7 @@ def init(
     """
     model_state = {} if model_state is None else model_state
     scale = None if loss_scale is None else LossScale.of(loss_scale).begin()
-    state = State(params, model_state, None, jnp.zeros((), jnp.int32), scale, trainable)
+    state = State(params, model_state, None, _zero(), scale, trainable)
     with jax.numpy_dtype_promotion("standard"):
         optimizer_state = optimizer.init(state.split_params()[0])
     return jax.tree.map(_own, replace(state, optimizer_state=optimizer_state))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -28,17 +29,12 @@ def problem(rng):
 
 def count(state, batch, key):
     """A step that only counts."""
-    return state + 1, {"value": batch}
+    return replace(state, params=state.params + 1, step=state.step + 1), {"value": batch}
 
 
-class Counter:
+def counter(steps=0):
     """A state for `count`."""
-
-    def __init__(self, step=0):
-        self.step, self.params, self.model_state = step, step, {}
-
-    def __add__(self, n):
-        return Counter(self.step + n)
+    return replace(train.init(jnp.array(0), optax.identity()), params=jnp.array(steps), step=jnp.int32(steps))
 
 
 def read(path):
@@ -80,18 +76,18 @@ def test_a_resumed_run_continues_its_log(problem, tmp_path):
 def test_numbers_that_json_has_no_word_for(tmp_path):
     log = tmp_path / "log.jsonl"
     batches = [np.float64("nan"), np.float64("inf"), np.array([1.0, -np.inf])]
-    _, records = train.fit(Counter(), count, batches, key=KEY, epochs=1, log=log, progress=False)
+    _, records = train.fit(counter(), count, batches, key=KEY, epochs=1, log=log, progress=False)
     assert [r["value"] for r in read(log)] == ["nan", "inf", [1.0, "-inf"]]
     assert np.isnan(records[0]["value"])
 
 
 def test_epochs_and_functions_of_the_epoch():
-    _, records = train.fit(Counter(), count, lambda epoch: [10 * epoch, 10 * epoch + 1], key=KEY, epochs=3)
+    _, records = train.fit(counter(), count, lambda epoch: [10 * epoch, 10 * epoch + 1], key=KEY, epochs=3)
     assert [r["value"] for r in records] == [0, 1, 10, 11, 20, 21]
 
 
 def test_steps_go_through_the_batches_again():
-    state, records = train.fit(Counter(), count, [1, 2, 3], key=KEY, steps=5)
+    state, records = train.fit(counter(), count, [1, 2, 3], key=KEY, steps=5)
     assert [r["value"] for r in records] == [1, 2, 3, 1, 2]
     assert state.step == 5
 
@@ -99,13 +95,13 @@ def test_steps_go_through_the_batches_again():
 @pytest.mark.parametrize(("every", "at"), [(None, [7]), (3, [3, 6, 7]), (7, [7])])
 def test_when_it_evaluates(every, at):
     seen = []
-    evaluate = lambda params, model_state: seen.append(params) or {"seen": params}
-    train.fit(Counter(), count, [0], key=KEY, steps=7, evaluate=evaluate, evaluate_every=every)
+    evaluate = lambda params, model_state: seen.append(int(params)) or {"seen": params}
+    train.fit(counter(), count, [0], key=KEY, steps=7, evaluate=evaluate, evaluate_every=every)
     assert seen == at
 
 
 def test_a_state_that_has_made_steps_counts_on():
-    _, records = train.fit(Counter(5), count, [0], key=KEY, steps=2)
+    _, records = train.fit(counter(5), count, [0], key=KEY, steps=2)
     assert [r["step"] for r in records] == [6, 7]
 
 
@@ -124,10 +120,10 @@ def test_metrics_are_read_long_after_they_were_made():
     reads, behind = [], []
 
     def step(state, batch, key):
-        behind.append(state.step - len(reads))
-        return state + 1, {"late": Late(state.step, reads)}
+        behind.append(int(state.step) - len(reads))
+        return count(state, batch, key)[0], {"late": Late(int(state.step), reads)}
 
-    _, records = train.fit(Counter(), step, [0], key=KEY, steps=3 * _LAG, progress=False)
+    _, records = train.fit(counter(), step, [0], key=KEY, steps=3 * _LAG, progress=False)
     assert behind == [min(n, _LAG) for n in range(3 * _LAG)]
     assert [r["late"] for r in records] == list(range(3 * _LAG))
 
@@ -140,24 +136,24 @@ def test_the_log_is_complete_when_a_step_fails(tmp_path):
 
     log = tmp_path / "log.jsonl"
     with pytest.raises(RuntimeError, match="broken"):
-        train.fit(Counter(), step, [0], key=KEY, steps=9, log=log)
+        train.fit(counter(), step, [0], key=KEY, steps=9, log=log)
     assert [r["step"] for r in read(log)] == [1, 2, 3]
 
 
 def test_a_bar_is_drawn(capsys):
-    train.fit(Counter(), count, [0.5], key=KEY, steps=3 * _LAG, progress=True)
+    train.fit(counter(), count, [0.5], key=KEY, steps=3 * _LAG, progress=True)
     assert f"{3 * _LAG}/{3 * _LAG}" in capsys.readouterr().err
-    train.fit(Counter(), count, [0.5], key=KEY, steps=3, progress=False)
-    train.fit(Counter(), count, [0.5], key=KEY, steps=3, progress=None)
+    train.fit(counter(), count, [0.5], key=KEY, steps=3, progress=False)
+    train.fit(counter(), count, [0.5], key=KEY, steps=3, progress=None)
     assert capsys.readouterr().err == ""
 
 
 def test_progress_without_tqdm(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    train.fit(Counter(), count, [0], key=KEY, steps=1, progress=None)
+    train.fit(counter(), count, [0], key=KEY, steps=1, progress=None)
     sentence = r"train\.fit: progress=True needs tqdm, which is not installed; pip install 'funcgrad\[progress\]'\."
     with raises_sentence(TrainingError, sentence):
-        train.fit(Counter(), count, [0], key=KEY, steps=1, progress=True)
+        train.fit(counter(), count, [0], key=KEY, steps=1, progress=True)
 
 
 def test_journal_keeps_device_arrays_in_order():
@@ -180,7 +176,7 @@ def test_journal_keeps_device_arrays_in_order():
 )
 def test_bad_options(options, sentence):
     with raises_sentence(TrainingError, sentence):
-        train.fit(Counter(), count, [0], key=KEY, **options)
+        train.fit(counter(), count, [0], key=KEY, **options)
 
 
 def test_batches_that_run_out():
@@ -189,7 +185,7 @@ def test_batches_that_run_out():
         r"gone through only once\."
     )
     with raises_sentence(TrainingError, sentence):
-        train.fit(Counter(), count, iter([1, 2]), key=KEY, steps=3)
+        train.fit(counter(), count, iter([1, 2]), key=KEY, steps=3)
 
 
 def test_minibatches_cut_every_epoch_anew():

@@ -1,0 +1,140 @@
+"""A run that ends early leaves its state behind.
+
+A step deletes the state that it is given, so while `fit` runs, the caller's own is gone and the only one is ours.
+Whatever ends the run (Ctrl-C, an exception in the data or in `evaluate`) therefore carries it out.
+"""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+import jax
+
+from funcgrad.aliases import Array, PyTree
+from funcgrad.errors import TrainingError
+from funcgrad.train.nonfinite import NonfiniteError
+from funcgrad.train.state import State
+from funcgrad.train.stepping import Step
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Shield:
+    """Holds SIGINT and SIGTERM back while a step runs.
+
+    Python runs signal handlers between bytecodes, and one such place is after a call and before its result is stored:
+    there KeyboardInterrupt would lose the new state when the old one is deleted already. As a step spends its time
+    inside of one call, that is where most of them arrive. Pressed twice, Ctrl-C acts at once.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Any] = {}
+        self._waiting: list[tuple[int, FrameType | None]] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # others neither get signals nor may handle them
+            handlers = {s: signal.getsignal(s) for s in _SIGNALS}
+            self._handlers = {s: handler for s, handler in handlers.items() if callable(handler)}
+            for s in self._handlers:
+                signal.signal(s, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        for s, handler in self._handlers.items():
+            signal.signal(s, handler)
+        waiting, self._waiting = self._waiting, []
+        for number, frame in waiting:
+            self._handlers[number](number, frame)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._waiting:
+            self._handlers[number](number, frame)
+        self._waiting.append((number, frame))
+
+
+class Rescue:
+    """Holds the state of a run and its place in the data, and gives both to an exception that ends the run early.
+
+    Args:
+        state: the first one.
+        records: the run's, filled while it runs.
+    """
+
+    def __init__(self, state: State, records: list[Any]):
+        self.records = records
+        self.step, self.epoch, self.batch = int(state.step), int(state.epoch), int(state.batch)
+        self._state, self.shield = state, Shield()
+
+    @property
+    def state(self) -> State:
+        """The last good state, at its place in the data."""
+        return self._state.at_epoch(self.epoch, self.batch)
+
+    @property
+    def weights(self) -> tuple[PyTree, PyTree]:
+        """Its parameters and its model's state, which the next step deletes."""
+        return self._state.params, self._state.model_state
+
+    def advance(self, step: Step, batch: Any, key: Array) -> dict[str, Any]:
+        """Make a step, under the shield: its metrics."""
+        try:
+            self._state, metrics = step(self._state, batch, key)
+        except NonfiniteError as error:
+            self._state = error.state
+            self._count()
+            raise
+        self._count()
+        return metrics
+
+    def _count(self) -> None:
+        self.step, self.batch = self.step + 1, self.batch + 1
+
+    def end_epoch(self) -> None:
+        """Go to the beginning of the next epoch."""
+        self.epoch, self.batch = self.epoch + 1, 0
+
+    def __enter__(self) -> "Rescue":
+        return self
+
+    def __exit__(self, _: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is None:
+            return
+        if not _is_whole(self._state):
+            error.add_note(
+                "train.fit: the step itself failed while it ran, and the state before it is deleted; go on from a "
+                "state that was kept."
+            )
+        elif isinstance(error, Exception) and getattr(error, "state", self._state) is not self._state:
+            self._raise_instead(error)
+        elif not self._give_to(error):
+            self._raise_instead(error)
+
+    def _give_to(self, error: BaseException) -> bool:
+        """Put state and records on an exception, if it takes them."""
+        try:
+            error.state, error.records = self.state, self.records  # pyright: ignore[reportAttributeAccessIssue]
+        except (AttributeError, TypeError):
+            return False
+        error.add_note(
+            f"train.fit: this exception's .state is the state after step {self.step}, from which fit goes on; .records "
+            f"are the records until there."
+        )
+        return True
+
+    def _raise_instead(self, error: BaseException) -> NoReturn:
+        """For an exception that takes no state, or has one of its own."""
+        carrier = TrainingError(
+            f"train.fit: stopped after step {self.step} by {type(error).__name__}, which has no room for the state; go "
+            f"on from the .state of this error."
+        )
+        self._give_to(carrier)
+        raise carrier from error
+
+
+def _is_whole(state: State) -> bool:
+    """Whether all arrays can be read: none was deleted, and none is the result of a computation that failed."""
+    try:
+        jax.block_until_ready(state)
+        return not any(isinstance(x, jax.Array) and x.is_deleted() for x in jax.tree.leaves(state))
+    except Exception:
+        return False

@@ -1,0 +1,76 @@
+"""Which batch comes next: epoch after epoch, from the place where an earlier run stopped."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from funcgrad.errors import TrainingError
+
+Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
+"""Batches to go through once per epoch, or a function from the epoch to such."""
+
+
+class EpochEnd:
+    """What stands in a schedule after the last batch of an epoch."""
+
+
+EPOCH_END: Final = EpochEnd()
+
+
+def schedule(batches: Batches, epoch: int, done: int, *, steps: int | None, epochs: int | None) -> Iterator[Any]:
+    """Batches, and `EPOCH_END` after the last one of each epoch.
+
+    No batch is asked for before the one before it has been used, nor one more than `steps`.
+
+    Args:
+        batches: see `Batches`. An iterator goes on from where it stands: it keeps its own place.
+        epoch: the first one.
+        done: how many batches of that epoch were used already; they are drawn, and passed over.
+        steps: how many batches there are to be; or else
+        epochs: how many epochs. The rest of one that was begun counts as one.
+
+    Raises:
+        TrainingError: an epoch is empty, or shorter than what was used of it already.
+    """
+    while epochs is None or epochs > 0:
+        source = batches(epoch) if callable(batches) else batches
+        iterator, size = iter(source), length_of(source) or length_of(batches)
+        if iterator is batches:
+            done = 0
+        is_new = done == 0
+        if not is_new and done != size:
+            _pass_over(iterator, epoch, done)
+        n = done
+        for n, batch in enumerate(() if not is_new and done == size else iterator, start=done + 1):  # noqa: B020
+            yield batch
+            if steps is not None:
+                steps -= 1
+                if steps == 0:
+                    if n == size:
+                        yield EPOCH_END
+                    return
+        if is_new and n == 0:
+            raise TrainingError(
+                f"train.fit: epoch {epoch} has no batches; pass a list or a function epoch -> iterable, since an "
+                f"iterator can be gone through only once."
+            )
+        yield EPOCH_END
+        epochs = None if epochs is None else epochs - (n > done)
+        epoch, done = epoch + 1, 0
+
+
+def length_of(batches: Any) -> int | None:
+    """How many batches there are; None where they do not say."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
+def _pass_over(iterator: Iterator[Any], epoch: int, done: int) -> None:
+    found = sum(1 for _ in itertools.islice(iterator, done))
+    if found < done:
+        raise TrainingError(
+            f"train.fit: {done} batches of epoch {epoch} are behind this state, which now has {found}; pass the "
+            f"batches that it was trained on, or state.at_epoch({epoch})."
+        )
