@@ -14,9 +14,10 @@ from funcgrad.train.batching import as_arrays
 from funcgrad.train.interruption import Rescue
 from funcgrad.train.journal import Journal, Record
 from funcgrad.train.keys import random_key
-from funcgrad.train.schedule import Batches, EpochEnd, length_of, schedule
+from funcgrad.train.schedule import Batches, EpochEnd, keeps_its_place, length_of, schedule
 from funcgrad.train.state import State
 from funcgrad.train.stepping import Step
+
 
 def fit(
     state: State,
@@ -58,7 +59,7 @@ def fit(
     key = random_key("train.fit", key)
     records: list[Record] = []
     with contextlib.ExitStack() as stack:
-        run = stack.enter_context(Rescue(state, records))
+        run = stack.enter_context(Rescue(state, records, counts_batches=not keeps_its_place(batches)))
         del state  # the first step deletes its arrays
         total = steps if steps is not None else _total(batches, epochs, run.batch)
         bar = stack.enter_context(_bar(progress, total))

@@ -58,10 +58,11 @@ class Rescue:
     Args:
         state: the first one.
         records: the run's, filled while it runs.
+        counts_batches: whether the place in an epoch is counted, as it is not where the data keep it themselves.
     """
 
-    def __init__(self, state: State, records: list[Any]):
-        self.records = records
+    def __init__(self, state: State, records: list[Any], counts_batches: bool):
+        self.records, self.counts_batches = records, counts_batches
         self.step, self.epoch, self.batch = int(state.step), int(state.epoch), int(state.batch)
         self._state, self.shield = state, Shield()
 
@@ -87,7 +88,7 @@ class Rescue:
         return metrics
 
     def _count(self) -> None:
-        self.step, self.batch = self.step + 1, self.batch + 1
+        self.step, self.batch = self.step + 1, self.batch + self.counts_batches
 
     def end_epoch(self) -> None:
         """Go to the beginning of the next epoch."""

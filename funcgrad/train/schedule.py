@@ -34,14 +34,13 @@ def schedule(batches: Batches, epoch: int, done: int, *, steps: int | None, epoc
     """
     while epochs is None or epochs > 0:
         source = batches(epoch) if callable(batches) else batches
-        iterator, size = iter(source), length_of(source) or length_of(batches)
-        if iterator is batches:
-            done = 0
-        is_new = done == 0
+        size = length_of(source) or length_of(batches)
+        done = 0 if keeps_its_place(batches) else done
+        n, is_new = done, done == 0
+        left = iter(()) if not is_new and done == size else iter(source)
         if not is_new and done != size:
-            _pass_over(iterator, epoch, done)
-        n = done
-        for n, batch in enumerate(() if not is_new and done == size else iterator, start=done + 1):  # noqa: B020
+            _pass_over(left, epoch, done)
+        for n, batch in enumerate(left, start=done + 1):  # noqa: B020
             yield batch
             if steps is not None:
                 steps -= 1
@@ -57,6 +56,11 @@ def schedule(batches: Batches, epoch: int, done: int, *, steps: int | None, epoc
         yield EPOCH_END
         epochs = None if epochs is None else epochs - (n > done)
         epoch, done = epoch + 1, 0
+
+
+def keeps_its_place(batches: Batches) -> bool:
+    """Whether this is an iterator, which goes on from where it stands."""
+    return isinstance(batches, Iterator)
 
 
 def length_of(batches: Any) -> int | None:
