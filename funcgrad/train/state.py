@@ -38,7 +38,7 @@ class State:
     epoch: Array = field(default_factory=_zero)
     """The epoch that `fit` goes on with, from 0, `i32[]`; as many are finished."""
     batch: Array = field(default_factory=_zero)
-    """How many batches of that epoch `fit` has used, `i32[]`; those of an iterator, which keeps its own place, apart."""
+    """How many batches of that epoch `fit` has used, `i32[]`; an iterator's are not counted, it keeps its own place."""
 
     def split_params(self) -> tuple[PyTree, PyTree]:
         """The parameters that are trained, and the others: two pytrees like `params`, None at what they lack."""
