@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 
@@ -125,30 +125,21 @@ class Rescue:
                 "state that was kept."
             )
         elif isinstance(error, Exception) and getattr(error, "state", self._state) is not self._state:
-            self._raise_instead(error)
-        elif not self._give_to(error):
-            self._raise_instead(error)
+            carrier = TrainingError(
+                f"train.fit: stopped after step {self.step} by {type(error).__name__}, which has a .state of its own; "
+                f"go on from the .state of this error."
+            )
+            self._give_to(carrier)
+            raise carrier from error
+        else:
+            self._give_to(error)
 
-    def _give_to(self, error: BaseException) -> bool:
-        """Put state and records on an exception, if it takes them."""
-        try:
-            error.state, error.records = self.state, self.records  # pyright: ignore[reportAttributeAccessIssue]
-        except (AttributeError, TypeError):
-            return False
+    def _give_to(self, error: BaseException) -> None:
+        error.state, error.records = self.state, self.records  # pyright: ignore[reportAttributeAccessIssue]
         error.add_note(
             f"train.fit: this exception's .state is the state after step {self.step}, from which fit goes on; .records "
             f"are the records until there."
         )
-        return True
-
-    def _raise_instead(self, error: BaseException) -> NoReturn:
-        """For an exception that takes no state, or has one of its own."""
-        carrier = TrainingError(
-            f"train.fit: stopped after step {self.step} by {type(error).__name__}, which has no room for the state; go "
-            f"on from the .state of this error."
-        )
-        self._give_to(carrier)
-        raise carrier from error
 
 
 def _is_whole(state: State) -> bool:
