@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
@@ -11,12 +12,19 @@ from funcgrad.aliases import PyTree
 from funcgrad.errors import GradientError
 from funcgrad.registry import matches
 
+_HOLE = object()
+
 
 @dataclass(frozen=True)
 class Selector:
     """A choice among the leaves of any pytree of parameters, by their paths; `~` chooses the others.
 
-    Made by `fg.select` and `fg.freeze`. Give it to `fg.grad(wrt=...)` and to `fg.train.init(trainable=...)`.
+    Made by `fg.select` and `fg.freeze`. Give it to `fg.grad(wrt=...)` and to `fg.train.init(trainable=...)`. Called on
+    parameters it is the pytree of booleans that optax takes for a mask, so it stands wherever optax takes a function
+    that makes one, and where optax takes one that makes labels, which are then True and False:
+
+    >>> optax.adamw(1e-3, mask=fg.select("**/w"))
+    >>> optax.multi_transform({True: optax.adam(1e-3), False: optax.sgd(1e-2)}, fg.select("encoder/**"))
     """
 
     patterns: tuple[str, ...]
@@ -28,20 +36,46 @@ class Selector:
     def __str__(self) -> str:
         return f"fg.{'freeze' if self.is_inverted else 'select'}({', '.join(map(repr, self.patterns))})"
 
+    def __call__(self, params: PyTree) -> PyTree:
+        """A pytree like `params`, or like updates, that says True where a leaf is chosen and False elsewhere.
+
+        An optimizer may be given a part of the parameters only, the others None or masked. A pattern is then held
+        against these too, and all leaves that are left may be chosen, or none.
+
+        Raises:
+            GradientError: a pattern matches no leaf, and nothing that was left out.
+        """
+        paths, absent = _paths(params), _paths_of_holes(params)
+        for pattern in self.patterns:
+            if not any(_leads_to(pattern, hole) for hole in absent):
+                self._check_matches(pattern, paths)
+        return jax.tree.structure(params).unflatten(map(self._chooses, paths))
+
+    def __bool__(self) -> bool:
+        raise GradientError(
+            f"{self} is neither true nor false; call it on parameters for a mask of them, or compare it with None."
+        )
+
     def flags(self, params: PyTree) -> list[bool]:
         """Whether each leaf of `params` is chosen.
 
         Raises:
             GradientError: a pattern matches no leaf, or no leaf is left to choose.
         """
-        paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in named_leaves(params)]
+        paths = _paths(params)
         for pattern in self.patterns:
-            if not any(matches(pattern, path) for path in paths):
-                raise GradientError(f"{self}: no parameter's path matches '{pattern}'; {_hint(pattern, paths)}")
-        flags = [any(matches(p, path) for p in self.patterns) != self.is_inverted for path in paths]
+            self._check_matches(pattern, paths)
+        flags = [self._chooses(path) for path in paths]
         if not any(flags):
             raise GradientError(f"{self} chooses none of the {len(paths)} parameters; narrow its patterns.")
         return flags
+
+    def _chooses(self, path: str) -> bool:
+        return any(matches(p, path) for p in self.patterns) != self.is_inverted
+
+    def _check_matches(self, pattern: str, paths: Sequence[str]) -> None:
+        if not any(matches(pattern, path) for path in paths):
+            raise GradientError(f"{self}: no parameter's path matches '{pattern}'; {_hint(pattern, paths)}")
 
     def split(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """The parameters that are chosen, and the others: two pytrees like `params`, None at the leaves they lack."""
@@ -83,6 +117,27 @@ def _checked(name: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
     if not patterns or not all(isinstance(p, str) for p in patterns):
         raise GradientError(f"fg.{name} takes patterns such as 'encoder/**', got {patterns!r}.")
     return patterns
+
+
+def _paths(params: PyTree) -> list[str]:
+    return [_written(path) for path, _ in named_leaves(params)]
+
+
+def _paths_of_holes(params: PyTree) -> list[str]:
+    """Of what was taken out of a pytree: None, or a node without leaves, such as `optax.MaskedNode()`."""
+    is_hole = lambda x: not jax.tree.leaves(x)  # noqa: E731
+    filled = jax.tree.map(lambda x: _HOLE if is_hole(x) else x, params, is_leaf=is_hole)
+    return [_written(path) for path, leaf in named_leaves(filled) if leaf is _HOLE]
+
+
+def _leads_to(pattern: str, hole: str) -> bool:
+    """Whether a pattern may match what stood at a hole, or below it, the pattern's first segments being the hole's."""
+    first = "/".join(pattern.split("/")[: hole.count("/") + 1])
+    return matches(pattern, hole) or ("**" not in first and matches(first, hole))
+
+
+def _written(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _hint(pattern: str, paths: Sequence[str]) -> str:

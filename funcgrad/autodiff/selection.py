@@ -86,7 +86,7 @@ class Asked(NamedTuple):
     @property
     def traced(self) -> tuple[Place, ...]:
         """The arguments whose leaves are all differentiated."""
-        return () if self.selector else tuple(place for _, place in self.places)
+        return () if self.selector is not None else tuple(place for _, place in self.places)
 
     def found_in(self, call: Opened, arguments: Arguments, allow_int: bool, described: bool) -> "Selection":
         """Look at the arguments; GradientError where one cannot have a gradient.
@@ -97,7 +97,7 @@ class Asked(NamedTuple):
         for key, place in self.places:
             argument = call.args[place] if isinstance(place, int) else call.kwargs[place]
             leaves, tree = jax.tree.flatten(argument)
-            flags = self.selector.flags(argument) if self.selector else [True] * len(leaves)
+            flags = self.selector.flags(argument) if self.selector is not None else [True] * len(leaves)
             slots: list[int | Aval | None] = []
             for i, leaf, flag in zip(arguments.leaves_of(place), leaves, flags, strict=True):
                 if flag and not described and isinstance(leaf, jax.ShapeDtypeStruct):

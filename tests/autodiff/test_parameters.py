@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import funcgrad as fg
@@ -97,6 +98,57 @@ def test_it_prints_as_it_is_made():
     assert fg.freeze("a") == ~fg.select("a")
 
 
+W_ONLY = fg.select("**/w")
+
+
+def decayed(optimizer, params):
+    """Which parameters an optimizer moves where all gradients are zero: those that it decays."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    with jax.numpy_dtype_promotion("standard"):
+        updates = jax.jit(optimizer.update)(zeros, optimizer.init(params), params)[0]
+    return {jax.tree_util.keystr(p, simple=True, separator="/") for p, u in paths_of(updates) if jnp.any(u != 0)}
+
+
+paths_of = jax.tree_util.tree_leaves_with_path
+FLOATS = jax.tree.map(lambda x: jnp.ones_like(x), {n: PARAMS[n] for n in ("encoder", "head")})
+WEIGHTS = {"encoder/0/w", "encoder/1/w", "encoder/2/w", "head/w"}
+BIASES = {path.replace("/w", "/b") for path in WEIGHTS}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        (optax.adamw(1.0, weight_decay=1.0, mask=W_ONLY), WEIGHTS),
+        (optax.adamw(1.0, weight_decay=1.0, mask=~W_ONLY), BIASES),
+        (optax.adamw(1.0, weight_decay=1.0, mask=fg.freeze("**/b", "encoder/**")), {"head/w"}),
+        (optax.lamb(1.0, weight_decay=1.0, mask=W_ONLY), WEIGHTS),
+        (optax.add_decayed_weights(1.0, mask=W_ONLY), WEIGHTS),
+        (optax.masked(optax.add_decayed_weights(1.0), W_ONLY), WEIGHTS),
+        (optax.masked(optax.add_decayed_weights(1.0, mask=W_ONLY), fg.select("head/*")), {"head/w"}),
+        (optax.masked(optax.add_decayed_weights(1.0, mask=fg.select("head/w")), fg.freeze("head/*")), set()),
+        (
+            optax.masked(
+                optax.add_decayed_weights(1.0, mask=fg.select("head/w", "encoder/*/w")), {"encoder": 0, "head": 1}
+            ),
+            {"head/w"},
+        ),
+        (
+            optax.multi_transform({True: optax.add_decayed_weights(1.0), False: optax.sgd(1.0)}, W_ONLY),
+            WEIGHTS,
+        ),
+    ],
+)
+def test_it_is_a_mask_where_optax_takes_one(optimizer, expected):
+    assert decayed(optimizer, FLOATS) == expected
+
+
+def test_it_is_a_mask_of_a_part_of_the_parameters():
+    """As `train.init(trainable=)` hands them to an optimizer: None at what is frozen."""
+    head = {"encoder": [{"w": None, "b": None}] * 3, "head": FLOATS["head"]}
+    assert decayed(optax.adamw(1.0, weight_decay=1.0, mask=fg.select("encoder/**", "head/w")), head) == {"head/w"}
+    assert decayed(optax.adamw(1.0, weight_decay=1.0, mask=fg.select("encoder/**")), head) == set()
+
+
 def test_equinox_modules():
     eqx = pytest.importorskip("equinox", reason="Equinox is an optional peer: pip install 'funcgrad[peers]'")
     mlp = eqx.nn.MLP(6, 2, 8, 2, key=KEYS[0])
@@ -106,6 +158,9 @@ def test_equinox_modules():
     assert found.layers[0].weight is None
     chex.assert_trees_all_close(found.layers[2].weight, expected.layers[2].weight, rtol=1e-5)
     assert len(jax.tree.leaves(found)) == len(jax.tree.leaves(expected)) - 2
+    params = eqx.filter(mlp, eqx.is_array)
+    weights = {f"layers/{n}/weight" for n in range(3)}
+    assert decayed(optax.adamw(1.0, weight_decay=1.0, mask=fg.freeze("layers/*/bias")), params) == weights
 
 
 def test_nnx_modules():
@@ -125,6 +180,9 @@ def test_nnx_modules():
     expected = nnx.grad(f)(net, x)
     assert len(jax.tree.leaves(found)) == 2
     np.testing.assert_allclose(found["head"]["kernel"][...], expected["head"]["kernel"][...], rtol=1e-5)
+    optimizer = optax.adamw(1.0, weight_decay=1.0, mask=fg.select("*/kernel"))
+    params = jax.tree.map(jnp.ones_like, nnx.state(net, nnx.Param))
+    assert decayed(optimizer, params) == {"encoder/kernel/value", "head/kernel/value"}
 
 
 BAD = {
@@ -146,6 +204,15 @@ BAD = {
         r"fg\.freeze\('\*\*'\) chooses none of the 9 parameters; narrow its patterns\.",
     ),
     "no pattern": (lambda: fg.freeze(), r"fg\.freeze takes patterns such as 'encoder/\*\*', got \(\)\."),
+    "a mask that matches nothing": (
+        lambda: optax.adamw(1.0, mask=fg.select("**/wieght")).init(FLOATS),
+        r"fg\.select\('\*\*/wieght'\): no parameter's path matches '\*\*/wieght'; the first path is 'encoder/0/b'\.",
+    ),
+    "a mask inside of a mask": (
+        lambda: optax.masked(optax.sgd(1.0), {"encoder": fg.select("*/w"), "head": True}).init(FLOATS),
+        r"fg\.select\('\*/w'\) is neither true nor false; call it on parameters for a mask of them, or compare it with "
+        r"None\.",
+    ),
     "an integer": (
         lambda: fg.grad(loss, wrt=fg.select("step"))(PARAMS, X),
         r"Argument 0 has a leaf 'params/step' of i\d+\[\]; gradients need floating or complex arrays: cast it, leave "
