@@ -21,7 +21,14 @@ class Opened:
     is_pure: bool
     """Whether changes of the modules are left out of what `fun` returns."""
     close: Callable[[Any], Any]
-    """From what came out as the auxiliary output to the user's own; hands the modules their new state."""
+    """From what came out as the auxiliary output to the user's own; hands the modules their new state.
+
+    To be called last, when nothing can fail any more.
+    """
+
+    def is_complete(self, out: Any) -> bool:
+        """Whether the user's function returned a pair where it should; if not, the caller will complain about it."""
+        return not self.has_aux or (isinstance(out, tuple) and len(out) == 2)
 
 
 def rest_key(name: str, kwargs: dict[str, Any]) -> str:

@@ -27,6 +27,11 @@ def is_node(x: Any) -> bool:
     return isinstance(x, nnx.Pytree | nnx.Variable)
 
 
+def is_variable(x: Any) -> bool:
+    """Whether `x` is a variable."""
+    return isinstance(x, nnx.Variable)
+
+
 def contents(copies: Nodes) -> dict[int, dict[str, Any]]:
     """All that belongs to nodes, to be compared by identity: containers are taken apart, which may change in place."""
     return {i: _contents(x) for i, x in copies.items() if is_node(x)}
@@ -113,8 +118,10 @@ def _taken_apart(value: Any) -> tuple[list[Any], Any]:
 
 def _is_static(module: Any, name: str) -> bool:
     """Whether an attribute is handed through as it is: what changes inside of it is seen by all copies."""
-    is_data = module._pytree__nodes.get(name)
-    return not is_data if module._pytree__is_pytree else not isinstance(vars(module)[name], list | tuple | dict)
+    if module._pytree__is_pytree:
+        return not module._pytree__nodes.get(name)
+    value = vars(module)[name]
+    return not (is_node(value) or isinstance(value, list | tuple | dict))
 
 
 def _is_same(old: Any, new: Any) -> bool:

@@ -7,7 +7,7 @@ user's modules. In NNX's tree mode (`nnx.set_graph_mode(False)`) modules are pyt
 differentiated, and the gradient is a module.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
@@ -17,8 +17,10 @@ import jax
 from flax import nnx  # pyright: ignore[reportMissingImports]
 
 from funcgrad.adapters import flax_changes as changes
+from funcgrad.adapters import flax_trees
 from funcgrad.adapters.calls import Opened, replace_item, rest_key
-from funcgrad.adapters.flax_changes import is_node
+from funcgrad.adapters.flax_changes import is_node, is_variable
+from funcgrad.adapters.flax_trees import check_plain
 from funcgrad.aliases import PyTree, PyTreeDef
 from funcgrad.errors import GradientError
 
@@ -65,12 +67,13 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
     """Take modules apart into states, and put them together inside the function, with all that they share.
 
     Raises:
-        GradientError: one variable is in an argument to differentiate and in one that is not.
+        GradientError: one variable is in an argument to differentiate and in one that is not, or a variable to
+            differentiate by is a reference.
     """
     if not any(map(is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=is_node))):
         return call
-    if not _is_graph_mode():
-        return _open_trees(call, names, wanted)
+    if not flax_trees.is_graph_mode():
+        return flax_trees.open(call, names, wanted)
     _check_aliases(call, names, wanted)
     context = stack.enter_context(nnx.update_context(_TAG))
     args, kwargs, rest_keys = call.args, dict(call.kwargs), {}
@@ -82,6 +85,7 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
     for n, (_, state, rest) in enumerate(taken):
         args = replace_item(args, n, state)
         if n in wanted:
+            check_plain(names[n], state)
             rest_keys[n] = rest_key(names[n], kwargs)
             kwargs[rest_keys[n]] = rest
     kwargs |= {key: state for key, (_, state, _) in taken_by_key.items()}
@@ -96,7 +100,7 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
             copies = dict(merge.index_ref)
         before = {} if call.is_pure else changes.contents(copies)
         out = call.fun(*args, **kwargs)
-        if call.is_pure or not _is_pair(out, call):
+        if call.is_pure or not call.is_complete(out):
             return out
         value, auxiliary = out if call.has_aux else (out, None)
         found = changes.found(before, copies)
@@ -110,12 +114,7 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
         changes.check(found, originals, [*zip(names, call.args, strict=True), *call.kwargs.items()])
         with nnx.merge_context() as merge:
             _, auxiliary = _put_together(parts, states, None, merge)
-            made = {
-                node.outer_index: merge.index_ref[node.index]
-                for definition in parts.definitions
-                for node in (definition.nodes if definition is not None else ())
-                if getattr(node, "outer_index", None) is not None
-            }
+            made = {outer: merge.index_ref[index] for outer, index in _indices(parts)}
         return call.close(changes.write(found, originals, made, auxiliary))
 
     if call.is_pure:
@@ -123,64 +122,12 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
     return replace(call, fun=fun, args=args, kwargs=kwargs, has_aux=True, close=close)
 
 
-def _open_trees(call: Opened, names: Sequence[str], wanted: Mapping[int, Any]) -> Opened:
-    """Leave modules as the pytrees that they are in tree mode; only their variables change while they run."""
-    if call.is_pure:
-        return call
-    named = [*zip(names, call.args, strict=True), *call.kwargs.items()]
-    _check_trees(named, wanted)
-    originals = dict(enumerate(_variables(call.args, call.kwargs)))
-    left: list[changes.Changes] = []
-
-    @wraps(call.fun)
-    def fun(*args: Any, **kwargs: Any) -> Any:
-        copies = dict(enumerate(_variables(args, kwargs)))
-        before = changes.contents(copies)
-        out = call.fun(*args, **kwargs)
-        if not _is_pair(out, call):
-            return out
-        value, auxiliary = out if call.has_aux else (out, None)
-        left.append(changes.found(before, copies))
-        return value, ({i: copies[i] for i in left[-1]}, auxiliary)
-
-    def close(states: Any) -> Any:
-        changes.check(left[-1], originals, named)
-        return call.close(changes.write(left[-1], originals, *states))
-
-    return replace(call, fun=fun, has_aux=True, close=close)
-
-
-def _check_trees(named: Sequence[tuple[str, Any]], wanted: Mapping[int, Any]) -> None:
-    for n, chosen in wanted.items():
-        if chosen is not None:
-            raise GradientError(
-                f"An nnx.DiffState chooses variables of '{named[n][0]}', which is a pytree in NNX's tree mode; choose "
-                f"leaves by wrt=fg.select(...), or leave tree mode (nnx.set_graph_mode, nnx.set_graph_updates)."
-            )
-    paths: dict[int, str] = {}
-    for name, argument in named:
-        for keys, leaf in jax.tree_util.tree_flatten_with_path(argument, is_leaf=_is_variable)[0]:
-            path = "/".join(filter(None, (name, jax.tree_util.keystr(keys, simple=True, separator="/"))))
-            if _is_variable(leaf) and paths.setdefault(id(leaf), path) != path:
-                raise GradientError(
-                    f"'{path}' is the same {type(leaf).__name__} as '{paths[id(leaf)]}', which pytrees cannot share; "
-                    f"leave NNX's tree mode (nnx.set_graph_mode, nnx.set_graph_updates), or pass a copy (nnx.clone)."
-                )
-
-
-def _is_graph_mode() -> bool:
-    """Whether modules share variables and change structure, as they do unless the user says otherwise to NNX."""
-    switches = [getattr(nnx, name, None) for name in ("set_graph_mode", "set_graph_updates")]
-    return all(switch.current_value() for switch in switches if switch)  # none before Flax had tree mode
-
-
-def _is_pair(out: Any, call: Opened) -> bool:
-    """Whether the function returned what it should; if not, the caller will complain about it."""
-    return not call.has_aux or (isinstance(out, tuple) and len(out) == 2)
-
-
-def _variables(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    return [x for x in jax.tree.leaves((tuple(args), dict(kwargs)), is_leaf=_is_variable) if _is_variable(x)]
+def _indices(parts: "_Parts") -> Iterator[tuple[int, int]]:
+    """For the nodes in `parts` that are copies: the index of the user's own, and that of the copy."""
+    for definition in parts.definitions:
+        for node in definition.nodes if definition is not None else ():
+            if getattr(node, "outer_index", None) is not None:
+                yield node.outer_index, node.index
 
 
 def _check_aliases(call: Opened, names: Sequence[str], wanted: Collection[int]) -> None:
@@ -188,20 +135,20 @@ def _check_aliases(call: Opened, names: Sequence[str], wanted: Collection[int]) 
     owners: dict[int, str] = {}
     for is_wanted in (True, False):
         for name, arg in (item for n, item in named if (n in wanted) is is_wanted):
-            for variable in filter(_is_variable, jax.tree.leaves(arg, is_leaf=_is_variable)):
+            for _, node in changes.walk(arg, name, set()):
                 if is_wanted:
-                    owners[id(variable)] = name
-                elif id(variable) in owners:
+                    owners[id(node)] = name
+                elif id(node) in owners and is_variable(node):
                     raise GradientError(
-                        f"Argument '{name}' holds a {type(variable).__name__} that is in '{owners[id(variable)]}' too, "
-                        f"by which the loss is differentiated; differentiate by both, or pass a copy (nnx.clone)."
+                        f"Argument '{name}' holds a {type(node).__name__} that is in '{owners[id(node)]}' too, by "
+                        f"which the loss is differentiated; differentiate by both, or pass a copy (nnx.clone)."
                     )
 
 
 def without_modules(tree: PyTree) -> PyTree:
     """Each module as its whole state; states stay as they are."""
     is_module = lambda x: isinstance(x, nnx.Pytree)  # noqa: E731
-    if not _is_graph_mode() or not any(map(is_module, jax.tree.leaves(tree, is_leaf=is_module))):
+    if not flax_trees.is_graph_mode() or not any(map(is_module, jax.tree.leaves(tree, is_leaf=is_module))):
         return tree
     with nnx.split_context() as split:
         return _take_apart(tree, split)[1]
@@ -209,7 +156,7 @@ def without_modules(tree: PyTree) -> PyTree:
 
 def leaf_paths(x: Any) -> list[tuple[Any, ...]] | None:
     """Key paths of the arrays of a variable, without the attribute `value`: it holds an array or a pytree of them."""
-    if not _is_variable(x):
+    if not is_variable(x):
         return None
     return [path[1:] for path, _ in jax.tree_util.tree_flatten_with_path(x)[0]]
 
@@ -231,7 +178,7 @@ def _take_apart(tree: PyTree, split: Any, chosen: Any = None) -> tuple[_Parts, P
     definitions, states, rests = [], [], []
     for leaf in leaves:
         definition, state, rest = None, leaf, None
-        if _is_variable(leaf) or (is_node(leaf) and chosen is None):
+        if is_variable(leaf) or (is_node(leaf) and chosen is None):
             definition, state = split.split(leaf)
         elif is_node(leaf):
             definition, state, rest = split.split(leaf, chosen, ...)
@@ -250,7 +197,3 @@ def _put_together(parts: _Parts, states: PyTree, rest: PyTree, merge: Any) -> Py
         for definition, leaf, more in zip(parts.definitions, leaves, rests, strict=True)
     ]
     return parts.tree.unflatten(merged)
-
-
-def _is_variable(x: Any) -> bool:
-    return isinstance(x, nnx.Variable)

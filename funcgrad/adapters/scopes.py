@@ -56,7 +56,6 @@ class _Identity:
         return mine is not None and isinstance(other, _Identity) and mine is other._reference()
 
 
-
 @dataclass(frozen=True, eq=False)
 class _Frame:
     """A module that is running, and where it stands; at the bottom, the function that is traced."""
@@ -213,4 +212,14 @@ def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
 
 
 def _shapes(module: Any) -> list[Any]:
-    return [getattr(leaf, "shape", type(leaf)) for leaf in jax.tree.leaves(module)]
+    """Of all arrays, once each module: one may hold itself."""
+    libraries, seen = in_use(), set()
+
+    def is_known(x: Any) -> bool:
+        if not any(library.members(x) for library in libraries):
+            return False
+        is_repeated = id(x) in seen
+        seen.add(id(x))
+        return is_repeated
+
+    return [getattr(leaf, "shape", type(leaf)) for leaf in jax.tree.leaves(module, is_leaf=is_known)]

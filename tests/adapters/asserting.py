@@ -10,7 +10,8 @@ def assert_same(found, expected, tolerance=1e-5):
     """One structure, and equal arrays up to float32 rounding of their norm."""
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        assert isinstance(a, jax.Array) == isinstance(b, jax.Array)
+        assert (a.shape, a.dtype, getattr(a, "weak_type", None)) == (b.shape, b.dtype, getattr(b, "weak_type", None))
         if jax.numpy.issubdtype(b.dtype, jax.dtypes.extended):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)

@@ -118,26 +118,81 @@ def test_second_arguments_and_containers():
     assert_same(gradient, expected)
 
 
-def test_auxiliary_output_and_state():
-    class Normed(eqx.Module):
-        norm: nn.BatchNorm
-        linear: nn.Linear
+class Counting(eqx.Module):
+    """State of several dtypes, one leaf of which becomes a constant."""
 
-        def __init__(self, key):
-            self.norm, self.linear = nn.BatchNorm(4, "batch", mode="batch"), nn.Linear(4, 4, key=key)
+    index: nn.StateIndex
+    w: jax.Array
 
-        def __call__(self, x, state):
-            x, state = self.norm(self.linear(x), state)
-            return x, state
+    def __init__(self):
+        self.index = nn.StateIndex((jnp.array(0), jnp.array(True), jnp.zeros(4)))
+        self.w = jnp.arange(4.0)
 
-    model, state = nn.make_with_state(Normed)(jax.random.key(0))
+    def __call__(self, x, state):
+        n, _, total = state.get(self.index)
+        y = self.w * x
+        return y * (n + 1), state.set(self.index, (n + 1, jnp.array(False), total + y))
+
+
+def linear():
+    return nn.Linear(4, 4, key=jax.random.key(0))
+
+
+STATEFUL = {
+    "batch normalization, ema": lambda: nn.BatchNorm(4, "batch", mode="ema"),
+    "batch normalization, batch": lambda: nn.BatchNorm(4, "batch", mode="batch"),
+    "spectral normalization": lambda: nn.SpectralNorm(
+        nn.Linear(4, 4, key=jax.random.key(0)), "weight", key=jax.random.key(1)
+    ),
+    "counting": Counting,
+}
+
+
+@pytest.mark.parametrize("make", STATEFUL.values(), ids=STATEFUL.keys())
+def test_state_as_auxiliary_output(make):
+    """Arrays of the same dtypes come back, so that the state may be used again."""
+    model, state = nn.make_with_state(make)()
 
     def f(model, state, x):
-        y, state = jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")(x, state)
+        apply = jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="batch")
+        if make is Counting:
+            apply = lambda x, state: model(x.sum(0), state)
+        y, state = apply(x, state)
         return (y**3).mean(), state
 
-    ours = fg.value_and_grad(f, has_aux=True)(model, state, x())
-    assert_same(ours, eqx.filter_value_and_grad(f, has_aux=True)(model, state, x()))
+    both = fg.value_and_grad(f, has_aux=True), eqx.filter_value_and_grad(f, has_aux=True)
+    states = state, state
+    for _ in range(2):
+        ours, theirs = (step(model, state, x()) for step, state in zip(both, states, strict=True))
+        assert_same(ours, theirs)
+        states = ours[0][1], theirs[0][1]
+
+
+def test_layers_that_are_shared():
+    """As pytrees they are two layers, unless `eqx.nn.Shared` makes one of them."""
+    layer = linear()
+    f = lambda layers, x: (layers[1](layers[0](x)) ** 2).sum()
+    assert_same(fg.grad(f)((layer, layer), x()[0]), eqx.filter_grad(f)((layer, layer), x()[0]))
+
+    class Language(eqx.Module):
+        shared: nn.Shared
+
+        def __init__(self, key):
+            parts = nn.Embedding(5, 4, key=key), nn.Linear(4, 5, key=key)
+            self.shared = nn.Shared(parts, where=lambda parts: parts[1].weight, get=lambda parts: parts[0].weight)
+
+        def __call__(self, token):
+            embed, out = self.shared()
+            return out(embed(token))
+
+    tokens = jnp.arange(3)
+    assert_same(fg.grad(loss)(net(Language), tokens), eqx.filter_grad(loss)(net(Language), tokens))
+
+
+def test_an_ensemble():
+    models = eqx.filter_vmap(lambda key: nn.Linear(4, 2, key=key))(jax.random.split(jax.random.key(0), 3))
+    run = lambda grad: eqx.filter_vmap(grad(loss), in_axes=(eqx.if_array(0), None))(models, x())
+    assert_same(run(fg.grad), run(eqx.filter_grad))
 
 
 def test_a_tape_pulls_a_module():

@@ -128,6 +128,74 @@ def test_one_module_in_two_arguments():
         fg.grad(f)(ours, ours, x())
 
 
+class Cyclic(nnx.Module):
+    def __init__(self, rngs):
+        self.linear, self.itself = nnx.Linear(3, 3, rngs=rngs), self
+
+    def __call__(self, x):
+        return self.itself.linear(x)
+
+
+class NoPytree(nnx.Module, pytree=False):
+    def __init__(self, rngs):
+        self.cells, self.head, self.calls = [Cell(rngs)], nnx.BatchNorm(3, rngs=rngs), []
+
+    def __call__(self, x):
+        self.calls.append(len(self.calls))
+        self.last, self.again = x.shape, [self.head]
+        for cell in self.cells:
+            x = cell(x)
+        return self.head(x)
+
+
+class Buffered(nnx.Module):
+    """An array that is no variable."""
+
+    def __init__(self, rngs):
+        self.linear, self.mean = nnx.Linear(3, 3, rngs=rngs), nnx.data(jnp.zeros(3))
+
+    def __call__(self, x):
+        self.mean = self.mean + x.mean(0)
+        return self.linear(x - self.mean)
+
+
+@pytest.mark.parametrize("kind", [Cyclic, NoPytree, Buffered])
+def test_modules_of_all_kinds(kind):
+    ours, theirs = kind(nnx.Rngs(0)), kind(nnx.Rngs(0))
+    for _ in range(2):
+        assert_same(fg.value_and_grad(loss)(ours, x()), nnx.value_and_grad(loss)(theirs, x()))
+    assert_same(nnx.state(ours), nnx.state(theirs))
+    assert nnx.graphdef(ours) == nnx.graphdef(theirs)
+    assert scopes(loss, ours, x())
+
+
+def test_a_module_that_is_no_pytree():
+    net = NoPytree(nnx.Rngs(0))
+    head = net.head
+    fg.grad(loss)(net, x())
+    assert net.head is net.again[0] is head
+    with raises_sentence(
+        fg.errors.GradientError,
+        r"Argument 'b' holds a BatchStat that is in 'a' too, by which the loss is differentiated; differentiate by "
+        r"both, or pass a copy \(nnx\.clone\)\.",
+    ):
+        fg.grad(lambda a, b, x: loss(a, x) + a.cells[0](b(x)).sum())(net, net.head, x())
+
+
+@pytest.mark.parametrize("kind", ["ref", "hijax"])
+def test_variables_that_are_references(kind):
+    with nnx.var_defaults(**{kind: True}):
+        net = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+    with raises_sentence(
+        fg.errors.GradientError,
+        rf"'model/bias' is a Param with {kind}=True, by which JAX does not differentiate; differentiate by plain ones: "
+        rf"nnx\.with_vars\(model, {kind}=False\)\.",
+    ):
+        fg.grad(loss)(net, x())
+    plain = nnx.with_vars(net, **{kind: False})
+    assert_same(fg.grad(loss)(plain, x()), nnx.grad(loss)(plain, x()))
+
+
 def test_training_under_nnx_jit():
     def train(value_and_grad):
         model = Net(nnx.Rngs(0))

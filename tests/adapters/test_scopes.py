@@ -1,11 +1,15 @@
-"""Classes are wrapped only while something is traced, and nobody else notices."""
+"""Classes are wrapped only while something is traced, nobody else notices, and nothing is kept."""
 
+import gc
 import threading
+import weakref
 
 import jax
 import pytest
 
 import funcgrad as fg
+from funcgrad.adapters import classes
+from funcgrad.adapters import scopes as scopes_module
 from funcgrad.naming import resolve
 from tests.adapters.asserting import scopes
 
@@ -132,3 +136,87 @@ def test_names_inside_a_jit_that_two_losses_share():
     assert scopes(other, small, special, x) == ["first", ""]
     assert scopes(swapped, special, small, x) == ["second", ""]
     assert scopes(lambda model, x: apply(model, x), small, x) == ["model"]
+
+
+def linear(library):
+    """A model whose class stays: JAX's registry of pytrees owns it."""
+    if library == "equinox":
+        return eqx.nn.Linear(2, 2, key=jax.random.key(0))
+    from flax import nnx
+
+    return nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("library", ["equinox", "flax.nnx"])
+def test_models_that_are_dropped_leave_nothing(library):
+    """60 of them, closed over, handed over, and read by an inner jit."""
+    pytest.importorskip(library, reason=f"{library} is not installed: pip install 'funcgrad[models]'")
+    refs, x = [], jax.numpy.ones(2)
+
+    def use(model):
+        fg.trace(jax.jit(lambda x: model(x)), x)
+        fg.plan(lambda model: jax.numpy.where(True, model(x), 0.0).sum(), model)
+        leaf = model.weight if library == "equinox" else model.kernel[...]
+        refs.extend((weakref.ref(model), weakref.ref(leaf)))
+
+    for _ in range(60):
+        use(linear(library))
+    jax.clear_caches()
+    gc.collect()
+    assert not [r() for r in refs if r() is not None]
+    assert len(scopes_module._namings) == len(classes._wrapped) == 0
+
+
+def test_a_method_that_is_replaced_is_freed():
+    class Local(eqx.Module):
+        scale: jax.Array
+
+        def __call__(self, x):
+            return self.scale * x
+
+    model = layer(Local)
+    cls = type(model)
+    method = weakref.ref(vars(cls)["__call__"])
+    fg.grad(lambda x: model(x))(1.0)
+    cls.__call__ = lambda self, x: x
+    jax.clear_caches()
+    gc.collect()
+    assert method() is None
+
+
+def test_traces_share_what_jax_caches():
+    """Of two traces with the same names the second takes the inner jit from JAX's cache; with others it does not."""
+    model, other, n = layer(), layer(), 0
+
+    @jax.jit
+    def inner(x):
+        nonlocal n
+        n += 1
+        return held["model"](x)
+
+    held = {"model": model}
+    one, two = (lambda x: inner(x) + model.scale), (lambda x: inner(x) + other.scale)
+    for f, count in ((one, 1), (one, 1), (two, 2), (one, 2)):
+        fg.trace(f, 1.0)
+        assert n == count
+
+
+def test_an_identity_is_of_one_object():
+    model = layer()
+    one = scopes_module._identity(model)
+    assert one == scopes_module._identity(model)
+    assert one != scopes_module._identity(layer())
+    another = scopes_module._identity(other := layer())
+    another._hash = one._hash  # as if it had its place in memory
+    del model, other
+    gc.collect()
+    assert one != another
+    assert one == one
+
+
+def test_a_list_that_holds_itself():
+    held = [layer()]
+    held.append(held)
+    table = {"held": held}
+    table["table"] = table
+    assert scopes(lambda x: held[0](x) + table["held"][0](x), 1.0)[0] == "held/0"

@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import weakref
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,6 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.adapters import classes
-from funcgrad.adapters import scopes as scopes_module
 from tests.adapters.asserting import scopes
 
 eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
@@ -249,71 +246,3 @@ def test_many_traces_in_many_threads(layer):
         thread.join()
     assert not errors
     assert dict(vars(type(model))) == before
-
-
-@pytest.mark.parametrize("make", [lambda: eqx.nn.Linear(2, 2, key=jax.random.key(0)), lambda: nnx.Linear(2, 2, rngs=nnx.Rngs(0))])
-def test_models_that_are_dropped_leave_nothing(make):
-    """60 of them, closed over, handed over, and read by an inner jit."""
-    refs, x = [], jnp.ones(2)
-
-    def use(model):
-        fg.grad(lambda x: jax.jit(lambda x: model(x))(x).sum())(x)
-        fg.grad(lambda model: jnp.where(True, model(x), 0.0).sum())(model)
-        leaf = model.weight if isinstance(model, eqx.Module) else model.kernel[...]
-        refs.extend((weakref.ref(model), weakref.ref(leaf)))
-
-    for _ in range(60):
-        use(make())
-    jax.clear_caches()
-    gc.collect()
-    assert not [r() for r in refs if r() is not None]
-    assert len(scopes_module._namings) == len(classes._wrapped) == 0
-
-
-def test_a_method_that_is_replaced_is_freed():
-    model = equinox_layer()
-    cls = type(model)
-    method = weakref.ref(vars(cls)["__call__"])
-    fg.grad(lambda x: model(x))(1.0)
-    cls.__call__ = lambda self, x: x
-    jax.clear_caches()
-    gc.collect()
-    assert method() is None
-
-
-def test_traces_share_what_jax_caches():
-    """Of two traces with the same names the second takes the inner jit from JAX's cache; with others it does not."""
-    model, other, n = equinox_layer(), equinox_layer(), 0
-
-    @jax.jit
-    def inner(x):
-        nonlocal n
-        n += 1
-        return held["model"](x)
-
-    held = {"model": model}
-    one, two = (lambda x: inner(x) + model.scale), (lambda x: inner(x) + other.scale)
-    for f, count in ((one, 1), (one, 1), (two, 2), (one, 2)):
-        fg.trace(f, 1.0)
-        assert n == count
-
-
-def test_an_identity_is_of_one_object():
-    model = equinox_layer()
-    one = scopes_module._identity(model)
-    assert one == scopes_module._identity(model)
-    assert one != scopes_module._identity(equinox_layer())
-    another = scopes_module._identity(other := equinox_layer())
-    another._hash = one._hash  # as if it had its place in memory
-    del model, other
-    gc.collect()
-    assert one != another
-    assert one == one
-
-
-def test_a_list_that_holds_itself():
-    held = [equinox_layer()]
-    held.append(held)
-    table = {"held": held}
-    table["table"] = table
-    assert scopes(lambda x: held[0](x) + table["held"][0](x), 1.0)[0] == "held/0"
