@@ -8,7 +8,7 @@ where nothing is traced, the rule is simply called.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -17,21 +17,21 @@ from funcgrad.plans import Pull, Pullback
 from funcgrad.primitive import current_trace, is_staged, traced_once
 
 
-class _OncePerTrace:
+def _once_per_trace(function: Pull) -> Pull:
     """A function that is traced once in each trace that it is written into."""
+    trace, jitted = None, function
 
-    def __init__(self, function: Pull):
-        self.function = function
-        self.trace: Any = None
-        self.jitted: Pull = function
-
-    def __call__(self, *operands: Any) -> Sequence[Any]:
+    @wraps(function)
+    def shared(*operands: Any) -> Sequence[Any]:
+        nonlocal trace, jitted
         if not is_staged():
-            return self.function(*operands)
-        if self.trace != (now := current_trace()):
+            return function(*operands)
+        if trace != (now := current_trace()):
             # A new function object, which JAX's own cache does not know.
-            self.trace, self.jitted = now, jax.jit(partial(self.function), inline=True)
-        return self.jitted(*operands)
+            trace, jitted = now, jax.jit(partial(function), inline=True)
+        return jitted(*operands)
+
+    return shared
 
 
 Shared = dict[Pull, Pull]
@@ -48,7 +48,7 @@ def share(pullbacks: Iterable[Pullback], made: Shared) -> dict[Pull, Pull]:
     rule_of = {p.pull: p.rule for p in pullbacks}
     several = [pull for pull, n in uses.items() if n > 1]
     return {
-        pull: _jitted(pull) if rule_of[pull] is None else made.setdefault(pull, _OncePerTrace(pull))
+        pull: _jitted(pull) if rule_of[pull] is None else made.setdefault(pull, _once_per_trace(pull))
         for pull in several
     }
 

@@ -26,6 +26,7 @@ from funcgrad.primitive.keys import exact_structure as exact_structure
 from funcgrad.primitive.levels import Level as Level
 from funcgrad.primitive.levels import Levels as Levels
 from funcgrad.primitive.levels import Linear as Linear
+from funcgrad.primitive.levels import example_of as example_of
 from funcgrad.primitive.levels import vectorize as vectorize
 from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.tangents import Tangent as Tangent

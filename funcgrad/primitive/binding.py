@@ -54,8 +54,9 @@ class Call(Protocol):
         """Give the avals of what `run` returns."""
         ...
 
-    def uses_axis(self, name: Any, avals: Sequence[Aval]) -> bool:
-        """Say whether it depends on its place along a mapped axis of this name."""
+    @property
+    def axes(self) -> frozenset[Any]:
+        """The names of the mapped axes that it sums over, or asks for its place along."""
         ...
 
     def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array], list[bool]]:
@@ -273,10 +274,7 @@ def _to_front(
     """The operands with the batch axis in front, and the level it makes; None where nothing is batched."""
     batched = tuple(isinstance(d, int) for d in dims)
     moved = [jnp.moveaxis(x, d, 0) if flag else x for x, d, flag in zip(operands, dims, batched, strict=True)]
-    avals = [jax.typeof(x) for x in moved]
-    examples = [a.update(shape=a.shape[1:], sharding=None) if b else a for a, b in zip(avals, batched, strict=True)]
-    # An axis without a name has an `object()` for one.
-    is_used = type(axis.name) is not object and call.uses_axis(axis.name, examples)
+    is_used = axis.name in call.axes
     if not any(batched) and not is_used:
         return list(operands), None
     return moved, Level(batched, axis.size, axis.spmd_name, axis.name if is_used else None)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from funcgrad.aliases import Array
+from funcgrad.aliases import Array, Aval
 
 
 class Level(NamedTuple):
@@ -34,6 +34,13 @@ class Level(NamedTuple):
 
 
 Levels = tuple[Level, ...]
+
+
+def example_of(aval: Aval, depth: int) -> Aval:
+    """The aval of one example, of a value that carries `depth` levels: without its first axes."""
+    if depth == 0:
+        return aval
+    return aval.update(shape=aval.shape[depth:], sharding=aval.sharding.update(spec=aval.sharding.spec[depth:]))
 
 
 def vectorize(function: Callable[..., list[Array]], levels: Levels) -> Callable[..., list[Array]]:

@@ -25,6 +25,7 @@ from funcgrad.primitive import (
     current_context,
     exact,
     exact_structure,
+    example_of,
     is_inexact,
     is_plain,
     traced_once,
@@ -59,6 +60,8 @@ class Outline(NamedTuple):
     """Avals of the outputs, then of the saved values."""
     outputs: PyTreeDef
     saved: PyTreeDef
+    axes: frozenset[Hashable]
+    """The names of the mapped axes that the op sums over, or asks for its place along."""
 
     @property
     def n_outputs(self) -> int:
@@ -82,6 +85,8 @@ class Call:
     levels: Levels = ()
     context: int = field(default_factory=current_context)
     """What else decided the trace when the op was applied (see `funcgrad.primitive.contexts`)."""
+    axes: frozenset[Hashable] = field(default=frozenset(), compare=False)
+    """The names of the mapped axes that it sums over, or asks for its place along."""
     key: Hashable = field(init=False, repr=False)
     """What tells apart attributes that are equal but not the same."""
 
@@ -201,11 +206,6 @@ class Call:
 
     # -- batching --------------------------------------------------------------------------------------------
 
-    def uses_axis(self, name: Hashable, avals: Sequence[Aval]) -> bool:
-        """Whether the op, on arguments of these avals, asks for its place along a mapped axis or sums over it."""
-        one, examples = self._peel(self.levels, avals)
-        return name in axis_names(_trace.within(self.context, one, tuple(examples))[0].jaxpr)
-
     def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array], list[bool]]:
         """Take in a batch axis: as one axis more where the op declares that it can, else as a level.
 
@@ -214,7 +214,7 @@ class Call:
         absorbed = self._align_leaves(leaves, level)
         if absorbed is not None:
             return self, absorbed, self._check_absorbed(leaves, level, absorbed)
-        call = replace(self, levels=(level, *self.levels))
+        call = replace(self, levels=(level, *self.levels), axes=self.axes - {level.axis_name})
         return call, leaves, [True] * len(call.output_avals([jax.typeof(x) for x in leaves]))
 
     def _align_leaves(self, leaves: list[Array], level: Level) -> list[Array] | None:
@@ -422,11 +422,8 @@ class Call:
 
     def _peel(self, levels: Levels, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
         """The per-example call and the per-example avals of its primals, which come first."""
-        peeled = []
-        for i, aval in enumerate(avals[: self.tree.num_leaves]):
-            depth = sum(level.batched[i] for level in levels)
-            peeled.append(aval.update(shape=aval.shape[depth:], sharding=None) if depth else aval)
-        return replace(self, levels=()), peeled
+        depths = [sum(level.batched[i] for level in levels) for i in range(self.tree.num_leaves)]
+        return replace(self, levels=()), list(map(example_of, avals, depths))
 
     def _slots(self, outline: Outline) -> dict[str, Slot]:
         """Every name a rule may ask for beside cotangents and attributes."""
@@ -472,10 +469,12 @@ def _outline(call: Call, avals: tuple[Aval, ...]) -> Outline:
         # What an op returns is known from its saving forward, so that the two are not both traced at every use.
         recording = call.recording.outline(avals)
         nothing = jax.tree.structure({})
-        return Outline(call._run_plain, None, recording.avals[: recording.n_outputs], recording.outputs, nothing)
+        avals, axes = recording.avals[: recording.n_outputs], recording.axes
+        return Outline(call._run_plain, None, avals, recording.outputs, nothing, axes)
     if not call.levels:
         jaxpr, outputs, saved = _trace.within(call.context, call, avals)
-        return Outline(as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), outputs, saved)
+        axes = axis_names(jaxpr.jaxpr)
+        return Outline(as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), outputs, saved, axes)
     seen = []
 
     def one(*leaves: Array) -> list[Array]:
@@ -484,7 +483,8 @@ def _outline(call: Call, avals: tuple[Aval, ...]) -> Outline:
         return example.evaluate(*leaves)
 
     jaxpr = jax.make_jaxpr(vectorize(one, call.levels))(*avals)
-    return Outline(as_function(jaxpr), jaxpr, tuple(jaxpr.out_avals), seen[-1].outputs, seen[-1].saved)
+    avals, example = tuple(jaxpr.out_avals), seen[-1]
+    return Outline(as_function(jaxpr), jaxpr, avals, example.outputs, example.saved, call.axes)
 
 
 def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:

@@ -1,5 +1,6 @@
 """An op: a named pure function whose J^T can be registered argument by argument."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -45,7 +46,8 @@ class Op:
         replace: bool = False,
     ):
         if not callable(function):
-            raise RuleError(f"fg.op expects a function, got {describe(function)}; write @fg.op, or @fg.op(name=...).")
+            found = type(function).__name__
+            raise RuleError(f"fg.op expects a function, got {found}; write @fg.op, or @fg.op(name=...).")
         self.function = function
         self.name = name or name_of(function)
         self.outputs = outputs
@@ -121,6 +123,7 @@ class Op:
         leaves, tree = jax.tree.flatten(arrays)
         call = Call(self, tree, attributes)
         outline = call.outline(call.check(where, leaves))
+        call = dataclasses.replace(call, axes=outline.axes) if outline.axes else call
         return outline.unflatten_outputs(self.primitives.bind(leaves, call))
 
     def pullback(self, *arguments: str, kind: Kind = exact) -> Callable[[PureFunction], PureFunction]:
@@ -234,7 +237,7 @@ def _find(module: str, name: str) -> Op:
 
 def _check_name(where: str, name: Any, known: tuple[str, ...]) -> None:
     if not isinstance(name, str):
-        raise RuleError(f"{where} expects names, got {describe(name)}; write @{where}('{(*known, '')[0]}').")
+        raise RuleError(f"{where} expects names, got {type(name).__name__}; write @{where}('{(*known, '')[0]}').")
 
 
 def _check_no_list(where: str, argument: str, value: Any) -> None:

@@ -80,11 +80,11 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not callable(self.function):
-            raise RuleError(f"A rule must be a function, got {describe(self.function)}.")
+            raise RuleError(f"A rule must be a function, got {type(self.function).__name__}.")
         by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
         for parameter in self._parameters.values():
             if parameter.kind not in by_name:
-                found = f"{parameter.name}, /" if parameter.kind is parameter.POSITIONAL_ONLY else str(parameter)
+                found = _written(parameter)
                 raise RuleError(
                     f"rule {self.name} takes {found}, but what a rule reads is told from the names of its parameters; "
                     f"write them out."
@@ -183,6 +183,13 @@ class Rule:
                 f"many; sum over them in the rule."
             )
         return typed(unbroadcast(jax.numpy.asarray(x), aval), aval)
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    """A parameter that is not asked for by name, as its function writes it, without its annotation."""
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        return f"{parameter.name}, /"
+    return str(parameter.replace(annotation=parameter.empty))
 
 
 def name_of(function: Any) -> str:

@@ -31,10 +31,12 @@ def assert_as_jax(f, *args):
     chex.assert_trees_all_close((value, gradient), jax.value_and_grad(f, argnums)(*args), rtol=1e-12, atol=1e-14)
 
 
-def test_equal_tangents_are_transposed_once():
-    _transpose.cache_clear()
+def test_equal_tangents_are_transposed_once(monkeypatch):
+    transposed, transpose = [], _transpose.function
+    monkeypatch.setattr(_transpose, "function", lambda *args: transposed.append(args) or transpose(*args))
+    jax.clear_caches()
     fg.grad(lambda x: jnp.sum(jax.nn.relu(jnp.sin(jax.nn.relu(x)))))(X)
-    assert (_transpose.cache_info().misses, _transpose.cache_info().hits) == (1, 1)
+    assert len(transposed) == 1
 
 
 @pytest.mark.parametrize("other", [3.0, -2.0, 2.0 + 1e-12])
