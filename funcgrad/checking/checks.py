@@ -9,8 +9,10 @@ import numpy as np
 
 from funcgrad.checking import contract, economy, linearity, numerics, transformations, values
 from funcgrad.checking.examples import chosen
+from funcgrad.checking.forms import compiled
 from funcgrad.checking.reports import GROUPS, Open, Report, Row, Verdict, Wrong, judge
 from funcgrad.checking.search import simplest
+from funcgrad.checking.tracing import trace
 from funcgrad.checking.trials import Trial, is_defined
 from funcgrad.errors import CheckError
 from funcgrad.registry import Example, Op, Rule
@@ -57,6 +59,9 @@ def check(
     if unknown := [g for g in groups if g not in GROUPS]:
         raise CheckError(f"fg.check has no group '{unknown[0]}'; the groups are {', '.join(GROUPS)}.")
     x64 = bool(jax.config.read("jax_enable_x64"))
+    # A rule may read something in Python that is another thing than at the last check.
+    compiled.forget()
+    trace.forget()
     with jax.enable_x64(True):
         examples = chosen(op, cases, attributes or {})
         rows = []

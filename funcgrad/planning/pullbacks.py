@@ -60,9 +60,7 @@ def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]
         )
     # What has a body may hold arrays of the user's, and its body is no other's.
     derive = _equation_pull.function if bodies(equation.source) else _equation_pull
-    taken, pull = find_transpose(equation, positions) or derive(
-        _Signature(equation), positions, _avals(node), outputs
-    )
+    taken, pull = find_transpose(equation, positions) or derive(_Signature(equation), positions, _avals(node), outputs)
     return _make(node, None, node.outputs, positions, node.inputs, taken, pull, _places(node))
 
 

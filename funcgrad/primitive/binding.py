@@ -268,9 +268,7 @@ def _tangent_batch(
     return tangents, [None if level is None else 0] * len(tangents)
 
 
-def _to_front(
-    axis: Any, operands: Sequence[Array], dims: Any, call: Call
-) -> tuple[list[Array], Level | None]:
+def _to_front(axis: Any, operands: Sequence[Array], dims: Any, call: Call) -> tuple[list[Array], Level | None]:
     """The operands with the batch axis in front, and the level it makes; None where nothing is batched."""
     batched = tuple(isinstance(d, int) for d in dims)
     moved = [jnp.moveaxis(x, d, 0) if flag else x for x, d, flag in zip(operands, dims, batched, strict=True)]

@@ -17,7 +17,8 @@ import jax
 from jax.api_util import debug_info
 from jax.extend import core, linear_util
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Context:
@@ -28,6 +29,7 @@ class Context:
         self.traces: dict[Any, dict[Any, Any]] = {}
 
 
+_MISSING: Any = object()
 _numbers = count()
 _contexts: WeakValueDictionary[int, Context] = WeakValueDictionary()
 """The contexts that JAX remembers. Only JAX's cache holds them."""
@@ -47,11 +49,10 @@ _ANY_FUNCTION = linear_util.wrap_init(_nothing, debug_info=debug_info("context",
 
 
 def _current() -> Context:
-    # Three settings that JAX leaves out of its own keys: which kind of key `jax.random.key` makes, and whether
-    # functions that are jitted inside are opened.
-    config = jax.config
-    beside = config.jax_default_prng_impl, config.jax_enable_custom_prng, config.jax_disable_jit
-    return _remember(_ANY_FUNCTION, *beside)
+    # What JAX leaves out of its own keys: which kind of key `jax.random.key` makes, and whether functions that are
+    # jitted inside are opened.
+    beside = ("jax_default_prng_impl", "jax_enable_custom_prng", "jax_disable_jit")
+    return _remember(_ANY_FUNCTION, *(getattr(jax.config, name) for name in beside))
 
 
 def current_context() -> int:
@@ -69,10 +70,10 @@ class TracedOnce(Generic[P, T]):
     def __call__(self, *key: P.args, **no_others: P.kwargs) -> T:
         """What the function returns, from memory if it can."""
         traces = _current().traces.setdefault(self, {})
-        try:
-            return traces[key]
-        except KeyError:
-            result = self.function(*key, **no_others)
+        found = traces.get(key, _MISSING)
+        if found is not _MISSING:
+            return found
+        result = self.function(*key, **no_others)
         if len(traces) >= self.most:
             del traces[next(iter(traces))]
         traces[key] = result
@@ -81,9 +82,13 @@ class TracedOnce(Generic[P, T]):
     def within(self, context: int, *key: P.args, **no_others: P.kwargs) -> T:
         """The same, where it may have been traced in another context: what was traced there stands."""
         there = _contexts.get(context)
-        if there is not None and key in (traces := there.traces.get(self, {})):
-            return traces[key]
-        return self(*key, **no_others)
+        found = _MISSING if there is None else there.traces.get(self, {}).get(key, _MISSING)
+        return found if found is not _MISSING else self(*key, **no_others)
+
+    def forget(self) -> None:
+        """Forget all results, where what the function reads beside its arguments may have changed."""
+        for context in list(_contexts.values()):
+            context.traces.pop(self, None)
 
 
 def traced_once(most: int = 8192) -> Callable[[Callable[P, T]], TracedOnce[P, T]]:
@@ -101,7 +106,8 @@ def traced_once(most: int = 8192) -> Callable[[Callable[P, T]], TracedOnce[P, T]
 
 def is_staged() -> bool:
     """Whether operations are being written into a jaxpr now (under `jit`, in the body of a loop), not run."""
-    return core.unsafe_am_i_under_a_jit_DO_NOT_USE()
+    # Its name warns of code that means something else under `jit`. A rule means the same; it is traced less often.
+    return core.unsafe_am_i_under_a_jit_DO_NOT_USE()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def current_trace() -> Any:

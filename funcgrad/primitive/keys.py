@@ -32,8 +32,9 @@ def exact(value: Any) -> Hashable:
     if isinstance(value, slice):
         return kind, exact(value.start), exact(value.stop), exact(value.step)
     if is_dataclass(value) and not isinstance(value, type) and kind.__eq__ is not object.__eq__:
-        parts = ((f.name, exact(getattr(value, f.name, None))) for f in fields(value) if f.compare)
-        return kind, value, *(part for part in parts if _is_hashable(part))
+        parts = tuple((f.name, exact(getattr(value, f.name, None))) for f in fields(value) if f.compare)
+        if _is_hashable(parts):
+            return kind, *parts
     return kind, value
 
 

@@ -67,7 +67,7 @@ def check_core(where: str, core_axes: int, arguments: Sequence[Aval], outputs: S
 
 
 def check_absorbed(where: str, promise: str, size: int, before: Sequence[Aval], after: Sequence[Aval]) -> None:
-    """RuleError unless what was absorbed in front of the arguments, an axis of a size, stands in front of the outputs."""
+    """RuleError unless an axis that was put in front of the arguments stands in front of the outputs."""
     for old, new in zip(before, after, strict=True):
         if new.shape != (size, *old.shape):
             raise RuleError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
@@ -452,7 +453,7 @@ class Call:
 def _trace(call: Call, avals: tuple[Aval, ...]) -> tuple[Any, PyTreeDef, PyTreeDef]:
     """The jaxpr of one example, and the structures of the outputs and of the saved values."""
     jaxpr, (output, saved) = jax.make_jaxpr(call._evaluate, return_shape=True)(*avals)
-    if any(isinstance(x, jax.core.Tracer) for x in jaxpr.consts):
+    if any(isinstance(x, Tracer) for x in jaxpr.consts):
         raise RuleError(
             f"{place(call.name)}: the op's function closes over a value that is being traced, to which no cotangent "
             f"could flow; make that value an argument of the op."

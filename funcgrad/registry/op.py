@@ -241,7 +241,7 @@ def _check_name(where: str, name: Any, known: tuple[str, ...]) -> None:
 
 
 def _check_no_list(where: str, argument: str, value: Any) -> None:
-    """ShapeError for a list of numbers, which Python would take for several arguments, or repeat instead of multiply."""
+    """ShapeError for a list of numbers: to JAX it is several arrays, and times two it is twice as long."""
     leaves = jax.tree.leaves(value) if isinstance(value, list) else []
     if any(isinstance(x, bool | int | float | complex) for x in leaves):
         raise ShapeError(f"{where}: {argument} must be an array, got the list {_short(value)}; wrap it in jnp.array.")

@@ -148,9 +148,7 @@ class Rule:
             )
         return result
 
-    def _fit_argument(
-        self, argument: str, result: PyTree, avals: PyTree, where: str, room: Room
-    ) -> list[Array | None]:
+    def _fit_argument(self, argument: str, result: PyTree, avals: PyTree, where: str, room: Room) -> list[Array | None]:
         flat_avals, structure = jax.tree.flatten(avals)
         is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
         leaves = jax.tree.leaves(result, is_leaf=is_none)

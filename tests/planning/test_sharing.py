@@ -1,0 +1,126 @@
+"""Equal rules are traced once in each trace, and never remembered beyond it."""
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcgrad as fg
+
+X = jnp.array([1.0, 2.0])
+STATE = {"v": 1.0}
+TRACED = Counter()
+
+
+@fg.op(name="reversed_by_state", replace=True, elementwise=True)
+def turned(x):
+    """Its rule reads what Python holds."""
+    return x * 1.0
+
+
+@turned.pullback("x", kind=fg.modified)
+def turned_x(g):
+    TRACED["turned_x"] += 1
+    return -STATE["v"] * g
+
+
+@fg.op(name="scaled_by_state", replace=True)
+def scaled(x):
+    """No batch axis is absorbed."""
+    return x * 1.0
+
+
+@scaled.pullback("x", kind=fg.surrogate(of=lambda x: x))
+def scaled_x(g):
+    return STATE["v"] * g
+
+
+def chain(op, n):
+    def f(x):
+        for _ in range(n):
+            x = op(x)
+        return jnp.sum(x)
+
+    return f
+
+
+def in_a_loop(x):
+    return jnp.sum(jax.lax.scan(lambda c, _: (turned(turned(c)), None), x, None, length=2)[0])
+
+
+PROGRAMS = {
+    "one": (chain(turned, 1), lambda v: -v),
+    "two": (chain(turned, 2), lambda v: v**2),
+    "two not absorbed": (chain(scaled, 2), lambda v: v**2),
+    "four in a loop": (in_a_loop, lambda v: v**4),
+    "two checkpoints": (lambda x: chain(jax.checkpoint(lambda x: turned(turned(x))), 2)(x), lambda v: v**4),
+    "two batched": (lambda x: jnp.sum(jax.vmap(lambda a: turned(turned(a)))(x)), lambda v: v**2),
+}
+CALLS = {
+    "grad": lambda lib, f: lib.grad(f)(X),
+    "vmap of grad": lambda lib, f: jax.vmap(lib.grad(lambda x: f(x[None])))(X),
+    "vjp": lambda lib, f: lib.vjp(f, X)[1](jnp.ones(()))[0],
+    "a new jit": lambda lib, f: jax.jit(lambda x: lib.grad(f)(x))(X),
+    "forward": lambda lib, f: jax.vmap(lambda t: jax.jvp(f, (X,), (t,))[1])(jnp.eye(2)) if lib is jax else fg.grad(f)(X),
+}
+
+
+@pytest.mark.parametrize("lib", [fg, jax])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_rule_sees_what_python_holds_now(program, call, lib, monkeypatch):
+    f, expected = PROGRAMS[program]
+    for v in (1.0, 5.0, -2.0):
+        monkeypatch.setitem(STATE, "v", v)
+        np.testing.assert_allclose(CALLS[call](lib, f), np.full(2, expected(v)), rtol=1e-12)
+
+
+def test_a_pull_that_is_kept_sees_it_too(monkeypatch):
+    tape = fg.record(chain(turned, 2), X)
+    for v in (1.0, 3.0):
+        monkeypatch.setitem(STATE, "v", v)
+        np.testing.assert_allclose(tape.pull(jnp.ones(()))[0], v**2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 12])
+def test_equal_rules_are_traced_once_in_a_trace(n):
+    loss = chain(turned, n)
+    for _ in range(2):
+        TRACED.clear()
+        jax.make_jaxpr(lambda x: fg.grad(loss)(x))(X)
+        assert TRACED["turned_x"] == 1
+
+
+def test_rules_of_other_shapes_are_traced_for_themselves():
+    TRACED.clear()
+    loss = lambda x: chain(turned, 3)(x) + chain(turned, 3)(x[:1])
+    jax.make_jaxpr(lambda x: fg.grad(loss)(x))(X)
+    assert TRACED["turned_x"] == 2
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_an_override_may_close_over_what_is_traced(n):
+    """A new rule in each trace, which is shared there."""
+
+    def step(x, scale):
+        rules = fg.RuleSet().override(turned, lambda g: scale * g)
+        return fg.grad(chain(turned, n), rules=rules)(x)
+
+    with jax.checking_leaks():
+        for scale in (2.0, 3.0):
+            np.testing.assert_allclose(jax.jit(step)(X, scale), np.full(2, scale**n))
+    np.testing.assert_allclose(
+        jax.vmap(step, (None, 0))(X, jnp.array([2.0, 3.0])), np.array([2.0, 3.0])[:, None] ** n * np.ones(2)
+    )
+
+
+def test_check_tests_the_rule_of_now(monkeypatch):
+    double = fg.op(name="doubled_by_state", replace=True)(lambda x: 2 * x)
+    double.pullback("x")(lambda g: 2 * STATE["v"] * g)
+    verdicts = []
+    for v in (1.0, 1.01, 1.0):
+        monkeypatch.setitem(STATE, "v", v)
+        verdicts.append(fg.check(double, cases=[(X,)], groups=("values",)).ok)
+    assert verdicts == [True, False, True]
