@@ -59,29 +59,29 @@ PROGRAMS = {
     "two batched": (lambda x: jnp.sum(jax.vmap(lambda a: turned(turned(a)))(x)), lambda v: v**2),
 }
 CALLS = {
-    "grad": lambda lib, f: lib.grad(f)(X),
-    "vmap of grad": lambda lib, f: jax.vmap(lib.grad(lambda x: f(x[None])))(X),
-    "vjp": lambda lib, f: lib.vjp(f, X)[1](jnp.ones(()))[0],
-    "a new jit": lambda lib, f: jax.jit(lambda x: lib.grad(f)(x))(X),
-    "forward": lambda lib, f: jax.vmap(lambda t: jax.jvp(f, (X,), (t,))[1])(jnp.eye(2)) if lib is jax else fg.grad(f)(X),
+    "grad": lambda f: fg.grad(f)(X),
+    "vmap": lambda f: jax.vmap(fg.grad(lambda x: f(x[None])))(X),
+    "vjp": lambda f: fg.vjp(f, X)[1](jnp.ones(()))[0],
+    "a new jit": lambda f: jax.jit(lambda x: fg.grad(f)(x))(X),
+    "jax.grad": lambda f: jax.grad(f)(X),
+    "jax.jvp": lambda f: jax.vmap(lambda t: jax.jvp(f, (X,), (t,))[1])(jnp.eye(2)),
 }
 
 
-@pytest.mark.parametrize("lib", [fg, jax])
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_rule_sees_what_python_holds_now(program, call, lib, monkeypatch):
+def test_a_rule_sees_what_python_holds_now(program, call, monkeypatch):
     f, expected = PROGRAMS[program]
     for v in (1.0, 5.0, -2.0):
         monkeypatch.setitem(STATE, "v", v)
-        np.testing.assert_allclose(CALLS[call](lib, f), np.full(2, expected(v)), rtol=1e-12)
+        np.testing.assert_allclose(CALLS[call](f), np.full(2, expected(v)), rtol=1e-12)
 
 
 def test_a_pull_that_is_kept_sees_it_too(monkeypatch):
-    tape = fg.record(chain(turned, 2), X)
+    _, tape = fg.record(chain(turned, 2), X)
     for v in (1.0, 3.0):
         monkeypatch.setitem(STATE, "v", v)
-        np.testing.assert_allclose(tape.pull(jnp.ones(()))[0], v**2)
+        np.testing.assert_allclose(tape.pull(jnp.ones(()))[0], v**2 * np.ones(2))
 
 
 @pytest.mark.parametrize("n", [1, 2, 12])

@@ -83,7 +83,7 @@ OTHERS = {
 
 
 def caches_of(path):
-    """The names of what remembers in a module: decorated functions, calls of decorators, containers that start empty."""
+    """What remembers in a module: decorated functions, calls of decorators, containers that start empty."""
     module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     remembering = ("lru_cache", "cache", "traced_once")
     name_of = lambda node: getattr(node, "id", getattr(node, "attr", None))
@@ -126,7 +126,8 @@ def test_what_was_traced_in_one_context_is_not_used_in_another(row, first_is_hig
     module, name = row.split(":")
     cache = getattr(importlib.import_module(f"funcgrad.{module}"), name)
     made, make = [], cache.function
-    monkeypatch.setattr(cache, "function", lambda *key: made.append(jax.config.jax_default_matmul_precision) or make(*key))
+    note = lambda: made.append(jax.config.jax_default_matmul_precision)
+    monkeypatch.setattr(cache, "function", lambda *key: note() or make(*key))
     jax.clear_caches()
     for highest in (first_is_highest, not first_is_highest):
         before = len(made)
@@ -170,7 +171,9 @@ def test_a_setting_that_decides_a_trace_is_a_context_of_its_own(enter):
 
 def test_the_name_and_size_of_a_mapped_axis_are_a_context_of_their_own():
     def numbers(*sizes_and_names):
-        return [jax.vmap(lambda _: seen.append(current_context()), axis_name=a)(jnp.ones(n)) for n, a in sizes_and_names]
+        return [
+            jax.vmap(lambda _: seen.append(current_context()), axis_name=a)(jnp.ones(n)) for n, a in sizes_and_names
+        ]
 
     seen = []
     numbers((2, "i"), (3, "i"), (2, "j"), (2, "i"))

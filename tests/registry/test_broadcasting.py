@@ -1,4 +1,4 @@
-"""A rule may leave it to the library to sum over the axes along which its argument was broadcast, and over no others."""
+"""A rule may leave it to the library to sum over the axes along which its argument was broadcast, and no others."""
 
 from functools import partial
 

@@ -33,8 +33,8 @@ DIVIDE = fg.op(name="divide_by_attribute", replace=True)(over)
 def test_value_and_gradient_are_of_the_attribute_passed(one, two):
     divide = fg.op(name="divide_by_attribute", replace=True)(over)
     for by in (one, two):
-        plain = lambda x: jnp.sum(over(x, by=by))
-        f = lambda x: jnp.sum(divide(x, by=by))
+        plain = lambda x, by=by: jnp.sum(over(x, by=by))
+        f = lambda x, by=by: jnp.sum(divide(x, by=by))
         expected = jax.value_and_grad(plain)(X)
         for found in (fg.value_and_grad(f)(X), jax.value_and_grad(f)(X), jax.jit(fg.value_and_grad(f))(X)):
             np.testing.assert_allclose(found[0], expected[0])
