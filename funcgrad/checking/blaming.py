@@ -1,27 +1,33 @@
 """Which node to blame: where a pass stops being finite, its gradient vanishes or explodes, units are dead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
 from funcgrad.aliases import Array
 from funcgrad.autodiff.requests import Request, Traced
 from funcgrad.autodiff.taps import Readings, Watch
-from funcgrad.checking.conditions import INFINITE, NAN, Conditions, Place
-from funcgrad.checking.findings import Finding, Thresholds, dead_units, described, growth, sizes
+from funcgrad.checking.births import arguments, births, losses, suspects
+from funcgrad.checking.conditions import Conditions
+from funcgrad.checking.descents import descend
+from funcgrad.checking.findings import Finding, Thresholds, dead_units, growth, sizes
+from funcgrad.checking.shares import Shares, Uses
+from funcgrad.checking.zeros import Blocks, zeros
 from funcgrad.errors import GradientError
 from funcgrad.graph import Graph, Node, Structure, Value
-from funcgrad.registry import RuleSet
+from funcgrad.primitive import Equation, bodies
+from funcgrad.registry import Call, Marker, RuleSet
 from funcgrad.reverse import reverse
 
 CHEAP = ("max",)
 """The one statistic that blame needs: the largest magnitude, which passes NaN and infinity on."""
 _THOROUGH = ("max", "norm", "zeros")
-_NOTHING = "nothing wrong: no node makes infinity or NaN, no cotangent is out of bounds, no unit is dead"
+_NOTHING = (
+    "nothing wrong: no node makes infinity or NaN, no cotangent is out of bounds or zero everywhere, no unit is dead"
+)
 _SHOWN = 3
 """How many findings of a kind are printed: the first is the cause, the others mostly follow from it."""
 
@@ -72,7 +78,10 @@ class Blame:
             GradientError: a reading's name is not in the graph, or nothing was read that tells what is finite.
         """
         constants = dict(zip(graph.structure.constants, graph.constants, strict=True))
-        return _investigated(graph.structure, constants, readings, Thresholds(vanishing, exploding, dead))
+        conditions = Conditions(graph.structure, constants, readings)
+        got = [v for v, r in conditions.readings.items() if r.cotangent is not None and v in graph.structure.inputs]
+        thresholds = Thresholds(vanishing, exploding, dead)
+        return _investigated(conditions, thresholds, {}, got, partial(_blocks, RuleSet()))
 
     def __str__(self) -> str:
         n = len(self.findings)
@@ -100,7 +109,8 @@ def blame(
 
     Forward, the first node whose output is not finite while its inputs are (infinity where all inputs are finite, NaN
     where none is NaN: an infinite mask is no one's fault); backward, the first from the loss back that gives a
-    cotangent which is not finite while those it got are. In loops turn by turn. In a training loop watch what you can
+    cotangent which is not finite while those it got are; and where a gradient of nothing but zeros is cut off or dies.
+    What follows from a finding is no finding. In loops turn by turn. In a training loop watch what you can
     pay for, `fg.value_and_grad(f, taps="block*", stats=fg.checking.CHEAP)`, and ask `fg.checking.Blame.of`.
 
     Args:
@@ -116,13 +126,49 @@ def blame(
 
     >>> print(fg.blame(loss, params, x))
     """
-    watch = Watch.of("**", _THOROUGH)
-    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules, watch=watch)
-    with request.posed(args, kwargs) as (_, traced):
-        readings = jax.jit(partial(_run, traced))(traced.constants, traced.inputs)
+    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules, watch=Watch.of("**", _THOROUGH))
+    traced, readings = _passed(request, args, kwargs)
     structure = traced.plan.structure
     constants = dict(zip(structure.constants, traced.constants, strict=True))
-    return _investigated(structure, constants, readings, Thresholds(vanishing, exploding, dead))
+    conditions = Conditions(structure, constants, readings)
+    unclear = [v.name for v in suspects(conditions) if len(conditions.map.readers[v]) > 1]
+    shares: Shares = {}
+    if unclear:
+        uses = Uses(unclear, Watch.of((), CHEAP).measurement)
+        shares = uses.shares(_passed(request._replace(watch=uses), args, kwargs)[1])
+    blocks = partial(_blocks, rules or RuleSet())
+    report = _investigated(conditions, Thresholds(vanishing, exploding, dead), shares, traced.plan.wanted, blocks)
+    inputs = dict(zip(structure.inputs, traced.inputs, strict=True))
+    return replace(report, findings=tuple(_innermost(f, structure, constants | inputs) for f in report.findings))
+
+
+def _passed(request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Traced, Readings]:
+    """What is asked for, planned, and what one pass of it reads."""
+    with request.posed(args, kwargs) as (_, traced):
+        return traced, jax.jit(partial(_run, traced))(traced.constants, traced.inputs)
+
+
+def _blocks(rules: RuleSet, node: Node, v: Value) -> bool:
+    """Whether a node passes no cotangent to a value that it reads."""
+    if not isinstance(node.function, Call):
+        return getattr(node.function, "blocks", False)
+    arguments = {node.function.argument_of(i) for i, x in enumerate(node.inputs) if x is v}
+    return all(isinstance(rules.find(node.function.op, a, node.name), Marker) for a in arguments)
+
+
+def _innermost(finding: Finding, structure: Structure, values: Mapping[Value, Any]) -> Finding:
+    """What is born forward inside of a node that is not opened, by the inner node, its line and turn."""
+    node = next((n for n in structure.all_nodes if n.name == finding.node), None)
+    function = None if node is None else node.function
+    if finding.kind != "forward" or not isinstance(function, Equation) or not bodies(function.source):
+        return finding
+    inner = descend(structure, values)
+    if inner is None or not inner.holders:
+        return finding
+    turns = "".join(f", in turn {t}" for t in inner.turns)
+    detail = f"{finding.detail}; inside, '{inner.node.name}' makes it{turns}"
+    name = "/".join((*inner.holders, inner.node.name))
+    return Finding("forward", name, inner.node.op_name, inner.node.line or finding.line, detail)
 
 
 def _run(traced: Traced, constants: tuple[Array, ...], inputs: list[Array]) -> Readings:
@@ -135,128 +181,21 @@ def _run(traced: Traced, constants: tuple[Array, ...], inputs: list[Array]) -> R
 
 
 def _investigated(
-    structure: Structure, constants: Mapping[Value, Any], readings: Readings, thresholds: Thresholds
+    conditions: Conditions,
+    thresholds: Thresholds,
+    shares: Shares,
+    wanted: Sequence[Value],
+    blocks: Blocks,
 ) -> Blame:
-    conditions = Conditions(structure, constants, readings)
     if not any({"max", "norm", "rms", "finite"} & r.value.keys() for r in conditions.readings.values()):
         raise GradientError(
             f"blame needs one of the statistics max, norm, rms, finite, got "
-            f"{', '.join(sorted({s for r in readings.values() for s in r.value})) or 'no readings'}; pass "
+            f"{', '.join(sorted({s for r in conditions.readings.values() for s in r.value})) or 'no readings'}; pass "
             f"stats=fg.checking.CHEAP."
         )
-    findings = [*arguments(conditions), *births(conditions), *losses(conditions)]
-    return Blame(
-        (*findings, *sizes(conditions, thresholds), *dead_units(conditions, thresholds)),
-        growth(conditions),
-        len(conditions.readings),
-    )
-
-
-def arguments(conditions: Conditions) -> list[Finding]:
-    """Arguments, and arrays closed over, that come in with NaN; with infinity, if the result is not finite either."""
-    structure = conditions.map.structure
-    worst = NAN if not any(conditions.value(v).any() for v in structure.outputs) else INFINITE
-    found = []
-    for v in (*structure.inputs, *structure.constants):
-        if (conditions.value(v) >= worst).any():
-            what = _word(conditions.value(v), (), ())
-            found.append(Finding("forward", v.name, "argument", "", f"{described(v)} comes in with {what}"))
-    return found
-
-
-def births(conditions: Conditions) -> list[Finding]:
-    """The nodes whose output is worse than all they read, in the order in which that happens."""
-    found = []
-    for place in conditions.map.places:
-        for v in place.node.outputs:
-            if v in conditions.readings and (born := conditions.value(v) > conditions.before(v)).any():
-                turn = _first(born, v.loops, place)
-                what = _word(conditions.value(v), turn, v.loops)
-                detail = f"its output {described(v)} has {what}, and {_inputs(conditions, v)}{_turn(turn, v.loops)}"
-                found.append((place.order(turn, v.loops), place.node, detail))
-    return _in_order("forward", found)
-
-
-def _inputs(conditions: Conditions, v: Value) -> str:
-    """What the node that makes v read, as far as it was watched."""
-    read = [x for x in conditions.map.maker[v].node.inputs if isinstance(x, Value) and x.is_inexact]
-    if all(x in conditions.readings or x in conditions.map.structure.constants for x in read):
-        names = ", ".join(f"'{x.name}'" for x in dict.fromkeys(read))
-        return f"what it reads has none ({names})" if names else "it reads no array"
-    behind = ", ".join(f"'{x.name}'" for x in _nearest(conditions, v))
-    if not behind:
-        return "nothing was watched before it: it is one of the nodes before, or an argument"
-    return f"what was watched before it has none ({behind}): it is one of the nodes between"
-
-
-def _nearest(conditions: Conditions, v: Value) -> list[Value]:
-    """The watched values that v is made of, with none in between."""
-    found, seen, stack = [], {v}, [v]
-    while stack:
-        x = stack.pop()
-        if x is not v and x in conditions.readings:
-            found.append(x)
-            continue
-        entry = conditions.map.entries.get(x)
-        before = conditions.map.maker[x].node.inputs if x in conditions.map.maker else [entry.outside] if entry else []
-        new = [y for y in before if isinstance(y, Value) and y not in seen]
-        seen.update(new)
-        stack += new
-    return found[::-1]
-
-
-def losses(conditions: Conditions) -> list[Finding]:
-    """The nodes that give a cotangent worse than those they got, in the order of the reverse pass."""
-    found = []
-    for v, reading in conditions.readings.items():
-        if reading.cotangent is None or not (born := conditions.cotangent(v) > conditions.after(v)).any():
-            continue
-        readers = conditions.map.readers.get(v, [])
-        guilty = _guilty(conditions, readers)
-        if not guilty:
-            continue
-        turn = _first(born, v.loops, guilty[-1], reverse=True)
-        what = _word(conditions.cotangent(v), turn, v.loops)
-        got = "those it got have none"
-        if any(conditions.value(x).any() for p in guilty for x in p.node.inputs):
-            got += ", but it reads values that are not finite"
-        others = " or ".join(f"'{p.node.name}'" for p in guilty[:-1])
-        others = f" (or {others} does)" if others else ""
-        detail = f"the cotangent it gives to {described(v)}{others} has {what}, and {got}{_turn(turn, v.loops)}"
-        order = tuple(-i for i in guilty[-1].order(turn, v.loops))
-        found.append((order, guilty[-1].node, detail))
-    return _in_order("backward", found)
-
-
-def _guilty(conditions: Conditions, readers: Sequence[Place]) -> list[Place]:
-    """Those readers of a value that can have given it a cotangent, because they got one."""
-    reached = [p for p in readers if any(_has_cotangent(conditions, y) for y in p.node.outputs)]
-    return reached or list(readers)
-
-
-def _has_cotangent(conditions: Conditions, v: Value) -> bool:
-    reading = conditions.readings.get(v)
-    return reading is None or reading.cotangent is not None
-
-
-def _in_order(kind: str, found: list[tuple[tuple[int, ...], Node, str]]) -> list[Finding]:
-    """A finding per node, the first first; of a node that holds the culprit, nothing."""
-    first: dict[Node, tuple[tuple[int, ...], str]] = {}
-    for order, node, detail in sorted(found, key=lambda item: item[0]):
-        first.setdefault(node, (order, detail))
-    holders = {n for n in first if any(inner in first for b in n.bodies for inner in b.structure.all_nodes)}
-    return [Finding(kind, n.name, n.op_name, n.line, d) for n, (_, d) in first.items() if n not in holders]
-
-
-def _first(born: np.ndarray, loops: tuple[int, ...], place: Place, reverse: bool = False) -> tuple[int, ...]:
-    """The turn in which it happens first."""
-    turns = [tuple(map(int, t)) for t in np.argwhere(np.broadcast_to(born, loops))]
-    return (max if reverse else min)(turns, key=lambda turn: place.order(turn, loops))
-
-
-def _word(levels: np.ndarray, turn: tuple[int, ...], loops: tuple[int, ...]) -> str:
-    return "NaN" if np.broadcast_to(levels, loops)[turn] == NAN else "infinity"
-
-
-def _turn(turn: tuple[int, ...], loops: tuple[int, ...]) -> str:
-    return "".join(f", in turn {t} of {n}" for t, n in zip(turn, loops, strict=True))
+    wrong = arguments(conditions)
+    born, spoiled = births(conditions, wrong)
+    findings = [*wrong, *born, *losses(conditions, spoiled, shares), *sizes(conditions, thresholds)]
+    dead = list(dead_units(conditions, thresholds))
+    findings += [*dead, *zeros(conditions, wanted, blocks, [f.node for f in dead])]
+    return Blame(tuple(findings), growth(conditions), len(conditions.readings))

@@ -132,7 +132,7 @@ class Conditions:
     def __init__(self, structure: Structure, constants: Mapping[Value, Any], readings: Readings):
         self.map = Map(structure)
         self.readings = _by_value(structure, readings)
-        self._forward: dict[Value, np.ndarray] = {v: np.asarray(_level_of(x)) for v, x in constants.items()}
+        self._forward: dict[Value, np.ndarray] = {v: np.asarray(level_of(x)) for v, x in constants.items()}
         self._backward: dict[Value, np.ndarray] = {}
         by_depth = sorted(reversed(self.map.places), key=_depth)
         for place in self.map.places:  # in the order in which nothing has to be looked for far away
@@ -145,7 +145,7 @@ class Conditions:
     def value(self, v: Value | Constant) -> np.ndarray:
         """The level of a value, with an axis per loop around it."""
         if isinstance(v, Constant):
-            return np.asarray(_level_of(v.content))
+            return np.asarray(level_of(v.content))
         if v not in self._forward:
             self._forward[v] = np.asarray(FINITE)  # what comes back to itself in a loop adds nothing
             self._forward[v] = level(self.readings[v].value) if v in self.readings else self.before(v)
@@ -154,14 +154,14 @@ class Conditions:
     def before(self, v: Value) -> np.ndarray:
         """The worst of what a value is made of."""
         if v in self.map.maker:
-            return _worst([self.value(x) for x in self.map.maker[v].node.inputs], v.loops)
+            return worst([self.value(x) for x in self.map.maker[v].node.inputs], v.loops)
         if v not in self.map.entries:
             return np.asarray(FINITE)
         entry = self.map.entries[v]
         parts = [self.value(entry.outside)]
         if entry.fed_back is not None and v.loops:
             parts.append(_shifted(self.value(entry.fed_back), v.loops, -1 if _runs_backwards(entry.holder) else 1))
-        return _worst(parts, v.loops)
+        return worst(parts, v.loops)
 
     def cotangent(self, v: Value) -> np.ndarray:
         """The level of the cotangent of a value; finite where none comes."""
@@ -181,7 +181,7 @@ class Conditions:
             parts.append(self.cotangent(way_out.outside))
             if way_out.fed_back is not None and v.loops:
                 parts.append(_shifted(self.cotangent(way_out.fed_back), v.loops, 1 if way_out.backwards else -1))
-        return _worst(parts, v.loops)
+        return worst(parts, v.loops)
 
 
 def level(statistics: Mapping[str, Any]) -> np.ndarray:
@@ -215,7 +215,7 @@ def _by_value(structure: Structure, readings: Readings) -> dict[Value, Reading]:
     return found
 
 
-def _level_of(x: Any) -> int:
+def level_of(x: Any) -> int:
     """The level of an array that is here; one that is still to be computed counts as finite."""
     if isinstance(x, Tracer) or not is_inexact(jax.typeof(x)):
         return FINITE
@@ -224,7 +224,7 @@ def _level_of(x: Any) -> int:
     return NAN if np.isnan(x).any() else INFINITE if np.isinf(x).any() else FINITE
 
 
-def _worst(parts: Sequence[Any], loops: tuple[int, ...]) -> np.ndarray:
+def worst(parts: Sequence[Any], loops: tuple[int, ...]) -> np.ndarray:
     """Elementwise over the turns of `loops`; what is outside of a loop holds for all its turns."""
     return np.maximum.reduce([_spread(np.asarray(x), loops) for x in (FINITE, *parts)])
 

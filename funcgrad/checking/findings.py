@@ -7,6 +7,7 @@ import numpy as np
 
 from funcgrad.checking.conditions import Conditions, Place, level, size
 from funcgrad.graph import Constant, Node, Value
+from funcgrad.plans import Look
 
 _RECTIFIERS = ("relu", "relu6", "squared_relu", "max")
 
@@ -16,7 +17,8 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        kind: `forward` or `backward` (not finite from here on), `vanishing`, `exploding` or `dead`.
+        kind: `forward` or `backward` (not finite from here on), `vanishing`, `exploding`, `dead`, `cut` (no cotangent
+            passes) or `zero` (all of one becomes zero).
         node: the node's name.
         op: its op.
         line: the line of code that it was traced from; empty where nobody knows.
@@ -111,11 +113,12 @@ def _largest_upto(conditions: Conditions) -> dict[Value, float]:
 
 def dead_units(conditions: Conditions, thresholds: Thresholds) -> Iterator[Finding]:
     """Rectifiers whose output is zero nearly everywhere."""
+    look = Look({v: place.node for v, place in conditions.map.maker.items()})
     for place in conditions.map.places:
         node = place.node
-        for v in node.outputs:
+        for v in node.outputs if _rectifies(node, look) else ():
             reading = conditions.readings.get(v)
-            if reading is None or "zeros" not in reading.value or not _rectifies(node) or level(reading.value).any():
+            if reading is None or "zeros" not in reading.value or level(reading.value).any():
                 continue
             share = float(np.mean(np.asarray(reading.value["zeros"])))
             if share > thresholds.dead:
@@ -123,11 +126,21 @@ def dead_units(conditions: Conditions, thresholds: Thresholds) -> Iterator[Findi
                 yield Finding("dead", node.name, node.op_name, node.line, detail)
 
 
-def _rectifies(node: Node) -> bool:
-    """Whether a node is an activation that cuts off; a maximum is, where it is one with zero."""
+def _rectifies(node: Node, look: Look) -> bool:
+    """Whether a node is an activation that cuts off; a maximum is, where it is one with zero of no variance."""
     if node.op_name == "max":
-        return any(isinstance(x, Constant) and np.all(np.asarray(x.content) == 0) for x in node.inputs)
+        with_zero = any(isinstance(x, Constant) and np.all(np.asarray(x.content) == 0) for x in node.inputs)
+        return with_zero and not any(_is_difference_of_means(sub, look) for sub in look.makers_of(node, "sub"))
     return node.op_name in _RECTIFIERS
+
+
+def _is_difference_of_means(node: Node, look: Look) -> bool:
+    """`E x² - (E x)²`: a variance, which rounding may make negative."""
+    makers = [look.maker(v) for v in node.inputs]
+    return all(
+        m is not None and (m.op_name == "reduce_sum" or any(True for _ in look.above(m, "reduce_sum", depth=2)))
+        for m in makers
+    )
 
 
 def described(v: Value) -> str:

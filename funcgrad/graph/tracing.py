@@ -81,6 +81,8 @@ class _Builder:
         self.nodes: list[Node] = []
         self.counts = counts
         self.loops = loops
+        self.calls: tuple[Any, ...] = ()
+        """The equations whose bodies are being opened, the outermost first."""
 
     def unique(self, name: str) -> str:
         self.counts[name] += 1
@@ -105,7 +107,9 @@ class _Builder:
             if id(equation) in passed:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is not None:
+                self.calls = (*self.calls, equation)
                 results = self.open(inner, operands, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
+                self.calls = self.calls[:-1]
             else:
                 results = self.append(equation, scope, operands, labels)
             known.update(zip(equation.outvars, results, strict=True))
@@ -124,13 +128,14 @@ class _Builder:
             name = self.unique(_join(scope, function.name))
             outputs = self.values(equation, name, labels)
         bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
-        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs), bodies, equation))
+        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs), bodies, equation, self.calls))
         return outputs
 
     def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:
         """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
         loops = (*self.loops, loop_of(equation).length) if equation.primitive.name == "scan" else self.loops
         inside = _Builder(self.counts, loops)
+        inside.calls = (*self.calls, equation)
         avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
         inputs = [
             Value(self.unique(f"{node_name}/{n}"), a, loops) for n, a in zip(wiring.input_names, avals, strict=True)

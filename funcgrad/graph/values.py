@@ -101,11 +101,17 @@ class Node:
     bodies: "tuple[Body, ...]" = ()
     origin: Any = field(default=None, repr=False)
     """The equation it was traced from."""
+    calls: tuple[Any, ...] = field(default=(), repr=False)
+    """The equations in whose bodies it stands, the outermost first."""
 
     @property
     def line(self) -> str:
-        """The line of code that it was traced from, as "model.py:41 (`y = x / n`)"; empty where nobody knows."""
-        return "" if self.origin is None else source_line(self.origin)
+        """The line of code that it was traced from, as "model.py:41 (`y = x / n`)"; empty where nobody knows.
+
+        What a library jits has no line of the user's inside: then it is the line that calls it.
+        """
+        origins = () if self.origin is None else (self.origin, *reversed(self.calls))
+        return next((line for e in origins if (line := source_line(e))), "")
 
     @property
     def op_name(self) -> str:

@@ -1,5 +1,6 @@
 """A backward pass as data: the steps, the rule at each, what is kept; its table and its cost."""
 
+from funcgrad.plans.patterns import Look as Look
 from funcgrad.plans.plan import Plan as Plan
 from funcgrad.plans.plan import Step as Step
 from funcgrad.plans.plan import Tap as Tap

@@ -31,7 +31,7 @@ def find_patterns(structure: Structure) -> list[Suggestion]:
     """The suggestions for a graph and those inside of its nodes, in order."""
     found = []
     makers = {v: node for node in structure.nodes for v in node.outputs}
-    look = _Look(makers)
+    look = Look(makers)
     for node in structure.nodes:
         for op, (matches, gain) in PATTERNS.items():
             if matches(look, node):
@@ -43,7 +43,7 @@ def find_patterns(structure: Structure) -> list[Suggestion]:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """Looking upwards in a graph."""
 
     makers: dict[Value, Node]
@@ -74,7 +74,7 @@ class _Look:
                 yield from self.above(maker, *names, depth=depth - 1)
 
 
-def _is_softmax(look: _Look, node: Node) -> bool:
+def _is_softmax(look: Look, node: Node) -> bool:
     """E / Σ e for the same exponential e."""
     if node.op_name != "div":
         return False
@@ -86,7 +86,7 @@ def _sums(node: Node | None) -> bool:
     return node is not None and node.op_name == "reduce_sum"
 
 
-def _is_log_softmax(look: _Look, node: Node) -> bool:
+def _is_log_softmax(look: Look, node: Node) -> bool:
     """Z - log Σ exp z."""
     if node.op_name != "sub":
         return False
@@ -98,14 +98,14 @@ def _is_log_softmax(look: _Look, node: Node) -> bool:
     return False
 
 
-def _is_cross_entropy(look: _Look, node: Node) -> bool:
+def _is_cross_entropy(look: Look, node: Node) -> bool:
     """An entry of a log-softmax, gathered or multiplied by labels."""
     if node.op_name not in ("gather", "mul"):
         return False
     return any(_is_log_softmax(look, above) for above in look.makers_of(node, "sub"))
 
 
-def _is_attention(look: _Look, node: Node) -> bool:
+def _is_attention(look: Look, node: Node) -> bool:
     """A product with the softmax of a product."""
     if node.op_name != "dot_general":
         return False
@@ -116,7 +116,7 @@ def _is_attention(look: _Look, node: Node) -> bool:
     return False
 
 
-def _is_normalization(look: _Look, node: Node) -> bool:
+def _is_normalization(look: Look, node: Node) -> bool:
     """A product with (or a quotient by) a root of a mean of squares."""
     roots = ("rsqrt",) if node.op_name == "mul" else ("sqrt",) if node.op_name == "div" else ()
     for root in look.makers_of(node, *roots):
@@ -126,12 +126,12 @@ def _is_normalization(look: _Look, node: Node) -> bool:
     return False
 
 
-def _is_max_pool(look: _Look, node: Node) -> bool:
+def _is_max_pool(look: Look, node: Node) -> bool:
     del look
     return node.op_name == "reduce_window_max"
 
 
-PATTERNS: dict[str, tuple[Callable[[_Look, Node], bool], str]] = {
+PATTERNS: dict[str, tuple[Callable[[Look, Node], bool], str]] = {
     "attention": (_is_attention, "one rule for q, k and v; in blocks for long sequences"),
     "cross_entropy": (_is_cross_entropy, "no probabilities beside the logits"),
     "softmax": (_is_softmax, "keeps its output only"),

@@ -32,6 +32,7 @@ from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.tangents import Tangent as Tangent
 from funcgrad.primitive.wiring import Loop as Loop
 from funcgrad.primitive.wiring import Wiring as Wiring
+from funcgrad.primitive.wiring import closed as closed
 from funcgrad.primitive.wiring import loop_of as loop_of
 from funcgrad.primitive.wiring import saves as saves
 from funcgrad.primitive.wiring import wirings as wirings

@@ -85,14 +85,14 @@ def _wirings(equation: Any) -> tuple[Wiring, ...]:
     if name == "scan":
         loop = loop_of(equation)
         turns = tuple((i, loop.n_constants + i) for i in range(loop.n_carry))
-        return (Wiring(_closed(params["jaxpr"]), 0, turns, loop.n_unsliced),)
+        return (Wiring(closed(params["jaxpr"]), 0, turns, loop.n_unsliced),)
     if name == "cond":
-        return tuple(Wiring(_closed(branch), 1) for branch in params["branches"])
+        return tuple(Wiring(closed(branch), 1) for branch in params["branches"])
     if name == "while":
         n, carry = params["body_nconsts"], len(equation.outvars)
-        return (Wiring(_closed(params["body_jaxpr"]), params["cond_nconsts"], tuple((i, n + i) for i in range(carry))),)
+        return (Wiring(closed(params["body_jaxpr"]), params["cond_nconsts"], tuple((i, n + i) for i in range(carry))),)
     if name in CHECKPOINTS and _decides(params["policy"], params["jaxpr"]):
-        return (Wiring(_closed(params["jaxpr"])),)
+        return (Wiring(closed(params["jaxpr"])),)
     return ()
 
 
@@ -119,5 +119,6 @@ def saves(policy: Any, primitive: Any, avals: Sequence[Aval], params: Mapping[st
     return answer if isinstance(answer, bool) else None
 
 
-def _closed(jaxpr: Any) -> Any:
+def closed(jaxpr: Any) -> Any:
+    """The same with its constants: none, where it is an open one."""
     return jaxpr if hasattr(jaxpr, "consts") else core.ClosedJaxpr(jaxpr, ())

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.ode import odeint
 
 import funcgrad as fg
 from funcgrad.checking import CHEAP, Blame
@@ -84,7 +85,8 @@ def test_nothing_wrong():
     assert report.forward is None
     assert report.backward is None
     assert str(report).startswith(
-        "blame: nothing wrong: no node makes infinity or NaN, no cotangent is out of bounds, no unit is dead"
+        "blame: nothing wrong: no node makes infinity or NaN, no cotangent is out of bounds or zero everywhere, no "
+        "unit is dead"
     )
 
 
@@ -155,12 +157,22 @@ def test_in_the_branch_that_is_taken():
     assert fg.blame(f, np.ones(3), -np.ones(3)).ok
 
 
-def test_a_while_loop_is_blamed_as_a_whole():
-    def f(w, x):
-        grown = jax.lax.while_loop(lambda s: s[0] < 9, lambda s: (s[0] + 1, jnp.exp(s[1])), (0, x))[1]
-        return w * grown
+def test_inside_a_while_loop_and_an_integrator_the_inner_node_and_its_turn():
+    def grown(w, x):
+        return w * jax.lax.while_loop(lambda s: s[0] < 9, lambda s: (s[0] + 1, jnp.exp(s[1])), (0, x))[1]
 
-    assert fg.blame(f, 1.0, 1.0).forward.op == "while"
+    found = fg.blame(grown, 1.0, 1.0).forward
+    assert (found.node, found.op) == ("while/exp", "exp")
+    # e^e^e is 3.8e6, whose exponential is infinite.
+    assert found.detail.endswith("inside, 'exp' makes it, in turn 3")
+    assert "jnp.exp(s[1])" in found.line
+
+    def integrated(w, x):
+        return odeint(lambda y, t: w * jnp.sqrt(y - t), x, jnp.linspace(0.0, 2.0, 3))[-1]
+
+    found = fg.blame(integrated, 1.0, -1.0).forward
+    assert found.op == "sqrt"
+    assert "jnp.sqrt(y - t)" in found.line
 
 
 def test_dead_units():
@@ -194,9 +206,10 @@ def test_exploding():
             x = 10.0 * jnp.sin(w * x)
         return x.sum()
 
-    (found,) = fg.blame(f, 1.0, np.zeros(3), exploding=1e4).of_kind("exploding")
+    x = np.full(3, 1e-12)
+    (found,) = fg.blame(f, 1.0, x, exploding=1e4).of_kind("exploding")
     assert "times that of the last node" in found.detail
-    assert fg.blame(f, 1.0, np.zeros(3), exploding=1e10).ok
+    assert fg.blame(f, 1.0, x, exploding=1e10).ok
 
 
 def test_in_a_jitted_loop_some_values_watched():
@@ -243,7 +256,7 @@ def test_an_argument_that_is_wrong_already():
     assert (report.forward.node, report.forward.op) == ("x", "argument")
     assert report.forward.detail == "'x' (f64[4,3]) comes in with NaN"
     assert fg.blame(lambda w, x: w * x, 1.0, np.array(np.inf)).forward.detail == "'x' (f64[]) comes in with infinity"
-    assert fg.blame(lambda w, x: w * jnp.exp(-x), 1.0, np.array(np.inf)).ok
+    assert fg.blame(lambda w, x: w + jnp.exp(-x), 1.0, np.array(np.inf)).ok
 
 
 def test_nothing_watched_before():
@@ -265,3 +278,136 @@ def test_only_the_first_of_many_is_printed_in_full():
     report = fg.blame(f, np.ones(3), -np.ones(3))
     assert len(report.of_kind("forward")) == 8
     assert "forward: 5 nodes more" in str(report)
+
+
+def guarded_root(x):
+    root = jnp.sqrt(x)
+    return jnp.where(x > 0, root, 0.0).sum()
+
+
+def guarded_root_the_other_way_round(x):
+    is_positive = x > 0
+    return jnp.where(is_positive, jnp.sqrt(x), 0.0).sum()
+
+
+def larger_branch(x):
+    return jnp.stack([jnp.sqrt(x), x + 1.0]).max()
+
+
+def larger_branch_the_other_way_round(x):
+    other = x + 1.0
+    return jnp.stack([other, jnp.sqrt(x)]).max()
+
+
+def read_as_an_index(x):
+    root = jnp.sqrt(x)
+    return jnp.where(jnp.arange(2) < x.astype(int), root, 0.0).sum()
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (guarded_root, np.array([0.0, 1.0])),
+        (guarded_root_the_other_way_round, np.array([0.0, 1.0])),
+        (larger_branch, 0.0),
+        (larger_branch_the_other_way_round, 0.0),
+        (read_as_an_index, np.array([0.0, 1.0])),
+    ],
+)
+def test_of_several_readers_the_one_that_gave_it(f, x):
+    report = fg.blame(f, x)
+    assert [b.node for b in report.of_kind("backward")] == ["sqrt"]
+    assert "sqrt" in report.backward.line
+    assert " or " not in report.backward.detail
+
+
+def test_of_several_readers_in_a_loop_by_turn():
+    def f(w, x):
+        def turn(c, a):
+            y = w * a
+            return c + jnp.where(y > 0, jnp.sqrt(y), 0.0) + jnp.tanh(y), None
+
+        return jax.lax.scan(turn, 1.0, x)[0]
+
+    (found,) = fg.blame(f, 1.0, np.array([1.0, 0.0, 2.0])).of_kind("backward")
+    assert found.node == "sqrt"
+    assert found.detail.endswith("in turn 1 of 3")
+
+
+def test_both_readers_where_both_gave_it():
+    report = fg.blame(lambda x: (jnp.sqrt(x) + jnp.arccos(1 - x)).sum(), np.zeros(2))
+    assert len(report.of_kind("backward")) == 2
+
+
+def test_a_consequence_is_no_finding():
+    def f(w, x):
+        grown = jnp.exp(w * x)
+        return (grown - jnp.exp(w * x + 1.0) * grown).sum()
+
+    report = fg.blame(f, np.ones(2), np.full(2, 1000.0))
+    assert {f.op for f in report.findings} == {"exp"}
+    assert {f.kind for f in report.findings} == {"forward"}
+
+
+def test_a_consequence_in_later_turns_is_no_finding():
+    def f(w, x):
+        def turn(c, a):
+            return jnp.exp(c * w) + a - c, None
+
+        return jax.lax.scan(turn, x, np.zeros(6))[0]
+
+    report = fg.blame(f, 1.0, 5.0)
+    assert [(f.kind, f.node) for f in report.findings] == [("forward", "exp")]
+
+
+ZERO = {
+    "argmax": (lambda w, x: jnp.argmax(w * x).astype(float), "cut", "argmax"),
+    "round": (lambda w, x: jnp.sum(jnp.round(x * w * 3.3)), "cut", "round"),
+    "cast": (lambda w, x: jnp.sum((x * w).astype(int)) / 2, "cut", "convert_element_type"),
+    "stopped": (lambda w, x: jnp.sum(jax.lax.stop_gradient(w) * x), "cut", "stop_gradient"),
+    "labels": (lambda w, x: fg.ops.where(w > 0, x, -x).sum(), "cut", "gt"),
+    "not read": (lambda w, x: jnp.sum(x), "cut", "w"),
+    "saturated": (lambda w, x: jnp.sum(jax.nn.sigmoid(x * w * 500)), "zero", "logistic"),
+    "times zero": (lambda w, x: jnp.sum(w * (x - x)), "zero", "mul"),
+    "in a loop": (
+        lambda w, x: jax.lax.scan(lambda c, a: (c + jnp.sum(jnp.floor(w * a)), None), 0.0, x)[0], "cut", "floor",
+    ),
+    "dies in a loop": (
+        lambda w, x: jax.lax.scan(lambda c, a: (c + jnp.sum(jnp.tanh(99 * w * a)), None), 0.0, x)[0], "zero", "tanh",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "kind", "node"), ZERO.values(), ids=ZERO)
+def test_a_gradient_of_zeros_is_a_finding(f, kind, node):
+    report = fg.blame(f, np.ones(3), np.ones(3))
+    (found,) = report.findings
+    assert (found.kind, found.node) == (kind, node)
+    assert "'w'" in found.detail
+    assert found.line.startswith("test_blame.py:") or found.op == "argument"
+
+
+@pytest.mark.parametrize(
+    "f", [jnp.linalg.norm, jnp.std, lambda x: jnp.linalg.eigh(jnp.diag(x))[1].sum(), lambda x: jnp.round(x).sum()]
+)
+def test_what_a_library_jits_has_the_line_of_its_caller(f):
+    def called(x):
+        return f(x) * 2.0
+
+    lines = {node.line for node in fg.trace(called, np.zeros(3)).structure.all_nodes}
+    assert lines
+    assert all("test_blame.py:" in line and ("f(x) * 2.0" in line or "lambda x: " in line) for line in lines)
+
+
+def test_a_dead_unit_is_told_once():
+    report = fg.blame(lambda w, x: jax.nn.relu(w * x - 100.0).sum(), np.ones(3), np.ones(3))
+    assert [f.kind for f in report.findings] == ["dead"]
+
+
+def test_a_variance_that_is_zero_is_no_dead_rectifier():
+    def normalized(w, x):
+        mean, square = jnp.mean(w * x, -1, keepdims=True), jnp.mean((w * x) ** 2, -1, keepdims=True)
+        rstd = jax.lax.rsqrt(jnp.maximum(0.0, square - mean**2) + 1e-6)
+        return ((w * x - mean) * rstd).sum()
+
+    assert not fg.blame(normalized, np.ones((1, 3)), np.ones((4, 3))).of_kind("dead")
