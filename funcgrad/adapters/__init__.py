@@ -9,7 +9,9 @@ what their modules compute themselves.
 
 from funcgrad.adapters.calls import Opened as Opened
 from funcgrad.adapters.finding import parameter_names as parameter_names
+from funcgrad.adapters.library import Definition as Definition
 from funcgrad.adapters.opening import choice as choice
 from funcgrad.adapters.opening import named_leaves as named_leaves
 from funcgrad.adapters.opening import opened as opened
+from funcgrad.adapters.opening import taken_apart as taken_apart
 from funcgrad.adapters.opening import without_modules as without_modules

@@ -5,16 +5,18 @@ As with `eqx.filter_value_and_grad`, the gradient is a module of the same struct
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
 import equinox as eqx  # pyright: ignore[reportMissingImports]
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcgrad.adapters.calls import Opened, replace_item, rest_key
-from funcgrad.aliases import PyTree
+from funcgrad.adapters.library import Parts
+from funcgrad.aliases import PyTree, PyTreeDef
 
 
 def members(x: Any) -> Iterable[tuple[str, Any]] | None:
@@ -75,6 +77,33 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
 def without_modules(tree: PyTree) -> PyTree:
     """Modules are pytrees already."""
     return tree
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What a module holds that is no array: functions, numbers, strings."""
+
+    tree: PyTreeDef
+    leaves: tuple[Any, ...]
+
+    def put_together(self, params: PyTree, others: PyTree) -> PyTree:
+        """The module."""
+        return eqx.combine(params, others, self.tree.unflatten(self.leaves))
+
+    def others_of(self, model: PyTree, others: PyTree) -> PyTree:
+        """As they were: modules do not change."""
+        del model
+        return others
+
+
+def taken_apart(model: PyTree) -> Parts | None:
+    """The floating arrays, the other arrays, and the rest; as `eqx.partition` does it, None at what a part lacks."""
+    if not any(map(_is_module, jax.tree.leaves(model, is_leaf=_is_module))):
+        return None
+    params, rest = eqx.partition(model, _is_differentiated)
+    others, rest = eqx.partition(rest, lambda x: isinstance(x, jax.Array | np.ndarray | np.generic))
+    leaves, tree = jax.tree.flatten(rest, is_leaf=lambda x: x is None)
+    return Parts(params, others, _Rest(tree, tuple(leaves)))
 
 
 def leaf_paths(x: Any) -> list[tuple[Any, ...]] | None:

@@ -9,7 +9,7 @@ differentiated, and the gradient is a module.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from funcgrad.adapters import flax_trees
 from funcgrad.adapters.calls import Opened, replace_item, rest_key
 from funcgrad.adapters.flax_changes import is_node, is_variable
 from funcgrad.adapters.flax_trees import check_plain
+from funcgrad.adapters.library import Parts
 from funcgrad.aliases import PyTree, PyTreeDef
 from funcgrad.errors import GradientError
 
@@ -152,6 +153,45 @@ def without_modules(tree: PyTree) -> PyTree:
         return tree
     with nnx.split_context() as split:
         return _take_apart(tree, split)[1]
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """A pytree without its modules' arrays, as structure; those stand in nested dicts, without `nnx.Variable`s."""
+
+    tree: PyTreeDef
+    definitions: tuple[Any, ...]
+    params: PyTreeDef
+    others: PyTreeDef
+
+    def put_together(self, params: PyTree, others: PyTree) -> PyTree:
+        """The modules, which share what they shared."""
+        states = self.params.unflatten(jax.tree.leaves(params)), self.others.unflatten(jax.tree.leaves(others))
+        with nnx.merge_context() as merge:
+            return _put_together(_Parts(self.tree, list(self.definitions)), *states, merge)
+
+    def others_of(self, model: PyTree, others: PyTree) -> PyTree:
+        """All variables that are no `nnx.Param`."""
+        del others
+        with nnx.split_context() as split:
+            return _as_dicts(_take_apart(model, split, nnx.Param)[2])
+
+
+def taken_apart(model: PyTree) -> Parts | None:
+    """The `nnx.Param`s of modules, their other variables, and their graphs."""
+    is_module = lambda x: isinstance(x, nnx.Pytree)  # noqa: E731
+    if not any(map(is_module, jax.tree.leaves(model, is_leaf=is_module))):
+        return None
+    with nnx.split_context() as split:
+        parts, params, others = _take_apart(model, split, nnx.Param)
+    trees = jax.tree.structure(params), jax.tree.structure(others)
+    return Parts(_as_dicts(params), _as_dicts(others), _Definition(parts.tree, tuple(parts.definitions), *trees))
+
+
+def _as_dicts(states: PyTree) -> PyTree:
+    """Nested dicts in the place of states; their leaves come in the same order."""
+    is_state = lambda x: isinstance(x, nnx.State)  # noqa: E731
+    return jax.tree.map(lambda x: nnx.to_pure_dict(x) if is_state(x) else x, states, is_leaf=is_state)
 
 
 def leaf_paths(x: Any) -> list[tuple[Any, ...]] | None:

@@ -4,13 +4,35 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from funcgrad.adapters.calls import Opened
 from funcgrad.aliases import PyTree
 
 # Where a library is imported, the module here that knows it.
 _ADAPTERS = {"flax.nnx": "flax_nnx", "equinox": "equinox"}
+
+
+class Definition(Protocol):
+    """What a model is besides its arrays; hashable, so that it can pass through `jit` as structure."""
+
+    def put_together(self, params: PyTree, others: PyTree) -> PyTree:
+        """The model with these arrays."""
+        ...
+
+    def others_of(self, model: PyTree, others: PyTree) -> PyTree:
+        """The arrays of a model that are not trained, after it ran; `others` are those before."""
+        ...
+
+
+class Parts(NamedTuple):
+    """A model in three parts."""
+
+    params: PyTree
+    """What its library differentiates, in the library's own form."""
+    others: PyTree
+    """Its other arrays: running statistics, counts of random numbers, tables of integers."""
+    definition: Definition
 
 
 class Library(Protocol):
@@ -46,6 +68,10 @@ class Library(Protocol):
 
     def without_modules(self, tree: PyTree) -> PyTree:
         """A pytree with modules replaced as in a call that differentiates by no argument."""
+        ...
+
+    def taken_apart(self, model: PyTree) -> "Parts | None":
+        """A model as what is trained, its other arrays, and the rest; None for a pytree without such modules."""
         ...
 
     def leaf_paths(self, x: Any) -> list[tuple[Any, ...]] | None:

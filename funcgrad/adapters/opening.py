@@ -8,7 +8,7 @@ import jax
 
 from funcgrad.adapters.calls import Opened, unchanged
 from funcgrad.adapters.finding import parameter_names
-from funcgrad.adapters.library import in_use
+from funcgrad.adapters.library import Parts, in_use
 from funcgrad.adapters.scopes import named
 from funcgrad.aliases import PyTree
 
@@ -54,6 +54,11 @@ def without_modules(tree: PyTree) -> PyTree:
     return tree
 
 
+def taken_apart(model: PyTree) -> Parts | None:
+    """A model of a library whose models hold more than what is trained; None for a plain pytree."""
+    return next((parts for library in in_use() if (parts := library.taken_apart(model)) is not None), None)
+
+
 def named_leaves(tree: PyTree) -> list[tuple[tuple[Any, ...], Any]]:
     """The leaves of a pytree with their key paths, in which modules' variables are as short as their owners spell them.
 
@@ -62,8 +67,9 @@ def named_leaves(tree: PyTree) -> list[tuple[tuple[Any, ...], Any]]:
     libraries = in_use()
     paths_in = lambda x: next((p for library in libraries if (p := library.leaf_paths(x)) is not None), None)  # noqa: E731
     nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: paths_in(x) is not None)
-    return [
-        ((*path, *inner), leaf)
-        for path, node in nodes
-        for inner, leaf in zip(paths_in(node) or [()], jax.tree.leaves(node), strict=True)
-    ]
+    named = []
+    for path, node in nodes:
+        inside = paths_in(node)  # empty for a variable whose array was taken out
+        inside = [()] if inside is None else inside
+        named += [((*path, *inner), leaf) for inner, leaf in zip(inside, jax.tree.leaves(node), strict=True)]
+    return named

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import TrainingError, describe_tree
@@ -14,8 +13,8 @@ from funcgrad.train.batching import as_arrays
 from funcgrad.train.interruption import Rescue
 from funcgrad.train.journal import Journal, Record
 from funcgrad.train.keys import random_key
-from funcgrad.train.schedule import Batches, EpochEnd, keeps_its_place, length_of, schedule
-from funcgrad.train.state import State
+from funcgrad.train.schedule import Batches, EpochEnd, check_batches, keeps_its_place, length_of, schedule
+from funcgrad.train.state import State, check_state
 from funcgrad.train.stepping import Step
 
 
@@ -24,7 +23,7 @@ def fit(
     step: Step,
     batches: Batches,
     *,
-    key: Array,
+    key: Array | int,
     steps: int | None = None,
     epochs: int | None = None,
     evaluate: Callable[[PyTree, PyTree], Mapping[str, Any]] | None = None,
@@ -32,18 +31,32 @@ def fit(
     log: str | Path | None = None,
     progress: bool | None = None,
 ) -> tuple[State, list[Record]]:
-    """Train for so many steps or epochs.
+    """Train for so many steps or epochs, from where the state stopped.
+
+    The state knows its place in the data: after an earlier run that was stopped within an epoch, `fit` passes over
+    the batches used already, and goes on. Run after run is one long run, bit by bit, if the batches of an epoch are
+    always the same.
 
     Metrics are fetched some steps after they were made, so the device never waits for the host.
 
+    What ends the run early (an exception in the data or in `evaluate`, Ctrl-C) carries the last good state and the
+    records until there as its attributes `state` and `records`:
+
+    >>> try:
+    ...     state, records = fg.train.fit(state, step, batches, key=0, epochs=10)
+    ... except KeyboardInterrupt as stopped:
+    ...     state, records = stopped.state, stopped.records
+
     Args:
-        state: from `init`, or from an earlier run; it is deleted by the first step.
+        state: from `init`, or from an earlier run; the first step deletes its arrays.
         step: from `train.step`.
-        batches: an iterable that can be gone through again, or a function `epoch -> iterable`; see `minibatches`.
-        key: the source of all randomness.
+        batches: an iterable that can be gone through again, or a function `epoch -> iterable`; see `minibatches`. An
+            iterator keeps its own place. Tensors of other libraries become NumPy arrays.
+        key: the source of all randomness; an integer for `jax.random.key` of it.
         steps: how many steps to make; or else
-        epochs: how often to go through the batches.
-        evaluate: `(params, model_state) -> metrics`, called at the end, and
+        epochs: how often to go through the batches; the rest of an epoch that was begun counts as one.
+        evaluate: `(params, model_state) -> metrics`, called at the end with copies that it may keep (the first is the
+            model, where `init` was given one), and
         evaluate_every: after every so many steps too.
         log: a JSONL file, one record a line; continued if the state has made steps already, else written anew.
         progress: show a bar (needs tqdm): True, False, or None for a bar where tqdm is installed and somebody watches.
@@ -56,6 +69,8 @@ def fit(
             evaluate_every without evaluate, or progress=True without tqdm.
     """
     _check_counts(steps, epochs, evaluate, evaluate_every)
+    check_state("train.fit", state)
+    check_batches(batches)
     key = random_key("train.fit", key)
     records: list[Record] = []
     with contextlib.ExitStack() as stack:
@@ -74,12 +89,12 @@ def fit(
                 metrics = run.advance(step, arrays, key)
                 journal.add(run.step, "train", metrics)
             if evaluate is not None and evaluate_every is not None and run.step % evaluate_every == 0:
-                journal.add(run.step, "evaluation", _evaluated(evaluate, *run.weights))
+                journal.add(run.step, "evaluation", _evaluated(evaluate(*run.copied())))
             if bar is not None:
                 bar.update()
                 bar.set_postfix(journal.latest, refresh=False)
         if evaluate is not None and (evaluate_every is None or run.step % evaluate_every):
-            journal.add(run.step, "evaluation", _evaluated(evaluate, *run.weights))
+            journal.add(run.step, "evaluation", _evaluated(evaluate(*run.copied())))
     return run.state, records
 
 
@@ -87,15 +102,13 @@ def _check_counts(steps: int | None, epochs: int | None, evaluate: Any, evaluate
     if (steps is None) == (epochs is None):
         raise TrainingError(f"train.fit: give either steps or epochs, got steps={steps}, epochs={epochs}.")
     for name, count in (("steps", steps), ("epochs", epochs), ("evaluate_every", evaluate_every)):
-        if count is not None and count < 1:
-            raise TrainingError(f"train.fit: {name} must be at least 1, got {count}.")
+        if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
+            raise TrainingError(f"train.fit: {name} must be an integer of at least 1, got {count}.")
     if evaluate_every is not None and evaluate is None:
         raise TrainingError(f"train.fit: evaluate_every={evaluate_every} needs evaluate=, got None.")
 
 
-def _evaluated(evaluate: Callable[[PyTree, PyTree], Mapping[str, Any]], *weights: PyTree) -> Mapping[str, Any]:
-    """Metrics; `evaluate` may keep what it is given, so it gets copies: the next step deletes our own."""
-    metrics = evaluate(*jax.tree.map(jnp.copy, weights))
+def _evaluated(metrics: Any) -> Mapping[str, Any]:
     if not isinstance(metrics, Mapping):
         raise TrainingError(f"train.fit: evaluate must return a mapping from names, got {describe_tree(metrics)}.")
     return metrics

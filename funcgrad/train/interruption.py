@@ -8,10 +8,12 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import TrainingError
@@ -90,10 +92,10 @@ class Rescue:
         """The last good state, at its place in the data."""
         return self._state.at_epoch(self.epoch, self.batch)
 
-    @property
-    def weights(self) -> tuple[PyTree, PyTree]:
-        """Its parameters and its model's state, which the next step deletes."""
-        return self._state.params, self._state.model_state
+    def copied(self) -> tuple[PyTree, PyTree]:
+        """The model (or parameters) and its state, for others to keep: the next step deletes the run's own."""
+        state = jax.tree.map(jnp.copy, replace(self._state, optimizer_state=None))
+        return state.model, state.model_state
 
     def advance(self, step: Step, batch: Any, key: Array) -> dict[str, Any]:
         """Make a step, under the shield: its metrics."""

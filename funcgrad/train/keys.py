@@ -11,11 +11,12 @@ from funcgrad.errors import TrainingError, describe
 
 
 def random_key(where: str, key: Any) -> Array:
-    """A key as it is, of either kind that JAX has; an integer as `jax.random.key` of it."""
-    if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.key(int(key))
-    dtype = getattr(key, "dtype", None)
-    is_raw = dtype == jnp.uint32 and jnp.shape(key) == (2,)
-    if dtype is None or not (is_raw or (jnp.issubdtype(dtype, jax.dtypes.prng_key) and jnp.shape(key) == ())):
+    """A key as it is, of either kind that JAX has; an integer, traced or not, as `jax.random.key` of it."""
+    shape = () if key is None else jnp.shape(key)
+    dtype = getattr(key, "dtype", np.asarray(key).dtype if isinstance(key, int) else None)
+    if dtype is not None and shape == () and jnp.issubdtype(dtype, np.integer):
+        return jax.random.key(key)
+    is_raw = dtype == jnp.uint32 and shape == (2,)
+    if dtype is None or not (is_raw or (shape == () and jnp.issubdtype(dtype, jax.dtypes.prng_key))):
         raise TrainingError(f"{where}: key must be one random key or an integer, got {describe(key)}.")
     return key

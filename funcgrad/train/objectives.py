@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from funcgrad.aliases import Array, PyTree
+from funcgrad.errors import TrainingError, describe_tree
 from funcgrad.layers import Layer
 
 LossFunction = Callable[[PyTree, PyTree, Any, Array], tuple[Array, tuple[PyTree, Mapping[str, Array]]]]
@@ -18,11 +19,24 @@ def supervised(net: Layer, objective: Callable[..., Any]) -> LossFunction:
         objective: `objective(output, targets) -> loss`, or `-> (loss, metrics)` with metrics by name; the loss is
             a mean over the batch.
 
+    Raises:
+        TrainingError: `net` is no network of ours; from a step, the batch is no pair.
+
     >>> def objective(logits, labels):
     ...     return fg.ops.mean(fg.ops.cross_entropy(logits, labels))
     """
+    if not isinstance(net, Layer):
+        raise TrainingError(
+            f"train.supervised: net must be made of fg.layers, got {getattr(net, '__name__', type(net).__name__)}; "
+            f"write (model, model_state, batch, key) -> (loss, (model_state, metrics)) yourself."
+        )
 
     def loss(params: PyTree, model_state: PyTree, batch: Any, key: Array) -> tuple[Array, tuple[PyTree, Any]]:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise TrainingError(
+                f"train.supervised: a batch must be (inputs, targets), got {describe_tree(batch)}; make it a pair, or "
+                f"write a loss function of your own."
+            )
         inputs, targets = batch
         several = inputs if isinstance(inputs, tuple) else (inputs,)
         output, model_state = net.apply(params, model_state, *several, key=key, train=True)

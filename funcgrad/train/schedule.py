@@ -63,6 +63,14 @@ def keeps_its_place(batches: Batches) -> bool:
     return isinstance(batches, Iterator)
 
 
+def check_batches(batches: Any) -> None:
+    """TrainingError for what gives no batches."""
+    if not (callable(batches) or isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
+        raise TrainingError(
+            f"train.fit: batches must be an iterable or a function epoch -> iterable, got {type(batches).__name__}."
+        )
+
+
 def length_of(batches: Any) -> int | None:
     """How many batches there are; None where they do not say."""
     try:

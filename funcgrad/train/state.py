@@ -8,8 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from funcgrad.adapters import Definition, taken_apart
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import Selector
+from funcgrad.errors import TrainingError
+from funcgrad.layers import Layer
+from funcgrad.train.contracts import check_arrays, check_optimizer
 from funcgrad.train.scaling import LossScale, Scale
 
 
@@ -19,8 +23,8 @@ def _zero() -> Array:
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "model_state", "optimizer_state", "step", "loss_scale", "epoch", "batch"],
-    meta_fields=["trainable"],
+    data_fields=["params", "model_state", "optimizer_state", "step", "loss_scale", "epoch", "batch", "others"],
+    meta_fields=["trainable", "definition"],
 )
 @dataclass(frozen=True)
 class State:
@@ -39,6 +43,16 @@ class State:
     """The epoch that `fit` goes on with, from 0, `i32[]`; as many are finished."""
     batch: Array = field(default_factory=_zero)
     """How many batches of that epoch `fit` has used, `i32[]`; an iterator's are not counted, it keeps its own place."""
+
+    others: PyTree = None
+    """Of a model of Flax NNX or Equinox, the arrays that are not trained: running statistics, keys, integers."""
+    definition: Definition | None = None
+    """Of such a model, what is no array."""
+
+    @property
+    def model(self) -> PyTree:
+        """What the loss function gets: the parameters, or the model of another library that holds them."""
+        return self.params if self.definition is None else self.definition.put_together(self.params, self.others)
 
     def split_params(self) -> tuple[PyTree, PyTree]:
         """The parameters that are trained, and the others: two pytrees like `params`, None at what they lack."""
@@ -71,8 +85,12 @@ def init(
 
     Every array is copied: a step deletes the state it is given, and must not delete the caller's arrays.
 
+    A model of Flax NNX or Equinox is taken as it is. The loss function is then given the model, `state.model` is the
+    model with what it has learnt, and what else it changes while it runs (running statistics, counts of random
+    numbers) is part of the state.
+
     Args:
-        params: the parameters that `net.init` returned.
+        params: the parameters that `net.init` returned, or a model of another library.
         optimizer: any optax optimizer.
         model_state: the state that `net.init` returned; none by default.
         trainable: which parameters are trained, `fg.select("head/**")` or `fg.freeze("encoder/**")`; all by default.
@@ -82,11 +100,21 @@ def init(
 
     Raises:
         GradientError: a pattern of `trainable` matches no parameter, or it leaves none to train.
-        TrainingError: the loss scale is out of range.
+        TrainingError: the loss scale is out of range; something is no parameters, or no optimizer.
     """
+    if isinstance(params, Layer):
+        raise TrainingError(
+            f"train.init: expects parameters, got the network {type(params).__name__}; pass those of "
+            f"params, model_state = net.init(key, x)."
+        )
+    check_optimizer("train.init", optimizer)
     model_state = {} if model_state is None else model_state
     scale = None if loss_scale is None else LossScale.of(loss_scale).begin()
     state = State(params, model_state, None, _zero(), scale, trainable)
+    if (parts := taken_apart(params)) is not None:
+        state = replace(state, params=parts.params, others=parts.others, definition=parts.definition)
+    check_arrays("train.init", "params", state.params)
+    check_arrays("train.init", "model_state", model_state)
     with jax.numpy_dtype_promotion("standard"):
         optimizer_state = optimizer.init(state.split_params()[0])
     return jax.tree.map(_own, replace(state, optimizer_state=optimizer_state))
@@ -100,3 +128,25 @@ def _own(x: Any) -> Array:
     """A copy of exactly the dtype: a weakly typed array would make the second step be traced again."""
     x = jnp.array(x, copy=True)
     return x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else x.astype(x.dtype)
+
+
+def check_state(where: str, state: Any) -> None:
+    """TrainingError for what is no state, and for one that a step has used up."""
+    if not isinstance(state, State):
+        raise TrainingError(
+            f"{where}: the state must be what train.init returned, or an earlier step, got {type(state).__name__}."
+        )
+    is_deleted = getattr(state.step, "is_deleted", None)
+    if not isinstance(state.step, jax.core.Tracer) and is_deleted is not None and is_deleted():
+        raise TrainingError(
+            f"{where}: this state was used by an earlier step, which reuses its memory; go on with the state that step "
+            f"or fit returned (after an error in fit, with the .state of the error), and keep one by "
+            f"jax.tree.map(jnp.copy, state)."
+        )
+
+
+def check_scale(state: State, scaling: LossScale | None) -> None:
+    """TrainingError where the state has a loss scale and the step has none, or the other way round."""
+    if (state.loss_scale is None) != (scaling is None):
+        lacking, having = ("train.init", "train.step") if state.loss_scale is None else ("train.step", "train.init")
+        raise TrainingError(f"train.step: {having} was given a loss_scale and {lacking} was not; give it to both.")

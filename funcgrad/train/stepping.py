@@ -8,28 +8,39 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from funcgrad.adapters import Definition
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
 from funcgrad.autodiff.parameters import join
-from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree
+from funcgrad.errors import TrainingError
 from funcgrad.ops.contraction import widen
 from funcgrad.registry import RuleSet
+from funcgrad.train.batching import as_arrays
+from funcgrad.train.contracts import (
+    check_arrays,
+    check_batch,
+    check_loss_function,
+    check_optimizer,
+    check_optimizer_state,
+    check_unchanged,
+    checked,
+)
+from funcgrad.train.keys import random_key
 from funcgrad.train.nonfinite import Nonfinite, OnNonfinite, check_choice, raising
 from funcgrad.train.objectives import LossFunction
 from funcgrad.train.scaling import LossScale, choose, divide
-from funcgrad.train.state import State
+from funcgrad.train.state import State, check_scale, check_state
 
 Step = Callable[[State, Any, Array], tuple[State, dict[str, Any]]]
 """`(state, batch, key) -> (state, metrics)`."""
-
-_RESERVED = ("loss", "gradient_norm", "loss_scale", "skipped", "nonfinite")
 
 
 class _Pass(NamedTuple):
     """What one forward and backward pass gives."""
 
     gradient: PyTree
-    model_state: PyTree
+    carried: PyTree
+    """The arrays of a model that are not trained, and the model's state: what a pass hands on to the next."""
     metrics: dict[str, Array]
 
 
@@ -42,7 +53,7 @@ def step(
     loss_scale: float | LossScale | None = None,
     on_nonfinite: OnNonfinite | None = None,
     rules: RuleSet | None = None,
-) -> Step:
+) -> "CompiledStep":
     """Make `step(state, batch, key) -> (state, metrics)`, jitted; the state that goes in is deleted.
 
     The metrics are `loss`, `gradient_norm` (before clipping) and those of the loss function, all on the device.
@@ -80,36 +91,67 @@ def step(
         raise TrainingError(f"train.step: microbatches must be at least 1, got {microbatches}.")
     if clip_norm is not None and not clip_norm > 0:
         raise TrainingError(f"train.step: clip_norm must be positive, got {clip_norm}; None means no clipping.")
+    check_loss_function(loss_fn)
+    check_optimizer("train.step", optimizer)
     scaling = None if loss_scale is None else LossScale.of(loss_scale)
     check_choice(on_nonfinite, scaling is not None)
-    scaled = _scaled(_checked(loss_fn))
 
     def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Any]]:
-        _check_batch(batch, microbatches)
-        _check_scale(state, scaling)
+        check_batch(batch, microbatches)
+        check_scale(state, scaling)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its counters' dtypes with the parameters'
+            check_optimizer_state(optimizer, state.split_params()[0], state.optimizer_state)
+        scaled = _scaled(_of_arrays(checked(loss_fn), state.definition))
         differentiate = value_and_grad(scaled, has_aux=True, wrt=state.trainable, unreachable="zero", rules=rules)
 
-        def one_pass(params: PyTree, model_state: PyTree, batch: Any, key: Array, scale: Array | None) -> _Pass:
-            (_, (loss, model_state, metrics)), gradient = differentiate(params, model_state, batch, key, scale)
-            return _Pass(gradient, model_state, {"loss": loss, **metrics})
+        def one_pass(params: PyTree, carried: PyTree, batch: Any, key: Array, scale: Array | None) -> _Pass:
+            (_, (loss, carried, metrics)), gradient = differentiate(params, carried, batch, key, scale)
+            return _Pass(gradient, carried, {"loss": loss, **metrics})
 
-        key = jax.random.fold_in(key, state.step)
+        key = jax.random.fold_in(random_key("train.step", key), state.step)
         scale = None if state.loss_scale is None else state.loss_scale.value
         if microbatches == 1:
-            result = one_pass(state.params, state.model_state, batch, key, scale)
+            result = one_pass(state.params, (state.others, state.model_state), batch, key, scale)
         else:
             keys = jax.random.split(key, microbatches)
             result = _accumulated(one_pass, state, _split(batch, microbatches), keys, scale)
         gradient = result.gradient if scale is None else divide(result.gradient, scale)
         metrics = {**result.metrics, "gradient_norm": optax.tree.norm(gradient)}
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes its counters' dtypes with the parameters'
+        with jax.numpy_dtype_promotion("standard"):
             updated = _updated(optimizer, clip_norm, state, gradient)
-        after = replace(updated, model_state=result.model_state)
-        after = jax.tree.map(_typed_like, after, state)
+        others, model_state = result.carried
+        after = jax.tree.map(_typed_like, replace(updated, others=others, model_state=model_state), state)
         return _settled(state, after, gradient, metrics, scaling, on_nonfinite)
 
     jitted = jax.jit(update, donate_argnums=0)
-    return raising(jitted) if on_nonfinite == "raise" else jitted
+    return CompiledStep(jitted, on_nonfinite == "raise")
+
+
+class CompiledStep:
+    """`step(state, batch, key) -> (state, metrics)`, jitted; made by `step`."""
+
+    def __init__(self, jitted: Any, raises: bool):
+        self._jitted = raising(jitted) if raises else jitted
+        self.lower = jitted.lower
+        """As of any jitted function: `step.lower(state, batch, key).compile()`."""
+
+    def __call__(self, state: State, batch: Any, key: Array | int) -> tuple[State, dict[str, Any]]:
+        """Make a step.
+
+        Args:
+            state: from `init`, or the last step; its arrays are deleted.
+            batch: what the loss function takes, a pytree of arrays.
+            key: a random key, or an integer for one.
+        """
+        check_state("train.step", state)
+        try:
+            return self._jitted(state, batch, key)
+        except TypeError:  # of a leaf that is no array, say, which JAX refuses before anything runs
+            arrays = as_arrays(batch)
+            check_arrays("train.step", "a batch", arrays)
+            if all(a is b for a, b in zip(jax.tree.leaves(arrays), jax.tree.leaves(batch), strict=True)):
+                raise
+        return self._jitted(state, arrays, key)
 
 
 def _updated(optimizer: optax.GradientTransformation, clip_norm: float | None, state: State, gradient: PyTree) -> State:
@@ -157,61 +199,33 @@ def _accumulated(
     """The mean of the gradients of the parts, one part in memory at a time, summed in float32 at least."""
 
     def add(carried: tuple[PyTree, PyTree], part: tuple[Any, Array]) -> tuple[tuple[PyTree, PyTree], Any]:
-        total, model_state = carried
-        result = one_pass(state.params, model_state, *part, scale)
+        total, handed_on = carried
+        result = one_pass(state.params, handed_on, *part, scale)
         total = jax.tree.map(lambda a, g: a + widen(g), total, result.gradient)
-        return (total, result.model_state), result.metrics
+        return (total, result.carried), result.metrics
 
     trained, _ = state.split_params()
-    start = (jax.tree.map(lambda p: jnp.zeros_like(widen(p)), trained), state.model_state)
-    (total, model_state), metrics = jax.lax.scan(add, start, (parts, keys))
+    start = (jax.tree.map(lambda p: jnp.zeros_like(widen(p)), trained), (state.others, state.model_state))
+    (total, handed_on), metrics = jax.lax.scan(add, start, (parts, keys))
     gradient = jax.tree.map(lambda g, p: (g / len(keys)).astype(p.dtype if scale is None else g.dtype), total, trained)
-    return _Pass(gradient, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics))
+    return _Pass(gradient, handed_on, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics))
 
 
 def _split(batch: PyTree, n: int) -> PyTree:
     return jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
 
 
-def _check_scale(state: State, scaling: LossScale | None) -> None:
-    if (state.loss_scale is None) != (scaling is None):
-        lacking, having = ("train.init", "train.step") if state.loss_scale is None else ("train.step", "train.init")
-        raise TrainingError(f"train.step: {having} was given a loss_scale and {lacking} was not; give it to both.")
+def _of_arrays(loss_fn: LossFunction, definition: Definition | None) -> LossFunction:
+    """The loss as a function of arrays, for a loss of a model of another library that is made of them."""
 
-
-def _check_batch(batch: PyTree, microbatches: int) -> None:
-    found = describe_tree(batch)
-    shapes = [x.shape for x in jax.tree.leaves(batch)]
-    if not shapes or () in shapes or len({shape[0] for shape in shapes}) != 1:
-        raise ShapeError(f"train.step: all leaves of a batch must have the same first axis, got {found}.")
-    if (size := shapes[0][0]) % microbatches:
-        raise ShapeError(
-            f"train.step: a batch of {size} cannot be split into {microbatches} equal microbatches, got {found}."
-        )
-
-
-def _checked(loss_fn: LossFunction) -> LossFunction:
-    """The loss function, its result checked while it is traced."""
-
-    def loss(params: PyTree, model_state: PyTree, batch: Any, key: Array) -> Any:
-        result = loss_fn(params, model_state, batch, key)
-        try:
-            value, (after, metrics) = result
-        except (TypeError, ValueError):
-            raise GradientError(
-                f"train.step: loss_fn must return (loss, (model_state, metrics)), got {describe_tree(result)}."
-            ) from None
-        if jnp.shape(value) != ():
-            raise GradientError(f"train.step: the loss must be a scalar, got {describe(value)}; take its mean.")
-        if not isinstance(metrics, Mapping):
-            raise GradientError(f"train.step: metrics must be a mapping from names, got {describe_tree(metrics)}.")
-        if taken := [n for n in _RESERVED if n in metrics]:
-            raise GradientError(f"train.step: the metric name '{taken[0]}' is taken; rename it.")
-        if describe_tree(after) != describe_tree(model_state):
-            raise GradientError(
-                f"train.step: model_state must stay {describe_tree(model_state)}, got {describe_tree(after)}."
-            )
-        return value, (after, dict(metrics))
+    def loss(params: PyTree, carried: PyTree, batch: Any, key: Array) -> Any:
+        others, model_state = carried
+        model = params if definition is None else definition.put_together(params, others)
+        value, (model_state, metrics) = loss_fn(model, model_state, batch, key)
+        if definition is not None:
+            before, others = others, definition.others_of(model, others)
+            check_unchanged("what else the model holds", before, others)
+        return value, ((others, model_state), metrics)
 
     return loss
 

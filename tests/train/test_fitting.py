@@ -169,8 +169,9 @@ def test_journal_keeps_device_arrays_in_order():
     [
         ({}, r"train\.fit: give either steps or epochs, got steps=None, epochs=None\."),
         ({"steps": 1, "epochs": 1}, r"train\.fit: give either steps or epochs, got steps=1, epochs=1\."),
-        ({"steps": 0}, r"train\.fit: steps must be at least 1, got 0\."),
-        ({"epochs": -1}, r"train\.fit: epochs must be at least 1, got -1\."),
+        ({"steps": 0}, r"train\.fit: steps must be an integer of at least 1, got 0\."),
+        ({"steps": 1.5}, r"train\.fit: steps must be an integer of at least 1, got 1\.5\."),
+        ({"epochs": -1}, r"train\.fit: epochs must be an integer of at least 1, got -1\."),
         ({"steps": 1, "evaluate_every": 2}, r"train\.fit: evaluate_every=2 needs evaluate=, got None\."),
     ],
 )
