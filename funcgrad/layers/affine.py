@@ -6,7 +6,7 @@ import jax
 
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
-from funcgrad.layers.initialization import Initializer, draw
+from funcgrad.layers.initialization import Initializer, as_key, draw
 from funcgrad.layers.layer import Layer, array_spec, take
 
 
@@ -57,7 +57,7 @@ class Affine(Protocol):
 
 def start_affine(layer: Affine, key: Array, shape: tuple[int, ...], dtype: Any) -> dict[str, Array]:
     """Draw `w` of that shape, and `b` along its last axis."""
-    w_key, b_key = jax.random.split(key)
+    w_key, b_key = jax.random.split(as_key(key))
     params = {"w": draw(layer.w_init, w_key, shape, dtype)}
     if layer.use_bias:
         params["b"] = draw(layer.b_init, b_key, shape[-1:], dtype)

@@ -8,7 +8,7 @@ from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import ShapeError, describe_tree
 from funcgrad.layers.functions import lift
-from funcgrad.layers.layer import Layer
+from funcgrad.layers.layer import Layer, part
 from funcgrad.layers.placing import Child, entry, name_children, written
 from funcgrad.layers.printing import call
 
@@ -36,6 +36,12 @@ class parallel(Layer):
         """Whether any layer is."""
         return any(c.layer.random for c in self.children)
 
+    @property
+    def arity(self) -> tuple[int, int | float]:
+        """What all layers take."""
+        arities = [c.layer.arity for c in self.children] or [(0, float("inf"))]
+        return max(least for least, _ in arities), min(most for _, most in arities)
+
     def init(self, key: Array, *specs: Any) -> tuple[PyTree, PyTree]:
         """Params and state by the layers' names."""
         params, state = {}, {}
@@ -51,7 +57,7 @@ class parallel(Layer):
         """Every layer's output, and every layer's new state."""
         outputs, after = [], {}
         for child in self.children:
-            parts = params.get(child.name, {}), state.get(child.name, {})
+            parts = part(self, params, child.name), part(self, state, child.name, "state")
             output, kept = child.apply(*parts, *inputs, key=key, train=train)
             outputs.append(output)
             after |= entry(child.name, kept)

@@ -2,9 +2,11 @@
 
 from typing import Any, ClassVar
 
+import jax
+
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import ShapeError
+from funcgrad.errors import ShapeError, describe
 from funcgrad.layers.affine import start_affine
 from funcgrad.layers.initialization import Initializer
 from funcgrad.layers.layer import Layer, array_spec, take
@@ -21,7 +23,7 @@ class Convolution(Layer):
         features: number of output channels.
         window: size of the kernel, one number or one per image axis.
         stride: step of the window, likewise.
-        padding: "SAME", "VALID" or a pair (before, after) per image axis.
+        padding: "SAME", "VALID", a number for all sides, or a number or pair (before, after) per image axis.
         use_bias: whether there is a `b`.
         w_init: initializer of `w`.
         b_init: initializer of `b`.
@@ -46,7 +48,7 @@ class Convolution(Layer):
         """Make `{"w", "b"}` of the input's dtype.
 
         Raises:
-            ShapeError: the input has too few axes, or `window` or `groups` does not fit it.
+            ShapeError: the input has too few axes, or has its channels first, or `window` or `groups` does not fit it.
         """
         self.check_inputs(len(specs))
         x = array_spec(self, specs[0], least_ndim=self.axes + 1)
@@ -55,9 +57,24 @@ class Convolution(Layer):
         except ValueError as error:
             raise ShapeError(f"{self.where}: {error}.") from None
         c = x.shape[-1]
+        self._check_channels_last(x)
         if self.groups < 1 or c % self.groups:
             raise ShapeError(f"{self.where}: groups must divide the input's channels, {c}, got {self.groups}.")
         return start_affine(self, key, (*window, c // self.groups, self.features), x.dtype), {}
+
+    def _check_channels_last(self, x: jax.ShapeDtypeStruct) -> None:
+        """ShapeError for a batch of square images of one or three channels that come first.
+
+        Read as channels last, it has images one or three high, as wide as it has channels: nobody's data, and hardly
+        what a network comes to on its way. Parameters do not depend on the width, so who means it can init at another.
+        """
+        sides = x.shape[-self.axes :]
+        if self.axes > 1 and len(x.shape) == self.axes + 2 and x.shape[1] in (1, 3) and len(set(sides)) == 1:
+            if sides[0] >= 8:
+                raise ShapeError(
+                    f"{self.where}: images must have their channels last, got {describe(x)}; transpose them (should "
+                    f"they be {x.shape[1]} high with {sides[0]} channels, init at another width)."
+                )
 
     def forward(self, params: PyTree, x: Array) -> Array:
         """The convolution of `x` with `w`, plus `b`."""
@@ -88,7 +105,7 @@ class conv2d(Convolution):
         features: number of output channels.
         window: size of the kernel, one number or (height, width).
         stride: step of the window, one number or (vertical, horizontal).
-        padding: "SAME", "VALID" or ((top, bottom), (left, right)).
+        padding: "SAME", "VALID", a number for all sides, or ((top, bottom), (left, right)).
         use_bias: whether there is a `b`.
         w_init: initializer of `w`.
         b_init: initializer of `b`.
@@ -114,7 +131,7 @@ class TransposedConvolution(Convolution):
         features: number of output channels.
         window: size of the kernel, one number or one per image axis.
         stride: how far apart the entries of the input stand in the output, likewise.
-        padding: "SAME", "VALID" or a pair (before, after) per image axis, left out of the output.
+        padding: "SAME", "VALID", a number for all sides, or a number or pair (before, after) per image axis, left out of the output.
         use_bias: whether there is a `b`.
         w_init: initializer of `w`.
         b_init: initializer of `b`.

@@ -46,9 +46,14 @@ class initializer:
         return call("initializer", [repr(self.name), *(f"{n}={v!r}" for n, v in self.options)])
 
 
+def as_key(key: Any) -> Array:
+    """A key as it is; an integer as `jax.random.key` of it."""
+    return jax.random.key(key) if isinstance(key, int) else key
+
+
 def draw(start: Initializer, key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """A parameter, from an initializer or its name."""
-    return (initializer(start) if isinstance(start, str) else start)(key, shape, dtype)
+    return (initializer(start) if isinstance(start, str) else start)(as_key(key), shape, dtype)
 
 
 def _known() -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 import jax
 
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import GraphError, ShapeError, describe
+from funcgrad.errors import GraphError, ShapeError, describe, describe_tree
 from funcgrad.layers.printing import call, spelled
+from funcgrad.layers.references import dereferred, reference_to, referred
 from funcgrad.naming import place
 
 
@@ -53,14 +54,23 @@ class Layer:
 
         def apply(self, params, state, *inputs, key=None, train=False):  # noqa: ARG002 (forward needs neither)
             """`(forward(params, *inputs), state)`."""
+            if not inputs:
+                self.check_inputs(0)
+            self.check_arrays(inputs)
             return self.forward(params, *inputs), state
 
     def __call__(self, params: PyTree, *inputs: Any, key: Array | None = None, train: bool = False) -> PyTree:
         """The output alone, for a layer without state.
 
         Raises:
-            GraphError: the layer keeps state, which this shorthand would lose.
+            GraphError: the layer keeps state, which this shorthand would lose; there are no parameters.
+            ShapeError: there are too few inputs, or too many, or lists in the place of arrays.
         """
+        if not inputs and self.arity[0] > 0:
+            raise GraphError(
+                f"{self.where}: net(params, x) takes the parameters first, got {describe_tree(params)} alone; "
+                f"params, state = net.init(key, x) makes them."
+            )
         self.check_inputs(len(inputs))
         nothing = _Stateless(self.where)
         output, state = self.apply(params, nothing, *inputs, key=key, train=train)
@@ -77,6 +87,20 @@ class Layer:
             elif value != f.default:
                 arguments.append(f"{f.name}={spelled(value)}")
         return call(type(self).__name__, arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        name, fields = type(self).__name__, dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        if reference_to(type(self)) is None:
+            raise GraphError(
+                f"{name} cannot be pickled: the class '{type(self).__qualname__}' is not found by that name in "
+                f"{type(self).__module__}; define it at the top of a module."
+            )
+        return _restored, (type(self), {f.name: referred(getattr(self, f.name), name, f.name) for f in fields})
+
+    def __deepcopy__(self, memo: Any) -> "Layer":
+        """Itself, which nothing can change; so that one of lambdas can be copied too."""
+        del memo
+        return self
 
     @property
     def short(self) -> str:
@@ -100,9 +124,24 @@ class Layer:
         if (problem := wrong_count(self, found)) is not None:
             raise ShapeError(f"{self.where}: {problem}.")
 
+    def check_arrays(self, inputs: tuple[Any, ...]) -> None:
+        """ShapeError where numbers in lists or tuples stand for an array."""
+        for x in inputs:
+            if isinstance(x, list | tuple) and (leaves := jax.tree.leaves(x)):
+                if all(isinstance(leaf, int | float | complex) for leaf in leaves):
+                    raise ShapeError(f"{self.where}: inputs must be arrays, got a {type(x).__name__}; use jnp.asarray.")
+
     def output_spec(self, params: PyTree, state: PyTree, *specs: Any) -> PyTree:
         """Shapes and dtypes of the output for inputs like `specs`; nothing is computed."""
         return jax.eval_shape(lambda p, s, xs: self.apply(p, s, *xs)[0], params, state, specs)
+
+
+def _restored(cls: type[Layer], fields: dict[str, Any]) -> Layer:
+    """A layer that was pickled, its fields as its `__init__` had made them."""
+    layer = object.__new__(cls)
+    for name, value in fields.items():
+        object.__setattr__(layer, name, dereferred(value))
+    return layer
 
 
 @jax.tree_util.register_static
@@ -144,6 +183,16 @@ def positional_range(signature: inspect.Signature, skip: int = 0) -> tuple[int, 
     variadic = any(p.kind == p.VAR_POSITIONAL for p in signature.parameters.values())
     least = sum(p.default is p.empty for p in parameters[skip:])
     return least, float("inf") if variadic else len(parameters) - skip
+
+
+def part(layer: Layer, tree: Any, name: str, kind: str = "params") -> Any:
+    """The params (or the state) of a part of a network, empty where it has none; GraphError for what is none at all."""
+    if not isinstance(tree, Mapping):
+        raise GraphError(
+            f"{layer.where}: {kind} must be a mapping such as init returned, got {describe_tree(tree)}; the order is "
+            f"net(params, *inputs), net.apply(params, state, *inputs)."
+        )
+    return tree.get(name, {})
 
 
 def take(layer: Layer, params: Any, name: str, kind: str = "params") -> Any:

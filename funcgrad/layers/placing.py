@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
 from funcgrad.layers.functions import lift, pure
+from funcgrad.layers.initialization import as_key
 from funcgrad.layers.layer import Layer
 from funcgrad.naming import scope
 
@@ -49,6 +50,7 @@ class Child:
         """Apply the layer in its scope."""
         with self.entered():
             self.layer.check_inputs(len(inputs))
+            self.layer.check_arrays(inputs)
             if key is not None:
                 key = fold(key, self.name) if self.layer.random else None
             return self.layer.apply(params, state, *inputs, key=key, train=train)
@@ -92,7 +94,7 @@ def written(children: Iterable[Child], automatic: Iterable[Child]) -> list[str]:
 
 def fold(key: Array, name: str) -> Array:
     """A key for a name."""
-    return jax.random.fold_in(key, jnp.uint32(zlib.crc32(name.encode()))) if name else key
+    return jax.random.fold_in(as_key(key), jnp.uint32(zlib.crc32(name.encode()))) if name else key
 
 
 def entry(name: str, tree: PyTree) -> dict[str, PyTree]:

@@ -17,7 +17,7 @@ class MaxPooling(Layer):
     Args:
         window: its size, one number or one per image axis.
         stride: its step; the window's size by default.
-        padding: "VALID", "SAME" or a pair (before, after) per image axis.
+        padding: "VALID", "SAME", a number for all sides, or a number or pair (before, after) per image axis.
     """
 
     operation: ClassVar[Op]
@@ -43,7 +43,7 @@ class max_pool2d(MaxPooling):
     Args:
         window: its size, one number or (height, width).
         stride: its step; the window's size by default.
-        padding: "VALID", "SAME" or ((top, bottom), (left, right)).
+        padding: "VALID", "SAME", a number for all sides, or ((top, bottom), (left, right)).
     """
 
     operation = ops.max_pool2d
@@ -61,7 +61,7 @@ class AveragePooling(Layer):
     Args:
         window: its size, one number or one per image axis.
         stride: its step; the window's size by default.
-        padding: "VALID", "SAME" or a pair (before, after) per image axis.
+        padding: "VALID", "SAME", a number for all sides, or a number or pair (before, after) per image axis.
         count_padding: whether the zeros of the padding count as entries.
     """
 
@@ -90,7 +90,7 @@ class avg_pool2d(AveragePooling):
     Args:
         window: its size, one number or (height, width).
         stride: its step; the window's size by default.
-        padding: "VALID", "SAME" or ((top, bottom), (left, right)).
+        padding: "VALID", "SAME", a number for all sides, or ((top, bottom), (left, right)).
         count_padding: whether the zeros of the padding count as entries.
     """
 

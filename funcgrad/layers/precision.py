@@ -53,11 +53,13 @@ class Policy:
     def parse(cls, text: str) -> "Policy":
         """Read `"params=float32,compute=bfloat16,output=float32"`; `f32`, `bf16`, `f16`, `f64` for short.
 
-        What is left out is as in `Policy()`.
+        What is left out is as in `Policy()`. A dtype alone is the one to compute in: `"bf16"`.
 
         Raises:
             GraphError: the text cannot be read.
         """
+        if "=" not in text and "," not in text:
+            return cls(compute=text.strip())
         known, found = [f.name for f in dataclasses.fields(cls)], {}
         for part in text.split(","):
             name, equals, dtype = (p.strip() for p in part.partition("="))
@@ -94,7 +96,7 @@ class mixed(Layer):
 
     Args:
         net: a layer or a pure function.
-        policy: a `Policy`, or the text of one.
+        policy: a `Policy`, the text of one, or a dtype to compute in: `"bf16"`, `jnp.bfloat16`.
 
     Raises:
         GraphError: the policy cannot be read.
@@ -103,9 +105,13 @@ class mixed(Layer):
     net: Layer
     policy: Policy = Policy()
 
-    def __init__(self, net: Any, policy: Policy | str = Policy()):
+    def __init__(self, net: Any, policy: Any = Policy()):
         object.__setattr__(self, "net", lift(net, "mixed"))
-        object.__setattr__(self, "policy", Policy.parse(policy) if isinstance(policy, str) else policy)
+        if isinstance(policy, str):
+            policy = Policy.parse(policy)
+        elif not isinstance(policy, Policy):
+            policy = Policy(compute=policy)
+        object.__setattr__(self, "policy", policy)
 
     @property
     def random(self) -> bool:

@@ -11,12 +11,14 @@ from funcgrad import ops
 from funcgrad.registry import Op
 
 _WIDTH = 96
-_PLACES = (
+PLACES = (
+    ("ops", ops),
     ("jax.nn", jax.nn),
     ("jax.numpy", jax.numpy),
     ("jax.lax", jax.lax),
     ("jax.nn.initializers", jax.nn.initializers),
 )
+"""Modules whose functions are written down, and found again, by name."""
 
 
 def call(name: str, arguments: Sequence[str]) -> str:
@@ -39,7 +41,7 @@ def _is_function(value: Any) -> bool:
 def function_path(function: Callable[..., Any]) -> str:
     """`ops.relu`, `jax.numpy.tanh`; the bare name of a user's function."""
     name = getattr(function, "__name__", repr(function))
-    for prefix, module in (("ops", ops), *_PLACES):
+    for prefix, module in PLACES:
         if getattr(module, name, None) is function:
             return f"{prefix}.{name}"
     return name

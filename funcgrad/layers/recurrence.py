@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError, describe
-from funcgrad.layers.initialization import Initializer, draw
+from funcgrad.layers.initialization import Initializer, as_key, draw
 from funcgrad.layers.layer import Layer, array_spec, take
 
 
@@ -210,7 +210,7 @@ def _start(
             else draw(given, key, shape, x.dtype)
         )
 
-    keys = jax.random.split(key, len(shapes))
+    keys = jax.random.split(as_key(key), len(shapes))
     return {n: start(n, k, shape) for k, (n, shape) in zip(keys, shapes.items(), strict=True)}
 
 

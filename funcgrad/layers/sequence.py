@@ -7,7 +7,8 @@ import jax
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError, ShapeError, describe_tree
 from funcgrad.layers.functions import lift
-from funcgrad.layers.layer import Layer
+from funcgrad.layers.initialization import as_key
+from funcgrad.layers.layer import Layer, part
 from funcgrad.layers.placing import Child, entry, name_children, written
 from funcgrad.layers.printing import call
 
@@ -36,6 +37,11 @@ class chain(Layer):
         """Whether any layer is."""
         return any(c.layer.random for c in self.children)
 
+    @property
+    def arity(self) -> tuple[int, int | float]:
+        """That of the first layer."""
+        return self.children[0].layer.arity if self.children else (0, float("inf"))
+
     def init(self, key: Array, *specs: Any) -> tuple[PyTree, PyTree]:
         """Params and state by the layers' names."""
         params, state = {}, {}
@@ -52,7 +58,7 @@ class chain(Layer):
         """The last layer's output, and every layer's new state."""
         after = {}
         for child in self.children:
-            parts = params.get(child.name, {}), state.get(child.name, {})
+            parts = part(self, params, child.name), part(self, state, child.name, "state")
             output, kept = child.apply(*parts, *inputs, key=key, train=train)
             after |= entry(child.name, kept)
             inputs = as_inputs(output)
@@ -89,10 +95,15 @@ class repeat(Layer):
         """Whether the layer is."""
         return self.layer.random
 
+    @property
+    def arity(self) -> tuple[int, int | float]:
+        """That of the layer."""
+        return self.layer.arity
+
     def init(self, key: Array, *specs: Any) -> tuple[PyTree, PyTree]:
         """The layer's params and state, stacked `n` times."""
         self.layer.check_inputs(len(specs))
-        params, state = jax.vmap(lambda k: self.layer.init(k, *specs))(jax.random.split(key, self.n))
+        params, state = jax.vmap(lambda k: self.layer.init(k, *specs))(jax.random.split(as_key(key), self.n))
         one = jax.tree.map(lambda x: x[0], (params, state))
         found = as_inputs(self.layer.output_spec(*one, *specs))
         if _types(found) != _types(specs):
@@ -106,7 +117,7 @@ class repeat(Layer):
     ) -> tuple[PyTree, PyTree]:
         """The last copy's output, and every copy's new state, stacked."""
         self.layer.check_inputs(len(inputs))
-        keys = jax.random.split(key, self.n) if key is not None and self.random else None
+        keys = jax.random.split(as_key(key), self.n) if key is not None and self.random else None
 
         def one(carried: tuple[Any, ...], copy: Any) -> tuple[tuple[Any, ...], PyTree]:
             params, state, key = copy

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import ShapeError, describe
-from funcgrad.layers.initialization import Initializer, draw
+from funcgrad.layers.initialization import Initializer, as_key, draw
 from funcgrad.layers.layer import Layer, array_spec, take
 
 
@@ -58,7 +58,7 @@ class class_token(Layer):
         """Make `{"token"}`, normal."""
         self.check_inputs(len(specs))
         x = array_spec(self, specs[0], least_ndim=2)
-        return {"token": self.init_scale * jax.random.normal(key, x.shape[-1:], x.dtype)}, {}
+        return {"token": self.init_scale * jax.random.normal(as_key(key), x.shape[-1:], x.dtype)}, {}
 
     def forward(self, params: PyTree, x: Array) -> Array:
         """The longer sequence."""
@@ -75,7 +75,7 @@ class position_embedding(Layer):
         """Make `{"table"}`, `[t, d]`, normal."""
         self.check_inputs(len(specs))
         x = array_spec(self, specs[0], least_ndim=2)
-        return {"table": self.init_scale * jax.random.normal(key, x.shape[-2:], x.dtype)}, {}
+        return {"table": self.init_scale * jax.random.normal(as_key(key), x.shape[-2:], x.dtype)}, {}
 
     def forward(self, params: PyTree, x: Array) -> Array:
         """The sum."""

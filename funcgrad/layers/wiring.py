@@ -7,7 +7,7 @@ from typing import Any
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
 from funcgrad.layers.functions import parametric
-from funcgrad.layers.layer import Layer
+from funcgrad.layers.layer import Layer, part
 from funcgrad.layers.nodes import check_alike, label_use, node
 from funcgrad.layers.ordering import check_names, sort_nodes
 from funcgrad.layers.placing import Child, entry, fold
@@ -108,7 +108,9 @@ class dag(Layer):
         for name, line in self.ordered:
             own = self._parameters(params, name, line)
             reads = [values[r] for r in line.reads]
-            value, kept = Child(name, line.layer).apply(own, state.get(name, {}), *reads, key=key, train=train)
+            value, kept = Child(name, line.layer).apply(
+                own, part(self, state, name, "state"), *reads, key=key, train=train
+            )
             values[name] = label(value, name)
             after |= entry(name, kept)
         output = values[self.output] if isinstance(self.output, str) else tuple(values[o] for o in self.output)
@@ -117,11 +119,11 @@ class dag(Layer):
     def _parameters(self, params: PyTree, name: str, line: node) -> PyTree:
         """A node's parameters, each use of a shared one under its own name."""
         owned = line.params or name
+        own = part(self, params, owned)
         if line.params is not None and owned not in params:
             raise GraphError(
                 f"{self.where}: node '{name}' needs params['{owned}'], got params for {', '.join(params) or 'nothing'}."
             )
-        own = params.get(owned, {})
         return label_use(own, f"{owned}@{name}") if owned in self.shared else own
 
     def __repr__(self) -> str:

@@ -58,7 +58,7 @@ def max_pool2d(x: Array, *, window: Sizes, stride: Sizes | None = None, padding:
         x: images.
         window: its size, one number for all image axes or one each.
         stride: the distance of windows; by default the window, so that they tile.
-        padding: `VALID`, `SAME` or ((top, bottom), (left, right)).
+        padding: `VALID`, `SAME`, a number for all sides, or ((top, bottom), (left, right)).
 
     Raises:
         ShapeError: an attribute is out of range or of another number of axes.
@@ -128,7 +128,7 @@ def avg_pool2d(
         x: images.
         window: its size, one number for all image axes or one each.
         stride: the distance of windows; by default the window, so that they tile.
-        padding: `VALID`, `SAME` or ((top, bottom), (left, right)).
+        padding: `VALID`, `SAME`, a number for all sides, or ((top, bottom), (left, right)).
         count_padding: whether the zeros of the padding count as entries; without, the mean is over the image's
             entries alone (PyTorch: `count_include_pad`).
 

@@ -1,6 +1,7 @@
 """Shapes that rules need: aligning ranks, one batch axis in place of many."""
 
 from math import prod
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -47,17 +48,24 @@ def per_axis(name: str, value: int | tuple[int, ...], n: int, least: int = 1) ->
     return values
 
 
-Padding = str | tuple[tuple[int, int], ...]
+Padding = str | int | tuple[int | tuple[int, int], ...]
 _SIDES = ("(front, back)", "(top, bottom)", "(left, right)")
 
 
 def resolve_padding(
     padding: Padding, size: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    """`SAME`, `VALID` or explicit pairs as (before, after) for each image axis."""
+    """`SAME`, `VALID`, a number, or a number or pair for each image axis, as (before, after) for each."""
     if padding in ("SAME", "VALID"):
         return tuple((int(lo), int(hi)) for lo, hi in lax.padtype_to_pads(size, window, stride, padding))
-    if isinstance(padding, str) or len(padding) != len(size):
+    if isinstance(padding, int):
+        padding = (padding,) * len(size)
+    if isinstance(padding, str) or len(padding) != len(size) or not all(map(_is_side, padding)):
         pairs = ", ".join(_SIDES[-len(size) :]) + ("," if len(size) == 1 else "")
-        raise ValueError(f"padding must be 'SAME', 'VALID' or ({pairs}), got {padding!r}")
-    return padding
+        raise ValueError(f"padding must be 'SAME', 'VALID', a number or ({pairs}), got {padding!r}")
+    return tuple((p, p) if isinstance(p, int) else p for p in padding)
+
+
+def _is_side(padding: Any) -> bool:
+    """One number for both sides, or a pair."""
+    return isinstance(padding, int) or (isinstance(padding, tuple) and len(padding) == 2)

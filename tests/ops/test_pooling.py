@@ -70,6 +70,24 @@ def test_only_the_places_are_kept(window, kept):
 
 
 @pytest.mark.parametrize(
+    ("padding", "pairs"), [(1, ((1, 1), (1, 1))), ((0, 1), ((0, 0), (1, 1))), ((1, (0, 1)), ((1, 1), (0, 1)))]
+)
+def test_padding_by_numbers(padding, pairs, rng):
+    x, kernel = rng.normal(size=(1, 4, 5, 2)), rng.normal(size=(2, 2, 2, 3))
+    calls = [
+        lambda x, p: ops.max_pool2d(x, window=2, stride=1, padding=p),
+        lambda x, p: ops.avg_pool2d(x, window=2, padding=p, count_padding=False),
+        lambda x, p: ops.conv2d(x, kernel, padding=p),
+        lambda x, p: ops.conv_transpose2d(x, kernel, stride=2, padding=p),
+    ]
+    for call in calls:
+        found, expected = (jax.vjp(lambda x: call(x, p), x) for p in (padding, pairs))  # noqa: B023
+        np.testing.assert_array_equal(found[0], expected[0])
+        g = rng.normal(size=found[0].shape)
+        np.testing.assert_array_equal(found[1](g)[0], expected[1](g)[0])
+
+
+@pytest.mark.parametrize(
     ("use", "sentence"),
     [
         (lambda: ops.max_pool2d(X, window=(2, 2, 2)),
@@ -78,8 +96,11 @@ def test_only_the_places_are_kept(window, kept):
         (lambda: ops.avg_pool1d(X, window=0),
          r"avg_pool1d: cannot take x: f64\[1,4,4,1\]; window must be a number of at least 1, got 0\."),
         (lambda: ops.avg_pool3d(X, window=2, padding="FULL"),
-         r"avg_pool3d: cannot take x: f64\[1,4,4,1\]; padding must be 'SAME', 'VALID' or "
+         r"avg_pool3d: cannot take x: f64\[1,4,4,1\]; padding must be 'SAME', 'VALID', a number or "
          r"\(\(front, back\), \(top, bottom\), \(left, right\)\), got 'FULL'\."),
+        (lambda: ops.max_pool2d(X, window=2, padding=(1, 1, 1)),
+         r"max_pool2d: cannot take x: f64\[1,4,4,1\]; padding must be 'SAME', 'VALID', a number or "
+         r"\(\(top, bottom\), \(left, right\)\), got \(1, 1, 1\)\."),
         (lambda: ops.global_avg_pool(X, dims=4),
          r"global_avg_pool: cannot take x: f64\[1,4,4,1\]; x must have 4 image axes and a channel axis; "
          r"say how many with dims=\."),

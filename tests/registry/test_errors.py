@@ -48,7 +48,7 @@ CALLS = [
     (lambda: fg.ops.conv2d(X, jnp.ones((3, 3, 1, 2))),
      "conv2d: x must be [..., h, w, c], got f64[8,128]."),
     (lambda: fg.ops.conv2d(jnp.ones((4, 4, 1)), jnp.ones((3, 3, 1, 2)), padding="same"),
-     "conv2d: cannot take x: f64[4,4,1], kernel: f64[3,3,1,2]; padding must be 'SAME', 'VALID' or "
+     "conv2d: cannot take x: f64[4,4,1], kernel: f64[3,3,1,2]; padding must be 'SAME', 'VALID', a number or "
      "((top, bottom), (left, right)), got 'same'."),
     (lambda: fg.ops.cross_entropy(X, jnp.ones(7, int)),
      "cross_entropy: labels must be [8] (because of logits: f64[8,128]), got i64[7]."),
