@@ -34,6 +34,10 @@ class TrainingError(FuncgradError, ValueError):
     """A training run is set up in a way that cannot work."""
 
 
+class MissingError(FuncgradError, AttributeError):
+    """A package of the library has nothing of that name."""
+
+
 class CheckError(FuncgradError, AssertionError):
     """A rule is not what it claims to be, or there is nothing to check it on."""
 

@@ -7,7 +7,6 @@ import jax as jax  # so that a printed network can be read back
 
 from funcgrad import ops as ops
 from funcgrad.layers.affine import linear as linear
-from funcgrad.layers.attention import multi_head_attention as multi_head_attention
 from funcgrad.layers.branching import parallel as parallel
 from funcgrad.layers.branching import residual as residual
 from funcgrad.layers.convolution import conv1d as conv1d
@@ -18,9 +17,9 @@ from funcgrad.layers.convolution import conv_transpose2d as conv_transpose2d
 from funcgrad.layers.convolution import conv_transpose3d as conv_transpose3d
 from funcgrad.layers.dropping import drop_path as drop_path
 from funcgrad.layers.dropping import dropout as dropout
-from funcgrad.layers.embedding import embedding as embedding
 from funcgrad.layers.functions import parametric as parametric
 from funcgrad.layers.functions import pure as pure
+from funcgrad.layers.heads import multi_head_attention as multi_head_attention
 from funcgrad.layers.initialization import initializer as initializer
 from funcgrad.layers.layer import Layer as Layer
 from funcgrad.layers.nodes import node as node
@@ -47,9 +46,63 @@ from funcgrad.layers.sequence import chain as chain
 from funcgrad.layers.sequence import repeat as repeat
 from funcgrad.layers.shaping import concatenate as concatenate
 from funcgrad.layers.shaping import flatten as flatten
+from funcgrad.layers.tables import embedding as embedding
 from funcgrad.layers.tokens import class_token as class_token
 from funcgrad.layers.tokens import patches as patches
 from funcgrad.layers.tokens import position_embedding as position_embedding
 from funcgrad.layers.tokens import select as select
 from funcgrad.layers.tokens import unembed as unembed
 from funcgrad.layers.wiring import dag as dag
+from funcgrad.surface import hide_modules as _hide_modules
+
+__all__ = [
+    "Cell",
+    "Layer",
+    "Policy",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
+    "chain",
+    "class_token",
+    "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "dag",
+    "drop_path",
+    "dropout",
+    "embedding",
+    "flatten",
+    "global_avg_pool",
+    "global_max_pool",
+    "group_norm",
+    "gru_cell",
+    "initializer",
+    "layer_norm",
+    "linear",
+    "lstm_cell",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "mixed",
+    "multi_head_attention",
+    "node",
+    "parallel",
+    "parametric",
+    "patches",
+    "position_embedding",
+    "pure",
+    "recurrent",
+    "repeat",
+    "residual",
+    "rms_norm",
+    "rnn_cell",
+    "select",
+    "unembed",
+]
+
+_hide_modules(__name__)

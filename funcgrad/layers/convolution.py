@@ -131,7 +131,8 @@ class TransposedConvolution(Convolution):
         features: number of output channels.
         window: size of the kernel, one number or one per image axis.
         stride: how far apart the entries of the input stand in the output, likewise.
-        padding: "SAME", "VALID", a number for all sides, or a number or pair (before, after) per image axis, left out of the output.
+        padding: "SAME", "VALID", a number for all sides, or a number or pair (before, after) per image axis; it is left
+            out of the output.
         use_bias: whether there is a `b`.
         w_init: initializer of `w`.
         b_init: initializer of `b`.

@@ -7,3 +7,16 @@ from funcgrad.networks.perceptrons import mlp as mlp
 from funcgrad.networks.sequences import lstm_lm as lstm_lm
 from funcgrad.networks.transformers import transformer_lm as transformer_lm
 from funcgrad.networks.transformers import vit as vit
+from funcgrad.surface import hide_modules as _hide_modules
+
+__all__ = [
+    "lenet",
+    "lstm_lm",
+    "mlp",
+    "resnet",
+    "transformer_lm",
+    "unet",
+    "vit",
+]
+
+_hide_modules(__name__)

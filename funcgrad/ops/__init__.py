@@ -25,12 +25,18 @@ from funcgrad.ops.arithmetic import sqrt as sqrt
 from funcgrad.ops.arithmetic import square as square
 from funcgrad.ops.arithmetic import subtract as subtract
 from funcgrad.ops.arithmetic import where as where
-from funcgrad.ops.attention import attention as attention
 from funcgrad.ops.batch_normalization import batch_norm as batch_norm
 from funcgrad.ops.batch_normalization import batch_norm_inference as batch_norm_inference
+from funcgrad.ops.cells import gru as gru
+from funcgrad.ops.cells import gru_cell as gru_cell
+from funcgrad.ops.cells import lstm as lstm
+from funcgrad.ops.cells import lstm_cell as lstm_cell
+from funcgrad.ops.cells import rnn as rnn
+from funcgrad.ops.cells import rnn_cell as rnn_cell
 from funcgrad.ops.convolution import conv1d as conv1d
 from funcgrad.ops.convolution import conv2d as conv2d
 from funcgrad.ops.convolution import conv3d as conv3d
+from funcgrad.ops.dot_product_attention import attention as attention
 from funcgrad.ops.exponentials import log_softmax as log_softmax
 from funcgrad.ops.exponentials import logsumexp as logsumexp
 from funcgrad.ops.exponentials import softmax as softmax
@@ -73,12 +79,6 @@ from funcgrad.ops.rectifiers import relu6 as relu6
 from funcgrad.ops.rectifiers import selu as selu
 from funcgrad.ops.rectifiers import sparse_plus as sparse_plus
 from funcgrad.ops.rectifiers import sparse_sigmoid as sparse_sigmoid
-from funcgrad.ops.recurrent import gru as gru
-from funcgrad.ops.recurrent import gru_cell as gru_cell
-from funcgrad.ops.recurrent import lstm as lstm
-from funcgrad.ops.recurrent import lstm_cell as lstm_cell
-from funcgrad.ops.recurrent import rnn as rnn
-from funcgrad.ops.recurrent import rnn_cell as rnn_cell
 from funcgrad.ops.reductions import max as max
 from funcgrad.ops.reductions import mean as mean
 from funcgrad.ops.reductions import sum as sum
@@ -91,3 +91,100 @@ from funcgrad.ops.summation import einsum as einsum
 from funcgrad.ops.transposed import conv_transpose1d as conv_transpose1d
 from funcgrad.ops.transposed import conv_transpose2d as conv_transpose2d
 from funcgrad.ops.transposed import conv_transpose3d as conv_transpose3d
+from funcgrad.surface import hide_modules as _hide_modules
+
+__all__ = [
+    "absolute",
+    "absolute_error",
+    "add",
+    "attention",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
+    "batch_norm_inference",
+    "binary_cross_entropy",
+    "broadcast_to",
+    "celu",
+    "clip",
+    "concatenate",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cross_entropy",
+    "divide",
+    "drop_path",
+    "dropout",
+    "einstein_sum",
+    "einsum",
+    "elu",
+    "embedding",
+    "exp",
+    "gelu",
+    "global_avg_pool",
+    "global_max_pool",
+    "glu",
+    "group_norm",
+    "gru",
+    "gru_cell",
+    "hard_sigmoid",
+    "hard_silu",
+    "hard_tanh",
+    "huber",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log",
+    "log_sigmoid",
+    "log_softmax",
+    "logaddexp",
+    "logsumexp",
+    "lstm",
+    "lstm_cell",
+    "matmul",
+    "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "maximum",
+    "mean",
+    "minimum",
+    "mish",
+    "multiply",
+    "negative",
+    "power",
+    "relu",
+    "relu6",
+    "reshape",
+    "rms_norm",
+    "rnn",
+    "rnn_cell",
+    "rotary",
+    "scatter_add",
+    "selu",
+    "sigmoid",
+    "silu",
+    "soft_cross_entropy",
+    "soft_sign",
+    "softmax",
+    "softplus",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sqrt",
+    "square",
+    "squared_error",
+    "squareplus",
+    "subtract",
+    "sum",
+    "swiglu",
+    "take",
+    "take_along_axis",
+    "tanh",
+    "transpose",
+    "where",
+]
+
+_hide_modules(__name__)

@@ -1,5 +1,6 @@
 """Training: one jitted step for any optax optimizer, and the loop around it."""
 
+from funcgrad.surface import hide_modules as _hide_modules
 from funcgrad.train.batching import minibatches as minibatches
 from funcgrad.train.fitting import fit as fit
 from funcgrad.train.nonfinite import Nonfinite as Nonfinite
@@ -9,3 +10,17 @@ from funcgrad.train.scaling import LossScale as LossScale
 from funcgrad.train.state import State as State
 from funcgrad.train.state import init as init
 from funcgrad.train.stepping import step as step
+
+__all__ = [
+    "LossScale",
+    "Nonfinite",
+    "NonfiniteError",
+    "State",
+    "fit",
+    "init",
+    "minibatches",
+    "step",
+    "supervised",
+]
+
+_hide_modules(__name__)

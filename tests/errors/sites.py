@@ -21,7 +21,7 @@ class Site:
     """One place that makes an error."""
 
     module: str
-    """`ops/attention.py`."""
+    """`ops/dot_product_attention.py`."""
     function: str
     """The qualified name: `Op.pullback`."""
     kind: str

@@ -89,8 +89,8 @@ def test_kernel_gradients_read_no_copies_kept_since_the_forward_pass(gradient_of
          r"conv1d: cannot take x: f64\[5,5,4\], kernel: f64\[3,4,2\]; padding must be 'SAME', 'VALID', a number or "
          r"\(\(left, right\),\), got 'same'\."),
         (lambda: ops.conv3d(X, KERNEL[None], padding=((1, 1),)),
-         r"conv3d: cannot take x: f64\[1,5,5,4\], kernel: f64\[1,3,3,4,2\]; padding must be 'SAME', 'VALID', a number or "
-         r"\(\(front, back\), \(top, bottom\), \(left, right\)\), got \(\(1, 1\),\)\."),
+         r"conv3d: cannot take x: f64\[1,5,5,4\], kernel: f64\[1,3,3,4,2\]; padding must be 'SAME', 'VALID', a number "
+         r"or \(\(front, back\), \(top, bottom\), \(left, right\)\), got \(\(1, 1\),\)\."),
         (lambda: ops.conv_transpose2d(X, KERNEL, stride=2, output_padding=1),
          rf"conv_transpose2d: {TAKES}f64\[3,3,4,2\]; output_padding needs explicit padding, got 1 with 'SAME'\."),
         (lambda: ops.conv_transpose1d(X, KERNEL),

@@ -83,7 +83,7 @@ def test_padding_by_numbers(padding, pairs, rng):
     for call in calls:
         found, expected = (jax.vjp(lambda x: call(x, p), x) for p in (padding, pairs))  # noqa: B023
         np.testing.assert_array_equal(found[0], expected[0])
-        g = rng.normal(size=found[0].shape)
+        g = jnp.asarray(rng.normal(size=found[0].shape))
         np.testing.assert_array_equal(found[1](g)[0], expected[1](g)[0])
 
 
