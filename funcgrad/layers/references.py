@@ -58,7 +58,7 @@ def reference_to(function: Any) -> Reference | None:
     for module in (module for _, module in PLACES):
         if getattr(module, name, None) is function:
             return Reference(module.__name__, name)
-    home, path = getattr(function, "__module__", None), getattr(function, "__qualname__", name)
+    home, path = getattr(function, "__module__", None) or "", getattr(function, "__qualname__", name)
     try:
         is_there = operator.attrgetter(path)(sys.modules[home]) is function
     except (AttributeError, KeyError):

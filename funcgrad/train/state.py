@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from funcgrad.adapters import Definition, taken_apart
 from funcgrad.aliases import Array, PyTree
@@ -137,7 +138,7 @@ def check_state(where: str, state: Any) -> None:
             f"{where}: the state must be what train.init returned, or an earlier step, got {type(state).__name__}."
         )
     is_deleted = getattr(state.step, "is_deleted", None)
-    if not isinstance(state.step, jax.core.Tracer) and is_deleted is not None and is_deleted():
+    if not isinstance(state.step, Tracer) and is_deleted is not None and is_deleted():
         raise TrainingError(
             f"{where}: this state was used by an earlier step, which reuses its memory; go on with the state that step "
             f"or fit returned (after an error in fit, with the .state of the error), and keep one by "
