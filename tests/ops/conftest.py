@@ -6,7 +6,7 @@ from tests.ops.cases import Case
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one case follow each other, so that they share the programs it compiles to (`asserting.Programs`)."""
+    """All tests of one case follow each other, so that they share its compiled programs (`asserting.Programs`)."""
     places = [i for i, item in enumerate(items) if _case(item) is not None]
     first: dict[str, int] = {}
     for i in places:
