@@ -19,15 +19,16 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # JAX's own way of shortening tracebacks adds a note to every message.
 jax.config.update("jax_traceback_filtering", "tracebackhide")
-# Most programs here are compiled to run once: a quarter less time. XLA's older code generator, which JAX 0.11 has no
-# more, compiles them in a third of the time of the newer one, a small one in half (processor time, JAX 0.10.1); and
-# one piece of code per program is enough. `.ci/run` runs all tests on optimized code, as users compile it, too.
-if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "0":
-    jax.config.update("jax_disable_most_optimizations", True)
+# Most programs here are compiled to run once: without optimizations it takes a quarter less time. XLA's older code
+# generator, which JAX 0.11 has no more, compiles in a third of the time of the newer one, a small program in half
+# (processor time, JAX 0.10.1); and one piece of code per program is enough. By environment, so that processes started
+# from here do the same. `.ci/run` runs all tests on code as users compile it, too.
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
     flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
     if jax.__version_info__ < (0, 11):
         flags.append("--xla_cpu_use_fusion_emitters=false")
     os.environ["XLA_FLAGS"] = " ".join(flags)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 # `pytest -m slow tests/random_graphs --hypothesis-profile=long`: more random programs.
 hypothesis.settings.register_profile("long")

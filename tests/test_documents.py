@@ -14,7 +14,7 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 def run(code: str) -> str:
-    """Run code in a fresh interpreter, where JAX has its default settings."""
+    """Run code in a fresh interpreter, where JAX computes as by default: in float32, promoting what it promotes."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,11 @@
 """Networks that several tests look at, by what they exercise."""
 
+import functools
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcgrad import layers, ops
 from funcgrad.layers import (
@@ -27,6 +32,8 @@ from funcgrad.layers import (
     repeat,
     residual,
 )
+
+KEY = jax.random.key(7)
 
 
 class running_mean(Layer):
@@ -125,3 +132,11 @@ NETWORKS = {
         (3, 4),
     ),
 }
+
+
+@functools.cache
+def start(name: str) -> tuple[Layer, Any, Any, jax.Array]:
+    """A network with its parameters, its state and an input; made once."""
+    net, shape = NETWORKS[name]
+    x = np.random.default_rng(0).normal(size=shape)
+    return net, *jax.jit(lambda: net.init(KEY, x))(), jnp.asarray(x)

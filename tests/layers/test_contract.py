@@ -9,17 +9,14 @@ import funcgrad as fg
 from funcgrad import layers, ops
 from funcgrad.layers import chain, dropout, linear, parametric, pure
 from tests.layers import networks
-from tests.layers.networks import NETWORKS
+from tests.layers.networks import KEY, NETWORKS, start
 from tests.raising import raises_sentence
 
-KEY = jax.random.key(7)
 
-
-@pytest.fixture(params=NETWORKS)
-def case(request, rng):
-    net, shape = NETWORKS[request.param]
-    x = rng.normal(size=shape)
-    return net, *net.init(KEY, x), jnp.asarray(x)
+@pytest.fixture(scope="module", params=NETWORKS)
+def case(request):
+    """For all tests of one network, which pytest lets follow each other."""
+    return start(request.param)
 
 
 def test_structure_is_a_pytree_without_leaves(case):
@@ -37,7 +34,7 @@ def test_passes_through_jit_and_is_traced_once_for_equal_networks(case):
         traces.append(net)
         return net.apply(params, state, x)[0]
 
-    expected = net.apply(params, state, x)[0]
+    expected = net.apply(params, state, x)[0]  # step by step
     twin = eval(repr(net), {**vars(layers), **vars(networks)})
     for same in (net, twin):
         np.testing.assert_allclose(run(same, params, state, x), expected, rtol=1e-12)
@@ -46,11 +43,17 @@ def test_passes_through_jit_and_is_traced_once_for_equal_networks(case):
 
 def test_passes_through_vmap_over_params(case):
     net, _, state, x = case
-    many = jax.vmap(lambda net, k: net.init(k, x)[0], in_axes=(None, 0))(net, jax.random.split(KEY, 2))
-    found = jax.vmap(lambda net, p: net.apply(p, state, x)[0], in_axes=(None, 0))(net, many)
+    apply = lambda net, params: net.apply(params, state, x)[0]
+
+    @jax.jit
+    def mapped(net, keys):
+        many = jax.vmap(lambda net, k: net.init(k, x)[0], in_axes=(None, 0))(net, keys)
+        return many, jax.vmap(apply, in_axes=(None, 0))(net, many)
+
+    many, found = mapped(net, jax.random.split(KEY, 2))
     for i in range(2):
         one = jax.tree.map(lambda a: a[i], many)  # noqa: B023
-        np.testing.assert_allclose(found[i], net.apply(one, state, x)[0], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(found[i], jax.jit(apply)(net, one), rtol=1e-12, atol=1e-12)
 
 
 def test_prints_what_python_reads_back(case):
@@ -77,7 +80,7 @@ def test_params_have_the_dtype_of_the_input(case):
 
 def test_init_depends_on_the_key_alone(case):
     net, params, _, x = case
-    again, _ = net.init(KEY, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    again, _ = jax.jit(lambda: net.init(KEY, jax.ShapeDtypeStruct(x.shape, x.dtype)))()
     jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
@@ -94,8 +97,8 @@ def test_gradients_equal_those_of_jax(case):
     def loss(params, x):
         return jnp.sum(jnp.sin(net.apply(params, state, x, key=KEY, train=True)[0]))
 
-    expected = jax.grad(loss, argnums=(0, 1))(params, x)
-    found = fg.grad(loss, argnums=(0, 1))(params, x)
+    expected = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, x)
+    found = jax.jit(fg.grad(loss, argnums=(0, 1)))(params, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, expected)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import itertools
 import sys
 from importlib.machinery import SourceFileLoader
 
@@ -52,11 +53,12 @@ def test_a_module_offers_all_that_is_behavior(tmp_path):
     assert mutant == MODULE.replace("any(kept)", "all(kept)")
 
 
-def test_every_mutant_of_the_core_is_another_program():
-    for module in find_modules(ROOT):
+def test_the_mutants_that_are_tried_are_other_programs():
+    every = [m for module in find_modules(ROOT) for m in find_mutations(ROOT, module)]
+    for module, mutations in itertools.groupby(sample(every, 300), lambda m: m.module):
         source = (ROOT / module).read_bytes()
         unchanged = ast.dump(ast.parse(source))
-        for mutation in find_mutations(ROOT, module):
+        for mutation in mutations:
             assert ast.dump(ast.parse(mutation.apply(source))) != unchanged, mutation.key
 
 

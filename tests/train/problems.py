@@ -1,5 +1,7 @@
 """A small network with dropout off, its data, and the same training written out in plain JAX and optax."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,12 @@ def objective(logits, labels):
 def make_problem(rng, n=12):
     x = rng.normal(size=(n, 4))
     batch = (x, rng.integers(0, 3, size=n).astype(np.int32))
-    return NET.init(KEY, x)[0], batch
+    return _start(n), batch
+
+
+@functools.cache
+def _start(n):
+    return jax.jit(NET.init)(KEY, jnp.zeros((n, 4)))[0]
 
 
 def plain_loss(params, batch):
@@ -31,15 +38,19 @@ def plain_loss(params, batch):
     return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
 
 
+LOSS_AND_GRADIENT = jax.jit(jax.value_and_grad(plain_loss))
+
+
 def plain_steps(params, batch, optimizer, n):
     """`n` steps on one batch: the parameters, and losses and gradient norms on the way."""
     state, losses, norms = optimizer.init(params), [], []
+    update = jax.jit(optimizer.update)
     for _ in range(n):
-        loss, gradient = jax.value_and_grad(plain_loss)(params, batch)
+        loss, gradient = LOSS_AND_GRADIENT(params, batch)
         losses.append(float(loss))
         norms.append(float(np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(gradient)))))
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = optimizer.update(gradient, state, params)
+            updates, state = update(gradient, state, params)
         params = optax.apply_updates(params, updates)
     return params, losses, norms
 

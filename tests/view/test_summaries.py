@@ -10,7 +10,7 @@ import funcgrad as fg
 from funcgrad import ops
 from funcgrad.errors import ShapeError
 from funcgrad.layers import chain, conv2d, dropout, flatten, linear, max_pool2d, repeat, residual
-from tests.layers.networks import NETWORKS
+from tests.layers.networks import NETWORKS, start
 from tests.raising import raises_sentence
 
 CONVNET = chain(conv2d(4, 3), ops.relu, max_pool2d(2), flatten(), dropout(0.5), head=linear(3))
@@ -37,9 +37,7 @@ def test_the_table():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sums_are_those_of_parameters_and_plan(name):
-    net, shape = NETWORKS[name]
-    x = jnp.ones(shape)
-    params, state = net.init(jax.random.key(0), x)
+    net, params, state, x = start(name)
     found = fg.summary(net, x)
     assert found.parameters == sum(p.size for p in jax.tree.leaves(params))
     assert found.state_values == sum(s.size for s in jax.tree.leaves(state))
