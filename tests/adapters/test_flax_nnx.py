@@ -99,6 +99,19 @@ def test_auxiliary_output_may_hold_modules():
     assert_same(gradient, nnx.grad(loss)(Net(nnx.Rngs(0)), x()))
 
 
+@pytest.mark.parametrize("is_graph", [True, False])
+def test_auxiliary_output_that_is_no_array(is_graph):
+    """It is handed through as it is, beside what the model changes."""
+    thing, net = object(), nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+    f = lambda model, x: (loss(model, x), {"thing": thing, "name": "relu", "n": 3, "is_done": jnp.array(True)})
+    with nnx.set_graph_mode(is_graph):
+        _, aux = fg.grad(f, has_aux=True)(net, x())
+    assert aux["thing"] is thing
+    assert (aux["name"], aux["n"]) == ("relu", 3)
+    assert isinstance(aux["is_done"], jax.Array)
+    assert net.mean[...].any()
+
+
 def test_keyword_arguments_and_containers():
     def f(models, x, head):
         return loss(models["a"], x) + jnp.sum(head(x))
