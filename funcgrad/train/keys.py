@@ -15,9 +15,9 @@ def random_key(where: str, key: Any) -> Array:
     if isinstance(key, int):
         return jax.random.key(key)
     shape, dtype = getattr(key, "shape", None), getattr(key, "dtype", None)
-    if shape == () and jnp.issubdtype(dtype, np.integer):
+    if dtype is not None and shape == () and jnp.issubdtype(dtype, np.integer):
         return jax.random.key(key)
     is_raw = shape == (2,) and dtype == jnp.uint32
-    if not is_raw and not (shape == () and jnp.issubdtype(dtype, jax.dtypes.prng_key)):
+    if dtype is None or not (is_raw or (shape == () and jnp.issubdtype(dtype, jax.dtypes.prng_key))):
         raise TrainingError(f"{where}: key must be one random key or an integer, got {describe(key)}.")
     return key

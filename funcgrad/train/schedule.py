@@ -7,7 +7,8 @@ from typing import Any, Final
 from funcgrad.errors import TrainingError
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
-"""Batches to go through once per epoch, or a function from the epoch to such."""
+"""Batches to go through once per epoch, or a function from the epoch to such; its length, if it has one, is that of an
+epoch."""
 
 
 class EpochEnd:
