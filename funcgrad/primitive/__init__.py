@@ -9,6 +9,7 @@ from funcgrad.primitive.binding import typed as typed
 from funcgrad.primitive.binding import zeros_of as zeros_of
 from funcgrad.primitive.contexts import current_context as current_context
 from funcgrad.primitive.contexts import current_trace as current_trace
+from funcgrad.primitive.contexts import is_current as is_current
 from funcgrad.primitive.contexts import is_staged as is_staged
 from funcgrad.primitive.contexts import traced_once as traced_once
 from funcgrad.primitive.deferral import defer as defer

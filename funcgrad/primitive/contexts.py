@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import jax
 from jax.api_util import debug_info
 from jax.extend import core, linear_util
+from jax.sharding import AxisType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class Context:
     """All that decides a trace, as a number; and what was traced while it was so."""
 
     def __init__(self, number: int):
-        self.number = number
+        self.number, self.settings = number, _settings()
         self.traces: dict[Any, dict[Any, Any]] = {}
 
 
@@ -58,6 +59,32 @@ def _current() -> Context:
 def current_context() -> int:
     """The number of what decides a trace now: the same number, the same trace."""
     return _current().number
+
+
+def is_current(context: int) -> bool:
+    """Whether all that decided a trace in that context is so now.
+
+    Where `vmap` goes along a sharded axis of an explicit mesh, JAX takes that axis out of a list of its own, which
+    makes another context. There the settings that can be read decide.
+    """
+    if context == current_context():
+        return True
+    there = _contexts.get(context)
+    is_explicit = AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+    return is_explicit and there is not None and there.settings == _settings()
+
+
+def _settings() -> tuple[Any, ...]:
+    """What can be read of all that decides a trace."""
+    names = core.unsafe_get_axis_names_DO_NOT_USE()  # pyright: ignore[reportPrivateImportUsage]
+    axes = tuple((name, jax.lax.axis_size(name)) for name in names)
+    return axes, jax.sharding.get_abstract_mesh(), *(getattr(jax.config, f"jax_{name}") for name in _READABLE)
+
+
+_READABLE = (
+    *("enable_x64", "numpy_dtype_promotion", "numpy_rank_promotion", "default_matmul_precision", "softmax_custom_jvp"),
+    *("threefry_partitionable", "default_prng_impl", "enable_custom_prng", "disable_jit", "allow_f16_reductions"),
+)
 
 
 class TracedOnce(Generic[P, T]):

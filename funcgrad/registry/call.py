@@ -27,6 +27,7 @@ from funcgrad.primitive import (
     exact,
     exact_structure,
     example_of,
+    is_current,
     is_inexact,
     is_plain,
     traced_once,
@@ -214,7 +215,8 @@ class Call:
         """
         absorbed = self._align_leaves(leaves, level)
         if absorbed is not None:
-            return self, absorbed, self._check_absorbed(leaves, level, absorbed)
+            here = replace(self, context=current_context())
+            return here, absorbed, self._check_absorbed(leaves, level, here.outline([jax.typeof(x) for x in absorbed]))
         call = replace(self, levels=(level, *self.levels), axes=self.axes - {level.axis_name})
         return call, leaves, [True] * len(call.output_avals([jax.typeof(x) for x in leaves]))
 
@@ -223,7 +225,7 @@ class Call:
 
         Nor is it the same where the op would be traced anew in another context, or has a place along the axis.
         """
-        if self.levels or level.axis_name is not None or self.context != current_context():
+        if self.levels or level.axis_name is not None or not is_current(self.context):
             return None
         ranks = [np.ndim(x) - flag for x, flag in zip(leaves, level.batched, strict=True)]
         if self.op.core_axes is not None and min(ranks) >= self.op.core_axes:
@@ -236,13 +238,12 @@ class Call:
             for i, (x, flag) in enumerate(zip(leaves, level.batched, strict=True))
         ]
 
-    def _check_absorbed(self, leaves: list[Array], level: Level, absorbed: list[Array]) -> list[bool]:
+    def _check_absorbed(self, leaves: list[Array], level: Level, after: Outline) -> list[bool]:
         """Which outputs and saved values have the absorbed axis; RuleError unless all outputs have."""
-        avals = [jax.typeof(x) for x in absorbed]
-        after = self.outline(avals)
+        avals = [jax.typeof(x) for x in leaves]
         if not all(map(is_plain, avals)):
             return [True] * len(after.avals)
-        _, examples = self._peel((level,), [jax.typeof(x) for x in leaves])
+        _, examples = self._peel((level,), avals)
         before, n = self.outline(examples), after.n_outputs
         where, core_axes = place(self.name), self.op.core_axes
         promise = declared(core_axes) if core_axes is not None else f"leading={self.op.leading}"

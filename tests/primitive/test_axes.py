@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import funcgrad as fg
@@ -71,3 +71,14 @@ def test_value_and_gradients_of_a_vmap_inside_shard_map(function):
         found = lib.value_and_grad(loss(op))(x)
         np.testing.assert_allclose(found[0], value, rtol=1e-13)
         np.testing.assert_allclose(found[1], gradient, rtol=1e-13)
+
+
+def test_a_sharded_axis_of_an_explicit_mesh_is_absorbed_too():
+    """JAX takes the axis out of a list of its own while it batches, which is another context for the same trace."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(jnp.ones((8, 3)), NamedSharding(mesh, P("data")))
+        w = jax.device_put(jnp.ones((3, 2)), NamedSharding(mesh, P()))
+        loss = lambda w: jnp.sum(jax.vmap(lambda a: fg.ops.relu(fg.ops.linear(a, w)))(x))
+        assert "\u00b7vmap" not in str(jax.make_jaxpr(loss)(w))
+        np.testing.assert_allclose(np.asarray(jax.jit(fg.grad(loss))(w)), np.full((3, 2), 8.0))
