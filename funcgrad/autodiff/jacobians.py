@@ -150,6 +150,8 @@ def _obstacle(plan: Plan, rules: RuleSet | None) -> str | None:
         if v in plan.reached and v not in outermost:
             return f"a loop or branch to '{v.name}'"
     for step in plan.steps:
+        if step.captured:
+            return f"the rule of '{step.node.name}', which closes over values"
         function = step.node.function
         if isinstance(function, Equation) and _has_custom_vjp(function.source):
             return f"the custom_vjp '{step.node.name}'"
@@ -160,7 +162,7 @@ def _obstacle(plan: Plan, rules: RuleSet | None) -> str | None:
 
 
 def _has_custom_vjp(equation: Any) -> bool:
-    if equation.primitive.name.startswith("custom_vjp"):
+    if Equation.of(equation).is_custom_vjp:
         return True
     return any(_has_custom_vjp(inner) for body in bodies(equation) for inner in body.eqns)
 

@@ -12,7 +12,7 @@ from funcgrad.autodiff.finding import Names, find_sources
 from funcgrad.autodiff.selection import Argnums, Asked, Selection, Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import GradientError, describe, describe_tree
-from funcgrad.graph import Arguments, Constant, Graph, Value, trace_arguments
+from funcgrad.graph import Arguments, Constant, Graph, Value, asks_for_values, trace_arguments
 from funcgrad.planning import make_plan
 from funcgrad.plans import Plan, as_array
 from funcgrad.primitive import type_of, typed
@@ -135,8 +135,23 @@ class Request(NamedTuple):
         with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
             arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced, described=not runs)
             selection = asked.found_in(call, arguments, self.allow_int, described=not runs)
+            yield call, self._traced(call, arguments, selection, parameters)
+
+    def _traced(self, call: Opened, arguments: Arguments, selection: Selection, parameters: Sequence[str]) -> Traced:
+        """Trace and plan with arguments described and chosen from.
+
+        Where the function has a use for what is in its arrays, those that are not differentiated keep their contents,
+        as under `jax.grad`. Only then: a graph made so lacks what is computed from these alone.
+        """
+        try:
             graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)
-            yield call, self._planned(graph, call, selection, parameters)
+            return self._planned(graph, call, selection, parameters)
+        except Exception as error:
+            if not asks_for_values(error):
+                raise
+        known = arguments.knowing(call.args, call.kwargs, traced=selection.leaves_of(arguments))
+        graph = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True)
+        return self._planned(graph, call, selection, parameters)
 
     def _planned(self, graph: Graph, call: Opened, selection: Selection, parameters: Sequence[str]) -> Traced:
         structure = graph.structure

@@ -138,6 +138,12 @@ class Selection:
         whole = [inputs[slot] for a in self.arguments for slot in a.slots if isinstance(slot, int)]
         return (*whole, *dict.fromkeys(v for name in self.names for v in find(name, values)))
 
+    def leaves_of(self, arguments: Arguments) -> frozenset[int]:
+        """Which leaves of the arguments are among the values, as far as their names tell."""
+        whole = {slot for a in self.arguments for slot in a.slots if isinstance(slot, int)}
+        named = {i for i, name in enumerate(arguments.names) if any(matches(n, name) for n in self.names)}
+        return frozenset(whole | named)
+
     def check(self, plan: Plan, subject: str) -> None:
         """GradientError for what `subject` does not depend on; of what a glob matches, one value is enough."""
         if not self.is_strict:

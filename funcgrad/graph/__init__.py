@@ -1,6 +1,7 @@
 """The DAG as a value, and the tracing that makes one of any JAX function."""
 
 from funcgrad.graph.arguments import Arguments as Arguments
+from funcgrad.graph.concreteness import asks_for_values as asks_for_values
 from funcgrad.graph.edges import apart as apart
 from funcgrad.graph.graphs import Graph as Graph
 from funcgrad.graph.graphs import read as read

@@ -1,11 +1,12 @@
 """The arguments a function was traced with: which leaves are arrays of the graph, which are fixed in it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from funcgrad.adapters import named_leaves, parameter_names, without_modules
 from funcgrad.aliases import PyTreeDef
@@ -26,6 +27,8 @@ class Arguments:
     """The argument that every leaf belongs to: its position, or its keyword."""
     is_input: tuple[bool, ...]
     fixed: tuple[Any, ...]
+    known: Mapping[int, Any] = field(default_factory=dict)
+    """The contents of leaves that are inputs and yet handed to the function as they are: it may look at them."""
 
     @classmethod
     def of(
@@ -75,7 +78,18 @@ class Arguments:
         """The `(args, kwargs)` of which `inputs` are the input leaves."""
         source = iter(inputs)
         leaves = [next(source) if flag else f for f, flag in zip(self.fixed, self.is_input, strict=True)]
-        return jax.tree.unflatten(self.tree, leaves)
+        return jax.tree.unflatten(self.tree, [self.known.get(i, leaf) for i, leaf in enumerate(leaves)])
+
+    def knowing(self, args: Sequence[Any], kwargs: dict[str, Any], traced: Collection[int]) -> "Arguments":
+        """Describe the same arguments, with the contents of all arrays but the leaves `traced`."""
+        leaves = enumerate(jax.tree.leaves(without_modules((tuple(args), kwargs))))
+        known = {i: x for i, x in leaves if self.is_input[i] and i not in traced and is_concrete(x)}
+        return replace(self, known=known)
+
+
+def is_concrete(leaf: Any) -> bool:
+    """Whether a leaf is an array with contents."""
+    return isinstance(leaf, jax.Array | np.ndarray) and not isinstance(leaf, Tracer)
 
 
 def is_array(leaf: Any) -> bool:

@@ -1,6 +1,7 @@
 """What to say when traced code asks an array for its value: a sentence with the line, where JAX prints a page."""
 
 import contextlib
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import TracebackType
 
 import jax
 
-from funcgrad.errors import GraphError
+from funcgrad.errors import FuncgradError, GraphError
 
 _WHAT = {
     jax.errors.TracerBoolConversionError: ("branches on", "jnp.where, jax.lax.cond or jax.lax.while_loop"),
@@ -19,6 +20,20 @@ _WHAT = {
 }
 _OURS = Path(__file__).parents[1]
 _JAX = Path(jax.__file__).parent
+
+
+_TRACERS = re.compile(r"[Tt]racer|Traced|concrete|static")
+
+
+def asks_for_values(error: BaseException) -> bool:
+    """Whether an error comes, or may come, of arrays that were traced and had to have contents."""
+    for reason in (error, error.__cause__, error.__context__):
+        if isinstance(reason, (*_WHAT, jax.errors.UnexpectedTracerError)):
+            return True
+        is_foreign = isinstance(reason, Exception) and not isinstance(reason, FuncgradError)
+        if is_foreign and _TRACERS.search(str(reason)):
+            return True
+    return False
 
 
 @contextlib.contextmanager

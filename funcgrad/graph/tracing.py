@@ -1,7 +1,8 @@
 """From a function to a graph: `jax.make_jaxpr`, opened into named nodes."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.returning import Returned
 from funcgrad.graph.structures import Body, Structure
-from funcgrad.graph.values import Constant, Node, Value
+from funcgrad.graph.values import Constant, Node, Surroundings, Value
 from funcgrad.naming import resolve
 from funcgrad.primitive import (
     Equation,
@@ -47,16 +48,25 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
 
 
 def trace_arguments(
-    function: Callable[..., Any], arguments: Arguments, args: Sequence[Any], kwargs: dict[str, Any]
+    function: Callable[..., Any],
+    arguments: Arguments,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    is_eager: bool = False,
 ) -> Graph:
-    """Trace with the arguments described beforehand."""
+    """Trace with the arguments described beforehand.
+
+    An eager function may look at what is made of constants and of arguments whose contents are known: these are no
+    part of the graph.
+    """
     returned = Returned()
 
     def flat(*inputs: Any) -> list[Any]:
         args, kwargs = arguments.unflatten(inputs)
         return returned.traced(function(*args, **kwargs))
 
-    with without_values():
+    values = jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext()
+    with without_values(), values:
         closed = jax.make_jaxpr(flat)(*arguments.inputs(args, kwargs))
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
@@ -77,12 +87,15 @@ def open_jaxpr(closed: Any, input_names: Sequence[str] | None = None) -> Structu
 class _Builder:
     """Collects nodes while jaxprs are opened; names are unique over all of them, those inside loops too."""
 
-    def __init__(self, counts: Counter[str], loops: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, counts: Counter[str], loops: tuple[int, ...] = (), everywhere: list[Mapping[Any, Any]] | None = None
+    ) -> None:
         self.nodes: list[Node] = []
         self.counts = counts
         self.loops = loops
         self.calls: tuple[Any, ...] = ()
         """The equations whose bodies are being opened, the outermost first."""
+        self.everywhere = [] if everywhere is None else everywhere
 
     def unique(self, name: str) -> str:
         self.counts[name] += 1
@@ -96,31 +109,40 @@ class _Builder:
         jaxpr = closed.jaxpr
         known: dict[Any, Value | Constant] = dict(zip(jaxpr.invars, inputs, strict=True))
         known.update(zip(jaxpr.constvars, constants, strict=True))
+        self.everywhere.append(known)
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
-        aliases = _labels(jaxpr)
-        labels = {v: (_join(_scope(prefix, e), e.params["name"]), Equation(e)) for v, e in aliases.items()}
-        passed = {id(e) for e in aliases.values()}
-        for equation in jaxpr.eqns:
+        equations = [Equation.of(e) for e in jaxpr.eqns]
+        aliases = _labels(jaxpr, equations)
+        labels = {v: (_join(_scope(prefix, e.source), e.source.params["name"]), e) for v, e in aliases.items()}
+        passed = set(aliases.values())
+        for function in equations:
+            equation = function.source
             scope = _scope(prefix, equation)
             operands = [read(atom) for atom in equation.invars]
             results: Sequence[Value | Constant]
-            if id(equation) in passed:
+            if function in passed:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is not None:
                 self.calls = (*self.calls, equation)
                 results = self.open(inner, operands, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
                 self.calls = self.calls[:-1]
             else:
-                results = self.append(equation, scope, operands, labels)
+                results = self.append(function, scope, operands, labels, known)
             known.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
     def append(
-        self, equation: Any, scope: str, operands: list[Value | Constant], labels: dict[Any, Any]
+        self,
+        written: Equation,
+        scope: str,
+        operands: list[Value | Constant],
+        labels: dict[Any, Any],
+        known: dict[Any, Value | Constant],
     ) -> list[Value]:
+        equation = written.source
         call = equation.params.get("call")
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
-        function = call if is_op else Equation(equation)
+        function = call if is_op else written
         if equation.primitive.name == "name":
             name = self.unique(_join(scope, equation.params["name"]))
             outputs = [Value(name, equation.outvars[0].aval, self.loops)]
@@ -128,13 +150,15 @@ class _Builder:
             name = self.unique(_join(scope, function.name))
             outputs = self.values(equation, name, labels)
         bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
-        self.nodes.append(Node(name, scope, function, tuple(operands), tuple(outputs), bodies, equation, self.calls))
+        operands, around = tuple(operands), Surroundings(known, self.everywhere)
+        node = Node(name, scope, function, operands, tuple(outputs), bodies, equation, self.calls, around)
+        self.nodes.append(node)
         return outputs
 
     def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:
         """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
         loops = (*self.loops, loop_of(equation).length) if equation.primitive.name == "scan" else self.loops
-        inside = _Builder(self.counts, loops)
+        inside = _Builder(self.counts, loops, self.everywhere)
         inside.calls = (*self.calls, equation)
         avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
         inputs = [
@@ -157,22 +181,18 @@ class _Builder:
         return values
 
 
-def _labels(jaxpr: Any) -> dict[Any, Any]:
+def _labels(jaxpr: Any, equations: Sequence[Equation]) -> dict[Any, Equation]:
     """The `name` equations that only label their operand: nothing else reads it, and it is computed here.
 
     Any other `name` stays a node of its own, so that the cotangent through that one use can be asked for.
     """
     readers: Counter[Any] = Counter(a for e in jaxpr.eqns for a in e.invars if not is_literal(a))
     readers.update(a for a in jaxpr.outvars if not is_literal(a))
-    made_here = {v for e in jaxpr.eqns if body(e) is None and e.primitive.name != "name" for v in e.outvars}
-    return {
-        e.invars[0]: e
-        for e in jaxpr.eqns
-        if e.primitive.name == "name"
-        and not is_literal(e.invars[0])
-        and e.invars[0] in made_here
-        and readers[e.invars[0]] == 1
-    }
+    names = [e for e in equations if e.source.primitive.name == "name"]
+    made = (e.source for e in equations if body(e.source) is None and e.source.primitive.name != "name")
+    made_here = {v for e in made for v in e.outvars}
+    operands = ((e.source.invars[0], e) for e in names)
+    return {v: e for v, e in operands if not is_literal(v) and v in made_here and readers[v] == 1}
 
 
 def _scope(prefix: str, equation: Any) -> str:

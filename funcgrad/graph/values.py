@@ -1,6 +1,6 @@
 """The parts of a graph: values (the edges) and nodes (one function each)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe
-from funcgrad.primitive import Equation, is_inexact, source_line, zeros_of
+from funcgrad.primitive import Equation, is_inexact, source_line, variable_of, zeros_of
 from funcgrad.registry import Call
 
 if TYPE_CHECKING:
@@ -85,6 +85,30 @@ class Measurement:
 
 
 @dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What the variables of the jaxpr stand for that a node is from.
+
+    JAX runs the rules of a custom derivative long after the function was traced. An array that a rule closes over is
+    then one of a trace that has ended; but it has a variable, and that is a value of the graph.
+    """
+
+    known: Mapping[Any, Value | Constant]
+    everywhere: list[Mapping[Any, Value | Constant]]
+    """The same for all jaxprs of the graph."""
+
+    def find(self, x: Any) -> Value | Constant | None:
+        """What an array of the trace stands for, None for any other array.
+
+        Raises:
+            LookupError: the array is one of another part of the graph, of the inside of a loop or the outside.
+        """
+        variable = variable_of(x)
+        if variable is None or not any(variable in known for known in self.everywhere):
+            return None
+        return self.known[variable]
+
+
+@dataclass(frozen=True, eq=False)
 class Node:
     """One function applied: `outputs = function(*inputs)`.
 
@@ -103,6 +127,7 @@ class Node:
     """The equation it was traced from."""
     calls: tuple[Any, ...] = field(default=(), repr=False)
     """The equations in whose bodies it stands, the outermost first."""
+    surroundings: "Surroundings | None" = field(default=None, repr=False)
 
     @property
     def line(self) -> str:

@@ -77,7 +77,7 @@ class _Checkpoint:
 
         The barrier keeps the compiler from taking the second run for the first, and from starting it early.
         """
-        if self.params["prevent_cse"]:
+        if self.params["prevent_cse"] is True or any(jax.tree.leaves(self.params["prevent_cse"])):
             operands = jax.lax.optimization_barrier(operands)
         reads, g = operands[: len(self.needs)], operands[len(self.needs) :]
         values = self.again.run(dict(zip(self.again.reads, reads, strict=True)))

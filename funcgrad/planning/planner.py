@@ -7,9 +7,12 @@ from typing import Any
 
 from funcgrad.errors import GradientError, RuleError
 from funcgrad.graph import Node, Structure, Value
-from funcgrad.planning.activity import Activity, BodyActivity, find_activity
+from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.branches import plan_branches
+from funcgrad.planning.captures import captured
 from funcgrad.planning.checkpoints import plan_checkpoint
+from funcgrad.planning.elementary import find_rules
+from funcgrad.planning.flows import Flows
 from funcgrad.planning.loops import plan_loop
 from funcgrad.planning.pullbacks import (
     RulePulls,
@@ -17,11 +20,11 @@ from funcgrad.planning.pullbacks import (
     equation_pullback,
     residual_pullback,
     rule_pullback,
-    run_with_residuals,
+    tangent_pullback,
 )
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.plans import Plan, Step, Tap
-from funcgrad.primitive import Equation, bodies, loop_of, scope_of
+from funcgrad.primitive import Equation, TangentRule, bodies, loop_of, scope_of
 from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet, matches
 
 
@@ -46,7 +49,8 @@ def make_plan(
     rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
     _check_reach(rules, structure)
     planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps})
-    activity = find_activity(structure, [*wanted, *planner.taps], sources, planner.blocks)
+    watching = Watching(frozenset(planner.taps), planner.serves)
+    activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
     return planner.plan(structure, activity, wanted, sources)
 
 
@@ -59,6 +63,7 @@ class _Planner:
         self.taps = taps
         self.rule_pulls: RulePulls = {}
         self.shared: Shared = {}
+        self.flows = Flows()
 
     def blocks(self, node: Node, position: int) -> bool:
         """Whether a node passes no cotangent to the input at a position."""
@@ -69,6 +74,19 @@ class _Planner:
         rule = self.rules.find(node.function.op, node.function.argument_of(position), node.name)
         return rule in (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
 
+    def serves(self, node: Node, position: int) -> bool:
+        """Whether a visited node can give an input its share for nothing but the rule that is written for it.
+
+        A derived rule might raise, and watching must not.
+        """
+        if isinstance(node.function, Call):
+            argument = node.function.argument_of(position)
+            return not node.function.saving and isinstance(self.rules.find(node.function.op, argument, node.name), Rule)
+        if not isinstance(node.function, Equation) or node.bodies or len(node.outputs) != 1:
+            return False
+        avals = [v.aval for v in node.inputs]
+        return find_rules(node.function, (position,), avals, [node.outputs[0].aval]) is not None
+
     def plan(self, structure: Structure, activity: Activity, wanted: Sequence[Value], sources: Sequence[Value]) -> Plan:
         steps = [
             self.step(node, activity.positions.get(node, ()), activity)
@@ -76,8 +94,9 @@ class _Planner:
             if node in activity.positions or any(True for body in node.bodies for _ in body.structure.observed)
         ]
         direct = [*structure.inputs, *(v for node in structure.nodes for v in node.outputs)]
-        taps = tuple(self.taps[v] for v in direct if v in self.taps and v in activity.reached)
-        readings = (self.taps[v].reading for v in structure.values if v in self.taps and v in activity.reached)
+        watched = self.taps.keys() & (activity.reached | activity.beside)
+        taps = tuple(self.taps[v] for v in direct if v in watched)
+        readings = (self.taps[v].reading for v in structure.values if v in watched)
         return Plan(
             structure,
             wanted=tuple(wanted),
@@ -97,12 +116,23 @@ class _Planner:
         if node.bodies:
             nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
             return self.holding(node, function, positions, activity.inside.get(node, nothing))
+        return self.equation(node, function, positions, activity)
+
+    def equation(self, node: Node, function: Equation, positions: tuple[int, ...], activity: Activity) -> Step:
+        """The step of a node of JAX's that holds no graphs."""
+        moving = activity.moving.get(node, positions)
+        outputs = tuple(k for k, v in enumerate(node.outputs) if v in activity.reached)
+        find = partial(captured, node, varied=activity.varied)
         if function.keeps_residuals(in_loop=bool(node.loops)):
+            recording = self.flows.recording(node, moving, outputs)
             residuals = Value(f"{node.name}/residuals", None, node.loops)
-            pullback = residual_pullback(node, positions, residuals)
-            run = partial(_run_saving, node, positions)
-            return Step(node, positions, (pullback,), (residuals,), run)
-        return Step(node, positions, (equation_pullback(node, function, positions),), (), node.run)
+            pullback = residual_pullback(node, recording, find(recording.back), outputs, residuals)
+            return Step(node, positions, (pullback,), (residuals,), recording.forward, captured=find(recording.ahead))
+        if function.is_custom_jvp and (rule := self.flows.rule(node, moving)) is not None:
+            pullback = tangent_pullback(node, rule, find(rule.tangent_arrays), positions, outputs)
+            run = partial(_run_primal, rule, len(node.inputs))
+            return Step(node, positions, (pullback,), (), run, captured=find(rule.primal_arrays))
+        return Step(node, positions, (equation_pullback(node, function, positions, moving, outputs),), (), node.run)
 
     def holding(
         self, node: Node, equation: Equation, positions: tuple[int, ...], found: tuple[BodyActivity, ...]
@@ -172,9 +202,9 @@ class _Planner:
         return [(rule, tuple(group)) for rule, group in groups.items()]
 
 
-def _run_saving(node: Node, positions: tuple[int, ...], *leaves: Any) -> list[Any]:
-    outputs, pull = run_with_residuals(node, positions, leaves)
-    return [*outputs, pull]
+def _run_primal(rule: TangentRule, n_inputs: int, *operands: Any) -> list[Any]:
+    """The outputs of a `custom_jvp` as its rule writes them."""
+    return rule.primal(*operands[n_inputs:], *operands[rule.n_closed_over : n_inputs])
 
 
 def _run_recording(call: Call, *leaves: Any) -> list[Any]:

@@ -4,7 +4,7 @@ Rules with the same signature (rule, op, shapes, attributes) are one function in
 layers traces each rule once (see `funcgrad.planning.sharing`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ import jax
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.elementary import find_rules
+from funcgrad.planning.foreign import answering_for
+from funcgrad.planning.recording import Recording
 from funcgrad.planning.tangents import find_transpose
 from funcgrad.plans import Pull, Pullback, as_array
-from funcgrad.primitive import Equation, bodies, is_inexact, prune, traced_once
+from funcgrad.primitive import Equation, TangentRule, bodies, is_inexact, prune, traced_once
 from funcgrad.registry import Call, Rule
 
 RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull]]
@@ -50,28 +52,59 @@ def derived_pullback(
     return _make(node, None, outputs, positions, node.inputs, taken, pull, call.leaf_names(call.outline(avals)))
 
 
-def equation_pullback(node: Node, equation: Equation, positions: tuple[int, ...]) -> Pullback:
-    """J^T of one JAX equation: written down, by the tangent it was given, or by `jax.vjp`."""
-    outputs = tuple(v.aval for v in node.outputs)
-    if len(outputs) == 1 and (written := find_rules(equation, positions, _avals(node), outputs)):
+def equation_pullback(
+    node: Node, equation: Equation, positions: tuple[int, ...], moving: tuple[int, ...], outputs: tuple[int, ...]
+) -> Pullback:
+    """J^T of one JAX equation: written down, or by `jax.vjp`.
+
+    Args:
+        node: the node.
+        equation: its function.
+        positions: the inputs that get a cotangent.
+        moving: the inputs that are differentiated; JAX's rules are told of all of them.
+        outputs: the outputs that have a cotangent.
+    """
+    avals, sources = tuple(v.aval for v in node.outputs), [node.outputs[k] for k in outputs]
+    if len(avals) == 1 and (written := find_rules(equation, positions, _avals(node), avals)):
         taken, pull = written
         return _make(
             node, None, node.outputs, positions, (*node.inputs, *node.outputs), taken, pull, [*_places(node), "y"]
         )
     # What has a body may hold arrays of the user's, and its body is no other's.
     derive = _equation_pull.function if bodies(equation.source) else _equation_pull
-    taken, pull = find_transpose(equation, positions) or derive(_Signature(equation), positions, _avals(node), outputs)
-    return _make(node, None, node.outputs, positions, node.inputs, taken, pull, _places(node))
+    with answering_for(node):
+        taken, pull = derive(_Signature(equation), moving, positions, _avals(node), avals, outputs)
+    return _make(node, None, sources, positions, node.inputs, taken, pull, _places(node))
 
 
-def residual_pullback(node: Node, positions: tuple[int, ...], residuals: Value) -> Pullback:
-    """The pullback of a node whose forward pass leaves a `jax.vjp` function behind as `residuals`."""
+def tangent_pullback(
+    node: Node,
+    rule: TangentRule,
+    arrays: Sequence[Value | Constant],
+    positions: tuple[int, ...],
+    outputs: tuple[int, ...],
+) -> Pullback:
+    """J^T of a `custom_jvp` by the tangent it was given; `arrays` is what the tangent closes over."""
+    n = rule.n_closed_over
+    values, names = (*arrays, *node.inputs[n:]), [*(v.name for v in arrays), *_places(node)[n:]]
+    with answering_for(node):
+        taken, pull = find_transpose(rule.tangent, tuple(p - n for p in positions), outputs)
+    sources = [node.outputs[k] for k in outputs]
+    return _make(node, None, sources, positions, values, taken, pull, names, _places(node))
 
-    def pull(vjp: Callable[..., Any], *g: Array) -> Sequence[Array]:
-        return vjp(list(g))
 
-    taken, names = (len(node.inputs),), [*_places(node), "residuals"]
-    return _make(node, None, node.outputs, positions, (*node.inputs, residuals), taken, pull, names)
+def residual_pullback(
+    node: Node,
+    recording: Recording,
+    arrays: Sequence[Value | Constant],
+    outputs: tuple[int, ...],
+    residuals: Value,
+) -> Pullback:
+    """The pullback of a node whose forward pass leaves residuals behind; `arrays` is what it closes over."""
+    n = len(node.inputs)
+    values, names = (*node.inputs, residuals, *arrays), [*_places(node), "residuals", *(v.name for v in arrays)]
+    sources, taken = [node.outputs[k] for k in outputs], range(n, n + 1 + len(arrays))
+    return _make(node, None, sources, recording.positions, values, taken, recording.pull, names)
 
 
 def _make(
@@ -83,8 +116,12 @@ def _make(
     taken: Sequence[int],
     pull: Pull,
     names: Sequence[str],
+    inputs: Sequence[str] | None = None,
 ) -> Pullback:
-    """A pullback that reads the `values` at positions `taken`; `names` are those of all values."""
+    """A pullback that reads the `values` at positions `taken`.
+
+    `names` are those of all values; of which the first are the node's inputs, unless these have names of their own.
+    """
     return Pullback(
         node,
         rule,
@@ -92,7 +129,7 @@ def _make(
         targets=tuple(v for t in targets if isinstance(v := node.inputs[t], Value)),
         needs=tuple(values[t] for t in taken),
         pull=pull,
-        arguments=tuple(names[t] for t in targets),
+        arguments=tuple((inputs or names)[t] for t in targets),
         reads=tuple(names[t] for t in taken),
     )
 
@@ -104,17 +141,6 @@ def _places(node: Node) -> list[str]:
 
 def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
-
-
-def run_with_residuals(node: Node, positions: tuple[int, ...], leaves: Sequence[Any]) -> tuple[list[Array], Any]:
-    """Run a node, differentiating at once: its outputs, and the `jax.vjp` function."""
-
-    def forward(*moved: Array) -> tuple[list[Array], list[Array]]:
-        outputs = node.run(*_put(leaves, positions, moved))
-        return [x for x in outputs if is_inexact(jax.typeof(x))], outputs
-
-    _, pull, outputs = jax.vjp(forward, *[leaves[p] for p in positions], has_aux=True)
-    return outputs, pull
 
 
 def _rule_pull(
@@ -150,19 +176,26 @@ class _Signature:
 
 @traced_once()
 def _equation_pull(
-    signature: _Signature, positions: tuple[int, ...], avals: tuple[Aval, ...], outputs: tuple[Aval, ...]
+    signature: _Signature,
+    moving: tuple[int, ...],
+    positions: tuple[int, ...],
+    avals: tuple[Aval, ...],
+    outputs: tuple[Aval, ...],
+    used: tuple[int, ...],
 ) -> tuple[tuple[int, ...], Pull]:
     run = signature.equation.run
 
     def pull(*operands: Array) -> Sequence[Array]:
         leaves, g = operands[: len(avals)], operands[len(avals) :]
 
-        def inexact_outputs(*moved: Array) -> list[Array]:
-            return [x for x in run(*_put(leaves, positions, moved)) if is_inexact(jax.typeof(x))]
+        def used_outputs(*moved: Array) -> list[Array]:
+            found = run(*_put(leaves, moving, moved))
+            return [found[k] for k in used]
 
-        return jax.vjp(inexact_outputs, *[leaves[p] for p in positions])[1](list(g))
+        found = jax.vjp(used_outputs, *[leaves[p] for p in moving])[1](list(g))
+        return [found[moving.index(p)] for p in positions]
 
-    return _pruned(pull, avals, outputs)
+    return _pruned(pull, avals, [outputs[k] for k in used])
 
 
 def _pruned(pull: Pull, avals: Sequence[Aval], outputs: Sequence[Aval]) -> tuple[tuple[int, ...], Pull]:

@@ -27,14 +27,14 @@ class Recomputation:
         """
         there, candidates = set(known), []
         for node in plan.structure.nodes:
-            if not node.has_effects and all(v in there or isinstance(v, Constant) for v in node.inputs):
+            if not node.has_effects and all(v in there or isinstance(v, Constant) for v in plan.read_at(node)):
                 there.update(plan.made_at(node))
                 candidates.append(node)
         nodes, needed = [], {v for v in wanted if v in there}
         for node in reversed(candidates):
             if any(v in needed and v not in known for v in plan.made_at(node)):
                 nodes.append(node)
-                needed.update(v for v in node.inputs if isinstance(v, Value))
+                needed.update(v for v in plan.read_at(node) if isinstance(v, Value))
         made = frozenset(v for node in nodes for v in plan.made_at(node) if v not in known)
         return cls(plan, tuple(reversed(nodes)), made, tuple(v for v in dict.fromkeys(known) if v in needed))
 

@@ -7,52 +7,108 @@ the time of tracing it. Here tangents of equal equations are transposed once.
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+
 from funcgrad.aliases import Array
 from funcgrad.graph import Node, Value, open_jaxpr
-from funcgrad.planning.activity import find_activity
+from funcgrad.planning.activity import find_activity, find_varied
 from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.recomputation import Recomputation
-from funcgrad.plans import Plan, Pull, Pullback, Step
-from funcgrad.primitive import Equation, Tangent, traced_once
+from funcgrad.plans import Plan, Pull, Pullback, Step, as_array
+from funcgrad.primitive import Equation, Tangent, as_function, prune, traced_once, zeros_of
 from funcgrad.reverse import reverse
 
 
-def find_transpose(equation: Equation, positions: tuple[int, ...]) -> tuple[tuple[int, ...], Pull] | None:
-    """The inputs that the transposed tangent reads, and the function: from those and the cotangents of the outputs.
-
-    None where the equation has no tangent of its own, or one with equations whose J^T is not written down.
-    """
-    tangent = Tangent.of(equation)
-    if tangent is None:
-        return None
-    # One that closes over arrays of the user's is not remembered: nor could it be equal to another.
-    return _transpose.function(tangent, positions) if tangent.closed.consts else _transpose(tangent, positions)
+def find_links(tangent: Tangent) -> dict[int, frozenset[int]]:
+    """For each input that the rule takes a tangent of, the outputs whose tangents it enters."""
+    return _links(tangent) if tangent.is_remembered else _links.function(tangent)
 
 
 @traced_once()
-def _transpose(tangent: Tangent, positions: tuple[int, ...]) -> tuple[tuple[int, ...], Pull] | None:
+def _links(tangent: Tangent) -> dict[int, frozenset[int]]:
     structure = open_jaxpr(tangent.closed)
-    n = len(structure.inputs) // 2
-    primals, moving = structure.inputs[:n], tuple(structure.inputs[n + p] for p in positions)
-    sources = [v for v in structure.outputs if isinstance(v, Value)]
+    dots = structure.inputs[len(structure.inputs) - len(tangent.moving) :]
+    links = {}
+    for position, dot in zip(tangent.moving, dots, strict=True):
+        varied = find_varied(structure, [dot], _blocks)
+        links[position] = frozenset(k for k, v in zip(tangent.outputs, structure.outputs, strict=True) if v in varied)
+    return links
+
+
+def find_transpose(
+    tangent: Tangent, positions: tuple[int, ...], outputs: tuple[int, ...]
+) -> tuple[tuple[int, ...], Pull]:
+    """What the transposed tangent reads, and the function: from that and the cotangents of the outputs.
+
+    What is read is counted through the arrays that the rule closes over, and then the function's inputs. Where the
+    tangent has equations whose J^T is not written down, JAX transposes it.
+
+    Args:
+        tangent: the tangent.
+        positions: the inputs that get a cotangent.
+        outputs: the outputs that have one.
+    """
+    find = _transpose if tangent.is_remembered else _transpose.function
+    return find(tangent, positions, outputs)
+
+
+@traced_once()
+def _transpose(tangent: Tangent, positions: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[tuple[int, ...], Pull]:
+    return _transpose_by_rules(tangent, positions, outputs) or _transpose_by_jax(tangent, positions, outputs)
+
+
+def _transpose_by_rules(
+    tangent: Tangent, positions: tuple[int, ...], outputs: tuple[int, ...]
+) -> tuple[tuple[int, ...], Pull] | None:
+    structure = open_jaxpr(tangent.closed)
+    n = len(structure.inputs) - len(tangent.moving)
+    given, dots = structure.inputs[:n], structure.inputs[n:]
+    moving = tuple(dots[tangent.moving.index(p)] for p in positions)
+    moved = [structure.outputs[tangent.outputs.index(k)] for k in outputs]
+    sources = [v for v in moved if isinstance(v, Value)]
     activity = find_activity(structure, moving, sources, _blocks)
     steps = [_step(node, at) for node, at in activity.positions.items()]
     if any(step is None for step in steps):
         return None
     plan = Plan(structure, moving, tuple(sources), tuple(s for s in steps if s), activity.reached)
-    constants = dict(zip(structure.constants, tangent.closed.consts, strict=True))
-    again = Recomputation.of(plan, [*primals, *constants], plan.kept)
+    again = Recomputation.of(plan, given, plan.kept)
     if not again.made.union(again.reads).issuperset(plan.kept):  # it is not linear, which JAX will say
         return None
-    reads = [v for v in again.reads if v not in constants]
 
     def pull(*operands: Array) -> Sequence[Any]:
-        values = again.run(constants | dict(zip(reads, operands, strict=False)))
-        g = zip(operands[len(reads) :], structure.outputs, strict=True)
-        seeds = [x for x, v in g if isinstance(v, Value)]
+        values = again.run(dict(zip(again.reads, operands, strict=False)))
+        seeds = [g for g, v in zip(operands[len(again.reads) :], moved, strict=True) if isinstance(v, Value)]
         return reverse(plan, [values[v] for v in plan.kept], seeds)
 
-    return tuple(primals.index(v) for v in reads), pull
+    return tuple(given.index(v) for v in again.reads), pull
+
+
+def _transpose_by_jax(
+    tangent: Tangent, positions: tuple[int, ...], outputs: tuple[int, ...]
+) -> tuple[tuple[int, ...], Pull]:
+    run, avals = as_function(tangent.closed), tangent.closed.in_avals
+    n = len(avals) - len(tangent.moving)
+    moved, chosen = [n + tangent.moving.index(p) for p in positions], [tangent.outputs.index(k) for k in outputs]
+
+    def pull(*operands: Array) -> Sequence[Any]:
+        def push(dots: Sequence[Array]) -> list[Array]:
+            # The tangents of what gets no cotangent are as good as zero.
+            at = dict(zip(moved, dots, strict=True))
+            still = [zeros_of(a) for a in avals[n:]]
+            found = run(*operands[:n], *(at.get(n + i, x) for i, x in enumerate(still)))
+            return [found[k] for k in chosen]
+
+        return jax.linear_transpose(push, [avals[i] for i in moved])(list(operands[n:]))[0]
+
+    smaller, used = prune(pull, [*avals[:n], *(tangent.closed.out_avals[k] for k in chosen)])
+    kept_g = [i - n for i in used if i >= n]
+    taken = tuple(i for i in used if i < n)
+
+    def pull_used(*operands: Array) -> Sequence[Any]:
+        g = operands[len(taken) :]
+        return list(map(as_array, smaller(*operands[: len(taken)], *[g[i] for i in kept_g])))
+
+    return taken, pull_used
 
 
 def _step(node: Node, positions: tuple[int, ...]) -> Step | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from funcgrad.errors import GradientError
-from funcgrad.graph import Measurement, Node, Structure, Value, read
+from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.table import Row, Totals, make_rows, render
@@ -27,6 +27,9 @@ class Step:
     """Runs the node: its outputs, then what it saves."""
     bodies: "tuple[Plan, ...]" = ()
     """The plans of the graphs that the node holds."""
+    captured: tuple[Value | Constant, ...] = ()
+    """Values beside the node's inputs that `forward` takes after these: what the rules of a custom derivative close
+    over, as far as it was traced."""
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
@@ -77,11 +80,15 @@ class Plan:
 
     def run(self, node: Node, values: dict[Value, Any]) -> None:
         """Run a node forward: add to `values` its outputs and, where it is active, what its rules need saved."""
-        step, leaves = self.step_of.get(node), read(node.inputs, values)
+        step, leaves = self.step_of.get(node), read(self.read_at(node), values)
         if step is None:
             values.update(zip(node.outputs, node.run(*leaves), strict=True))
         else:
             values.update(zip((*node.outputs, *step.saved), step.forward(*leaves), strict=True))
+
+    def read_at(self, node: Node) -> tuple[Value | Constant, ...]:
+        """The values that running a node takes."""
+        return (*node.inputs, *self.step_of[node].captured) if node in self.step_of else node.inputs
 
     def made_at(self, node: Node) -> tuple[Value, ...]:
         """The values that running a node makes."""

@@ -20,8 +20,11 @@ from funcgrad.primitive.jaxprs import bodies as bodies
 from funcgrad.primitive.jaxprs import body as body
 from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import is_literal as is_literal
+from funcgrad.primitive.jaxprs import is_reference as is_reference
 from funcgrad.primitive.jaxprs import prune as prune
 from funcgrad.primitive.jaxprs import scope_of as scope_of
+from funcgrad.primitive.jaxprs import variable_of as variable_of
+from funcgrad.primitive.jaxprs import without_constants as without_constants
 from funcgrad.primitive.keys import exact as exact
 from funcgrad.primitive.keys import exact_structure as exact_structure
 from funcgrad.primitive.levels import Level as Level
@@ -31,6 +34,8 @@ from funcgrad.primitive.levels import example_of as example_of
 from funcgrad.primitive.levels import vectorize as vectorize
 from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.tangents import Tangent as Tangent
+from funcgrad.primitive.tangents import TangentRule as TangentRule
+from funcgrad.primitive.upgrades import downgraded as downgraded
 from funcgrad.primitive.wiring import Loop as Loop
 from funcgrad.primitive.wiring import Wiring as Wiring
 from funcgrad.primitive.wiring import closed as closed

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 from jax.interpreters import partial_eval
-from jax.ref import AbstractRef
+from jax.ref import AbstractRef, Ref
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.primitive.keys import exact
+from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
 _TRANSPARENT = ("jit", "pjit", "closed_call")
@@ -48,7 +51,12 @@ def holds_references(jaxpr: Any) -> bool:
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
     belong together, and JAX differentiates them as one.
     """
-    return any(isinstance(v.aval, AbstractRef) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
+    return any(is_reference(v.aval) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
+
+
+def is_reference(aval: Aval) -> bool:
+    """Whether it describes a mutable array."""
+    return isinstance(aval, AbstractRef)
 
 
 def scope_of(equation: Any) -> str:
@@ -64,6 +72,15 @@ class Equation:
     """One equation of a jaxpr, as a function of its inputs."""
 
     source: Any
+    """As it is read: one of an upgraded primitive as what it was before."""
+    applied: Any = field(default=None, repr=False)
+    """As it is run, where that differs."""
+
+    @classmethod
+    def of(cls, equation: Any) -> "Equation":
+        """An equation of a jaxpr."""
+        source = downgraded(equation)
+        return cls(equation) if source is equation else cls(source, equation)
 
     @cached_property
     def name(self) -> str:
@@ -89,6 +106,21 @@ class Equation:
         """Whether no cotangent passes: it is stopped, or the derivative is zero wherever there is one."""
         return self.source.primitive.name in _FLAT
 
+    @property
+    def is_custom_jvp(self) -> bool:
+        """Whether it applies a function with a tangent of its own."""
+        return self.source.primitive.name == "custom_jvp_call"
+
+    @property
+    def is_custom_vjp(self) -> bool:
+        """Whether it applies a function with a pullback of its own."""
+        return self.source.primitive.name in ("custom_vjp_call", "custom_vjp_call_jaxpr")
+
+    @property
+    def n_closed_over(self) -> int:
+        """How many of its inputs, the first ones, are values that a custom derivative's function closes over."""
+        return self.source.params["num_consts"] if self.is_custom_jvp or self.is_custom_vjp else 0
+
     @cached_property
     def has_effects(self) -> bool:
         """Whether running it does more than compute, as printing does."""
@@ -100,14 +132,17 @@ class Equation:
 
     def run(self, *leaves: Array) -> list[Array]:
         """Apply the equation."""
-        return self._bind(self.source.params, leaves)
+        return self._bind((self.applied or self.source).params, leaves)
 
     def run_as(self, change: Callable[[Any], Any], *leaves: Array) -> list[Array]:
         """Apply it with each of its parameters changed: to operands of other dtypes than those it was traced with."""
-        return self._bind({name: change(x) for name, x in self.source.params.items()}, leaves)
+        applied = self.applied or self.source
+        return self._bind({name: change(x) for name, x in applied.params.items()}, leaves)
 
     def _bind(self, params: dict[str, Any], leaves: Sequence[Array]) -> list[Array]:
-        primitive = self.source.primitive
+        primitive = (self.applied or self.source).primitive
+        # A constant may be a numpy array, which what libraries let their own primitives run does not take.
+        leaves = [x if isinstance(x, jax.Array | Ref) or not np.ndim(x) else jnp.asarray(x) for x in leaves]
         with self.source.ctx.manager:
             outputs = primitive.bind(*leaves, **primitive.get_bind_params(params))
         return list(outputs) if primitive.multiple_results else [outputs]
@@ -118,9 +153,27 @@ def named(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(params.items(), key=lambda item: item[0]))
 
 
+def variable_of(x: Any) -> Any | None:
+    """The variable that stands for an array of a trace, in the jaxpr that came of it; None for anything else."""
+    variable = x.val if isinstance(x, partial_eval.DynamicJaxprTracer) else None
+    return variable if isinstance(variable, core.Var) else None
+
+
+def without_constants(closed: Any) -> tuple[Any, list[Any]]:
+    """A closed jaxpr that takes its constants as its first inputs, and the constants.
+
+    Newer JAX traces the rule of a custom derivative to such a one anyway.
+    """
+    jaxpr, constants = closed.jaxpr, list(closed.consts)
+    if jaxpr.constvars:
+        inputs = [*jaxpr.constvars, *jaxpr.invars]
+        jaxpr = jaxpr.replace(constvars=[], invars=inputs, debug_info=jaxpr.debug_info.with_unknown_names())
+    return core.ClosedJaxpr(jaxpr, ()), constants
+
+
 def bodies(equation: Any) -> list[Any]:
     """The jaxprs inside an equation (of a loop, a branch, a call)."""
-    return list(core.jaxprs_in_params(equation.params))
+    return list(core.jaxprs_in_params(downgraded(equation).params))
 
 
 def axis_names(jaxpr: Any) -> frozenset[Any]:

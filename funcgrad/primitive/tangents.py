@@ -1,5 +1,6 @@
-"""The tangent that `jax.custom_jvp` was given for a function, as a jaxpr."""
+"""The rule that `jax.custom_jvp` was given for a function, as two jaxprs: the outputs, and their tangents."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,46 +8,45 @@ from typing import Any
 from jax.extend import core
 from jax.interpreters import partial_eval
 
+from funcgrad.aliases import Array
 from funcgrad.primitive.binding import is_inexact
-from funcgrad.primitive.jaxprs import Equation, is_literal, named
+from funcgrad.primitive.jaxprs import Equation, as_function, bodies, is_literal, named, without_constants
 from funcgrad.primitive.keys import exact
 
 
 @dataclass(frozen=True, eq=False)
 class Tangent:
-    """Tangents of a function's outputs, from its inputs and then their tangents.
+    """The tangents of a function's outputs, as a rule writes them.
 
-    Equal to others that compute the same: JAX traces the rule anew at every call of the function.
+    Equal to others that compute the same: JAX traces the rule anew at every call of the function. It holds no arrays,
+    so that what is made of it may be kept for the next such call.
     """
 
-    closed: Any
-    """The jaxpr, without what only the outputs themselves need."""
+    jaxpr: Any
+    """From the arrays that the rule closes over, the function's inputs, and the tangents of `moving`."""
+    n_arrays: int
+    moving: tuple[int, ...]
+    """The inputs whose tangents the rule takes: all, unless it tells those that are zero apart."""
+    outputs: tuple[int, ...]
+    """The outputs that have a tangent; that of any other is zero, whatever moves."""
 
-    @classmethod
-    def of(cls, equation: Equation) -> "Tangent | None":
-        """What the rule says; None if that equation has no such rule.
+    @property
+    def closed(self) -> Any:
+        """The same, as what reads jaxprs takes it."""
+        return core.ClosedJaxpr(self.jaxpr, ())
 
-        Nor is one read that tells zero tangents from others, or whose function closes over arrays or has outputs that
-        cannot move.
+    @cached_property
+    def is_remembered(self) -> bool:
+        """Whether what is made of it may be: not where a rule inside may hold arrays of the user's, nor could it be
+        equal to another then.
         """
-        params = equation.source.params
-        if equation.source.primitive.name != "custom_jvp_call" or params["symbolic_zeros"] or params["num_consts"]:
-            return None
-        if not all(is_inexact(v.aval) for v in equation.source.outvars):
-            return None
-        jaxpr, consts, is_zero = params["jvp_jaxpr_fun"].call_wrapped(*[False] * len(equation.source.invars))
-        if any(is_zero):
-            return None
-        used = [False] * len(is_zero) + [True] * (len(jaxpr.outvars) - len(is_zero))
-        jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, used, instantiate=True)
-        return cls(core.ClosedJaxpr(jaxpr, consts))
+        return not _holds_rules(self.jaxpr)
 
     @cached_property
     def key(self) -> Any:
         """Its equations with numbers for its variables; the tangent itself where a parameter does not hash."""
-        jaxpr, seen = self.closed.jaxpr, {}
-        for v in (*jaxpr.constvars, *jaxpr.invars):
-            seen[v] = (len(seen), v.aval)
+        jaxpr = self.jaxpr
+        seen = {v: (i, v.aval) for i, v in enumerate(jaxpr.invars)}
 
         def atom(a: Any) -> Any:
             return (repr(a.val), a.aval) if is_literal(a) else seen[a]
@@ -56,8 +56,8 @@ class Tangent:
             inputs = tuple(map(atom, e.invars))
             seen.update({v: (len(seen) + i, v.aval) for i, v in enumerate(e.outvars)})
             rows.append((e.primitive, exact(named(e.params)), inputs, e.ctx))
-        arrays = tuple(map(id, self.closed.consts))
-        key = (arrays, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)))
+        wiring = (self.n_arrays, self.moving, self.outputs)
+        key = (wiring, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)))
         try:
             hash(key)
         except TypeError:
@@ -69,3 +69,66 @@ class Tangent:
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Tangent) and self.key is not self and self.key == other.key)
+
+
+@dataclass(frozen=True, eq=False)
+class TangentRule:
+    """What the rule of one equation says where some inputs of the function move.
+
+    Positions count the function's inputs; what it closes over stands before these among the equation's operands, and
+    a rule knows nothing of it.
+    """
+
+    n_closed_over: int
+    tangent: Tangent
+    tangent_arrays: tuple[Array, ...]
+    """What the rule closes over, as far as the tangents need it."""
+    primal: Callable[..., list[Array]]
+    """From what the rule closes over, as far as they need it, and the inputs to the outputs: what the rule writes for
+    them, and what JAX differentiates, should it do so once more."""
+    primal_arrays: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, equation: Equation, moving: Sequence[int]) -> "TangentRule | None":
+        """Trace the rule of a `custom_jvp` where the operands at positions `moving` do.
+
+        None where an output depends on the tangents, which JAX refuses when it gets there.
+        """
+        source, params = equation.source, equation.source.params
+        n = params["num_consts"]
+        inputs = range(len(source.invars) - n)
+        taken = tuple(i for i in inputs if i + n in moving or not params["symbolic_zeros"])
+        traced, constants, is_zero = params["jvp_jaxpr_fun"].call_wrapped(*(i not in taken for i in inputs))
+        closed, arrays = without_constants(core.ClosedJaxpr(traced, constants))
+        told = [k for k, zero in enumerate(is_zero) if not zero]
+        outputs = [k for k in told if is_inexact(source.outvars[k].aval)]
+        primal, used = _cut(closed.jaxpr, [True] * len(is_zero) + [False] * len(told), len(arrays), len(inputs))
+        if len(primal.invars) > sum(used) + len(inputs):
+            return None
+        primal_arrays = [x for x, flag in zip(arrays, used, strict=True) if flag]
+        wanted = [False] * len(is_zero) + [k in outputs for k in told]
+        jaxpr, used = _cut(closed.jaxpr, wanted, len(arrays), len(closed.jaxpr.invars) - len(arrays))
+        tangent_arrays = [x for x, flag in zip(arrays, used, strict=True) if flag]
+        tangent = Tangent(jaxpr, len(tangent_arrays), taken, tuple(outputs))
+        run = as_function(core.ClosedJaxpr(primal, ()))
+        return cls(n, tangent, tuple(tangent_arrays), run, tuple(primal_arrays))
+
+
+def _holds_rules(jaxpr: Any) -> bool:
+    """Whether an equation at any depth has rules of its own, which are functions, or constants of its own."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name.startswith("custom_") or equation.primitive.name == "call_hi_primitive":
+            return True
+        if any(getattr(b, "consts", ()) or _holds_rules(getattr(b, "jaxpr", b)) for b in bodies(equation)):
+            return True
+    return False
+
+
+def _cut(jaxpr: Any, outputs: list[bool], n_arrays: int, n_kept: int) -> tuple[Any, list[bool]]:
+    """The part of a jaxpr that makes some outputs, and which of the arrays, its first inputs, that takes.
+
+    The next `n_kept` inputs stay whether or not it takes them.
+    """
+    kept = [n_arrays <= i < n_arrays + n_kept for i in range(len(jaxpr.invars))]
+    part, used = partial_eval.dce_jaxpr(jaxpr, outputs, kept)
+    return part, list(used[:n_arrays])

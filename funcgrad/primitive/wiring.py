@@ -13,6 +13,7 @@ from jax.extend import core
 
 from funcgrad.aliases import Aval
 from funcgrad.primitive.jaxprs import body, holds_references
+from funcgrad.primitive.upgrades import downgraded
 
 CHECKPOINTS = ("checkpoint", "remat", "remat2")
 """What `jax.checkpoint` has been called in jaxprs."""
@@ -76,7 +77,7 @@ def wirings(equation: Any) -> tuple[Wiring, ...]:
 
     Nor for one with a body that holds mutable arrays, whose equations are no DAG of values.
     """
-    found = _wirings(equation)
+    found = _wirings(downgraded(equation))
     return () if any(holds_references(wiring.jaxpr.jaxpr) for wiring in found) else found
 
 
@@ -98,7 +99,7 @@ def _wirings(equation: Any) -> tuple[Wiring, ...]:
 
 def _decides(policy: Any, jaxpr: Any) -> bool:
     """Whether a checkpoint's policy only says what is saved and what is computed again."""
-    for equation in jaxpr.eqns:
+    for equation in map(downgraded, jaxpr.eqns):
         inner = body(equation)
         if inner is not None:
             if not _decides(policy, inner.jaxpr):

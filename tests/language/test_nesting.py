@@ -1,10 +1,12 @@
 """Gradients of gradients, and gradients that close over what is being traced around them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import funcgrad as fg
@@ -47,21 +49,35 @@ def test_a_gradient_through_a_loop_of_unknown_length_names_the_loop(length: int 
         fg.grad(looped)(X, jnp.int32(3))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the forward runs the function, where JAX runs its rule's own copy; ends when a custom_jvp's forward is "
-    "its rule's primal output",
-)
-def test_second_order_where_a_custom_jvp_writes_its_function_out():
-    """A rule that calls its function, as JAX advises, has all orders; this one has zeros in JAX's second order."""
+def test_higher_order_where_a_custom_jvp_writes_its_function_out():
+    """JAX differentiates what the rule returns as the function's value, and not the function."""
 
     @jax.custom_jvp
-    def rounded(x: jax.Array) -> jax.Array:
-        return jnp.round(10.0 * x)
+    def passed(x: jax.Array) -> jax.Array:
+        return jnp.clip(x, -0.5, 0.5)
 
-    rounded.defjvp(lambda primals, tangents: (jnp.round(10.0 * primals[0]), 10.0 * tangents[0]))
-    second = lambda grad: grad(lambda x: grad(lambda v: jnp.sum(rounded(v) ** 2))(x).sum())(X)
-    assert_same(second(fg.grad), second(jax.grad))
+    passed.defjvp(lambda primals, tangents: (0.5 * primals[0] ** 2, jnp.exp(primals[0]) * tangents[0]))
+
+    def loss(x: jax.Array) -> jax.Array:
+        return jnp.sum(passed(x) ** 2 * x)
+
+    def orders(grad: Callable[..., Any], f: Callable[..., Any]) -> list[Any]:
+        first = grad(f)
+        second = grad(lambda x: jnp.sum(first(x) ** 2))
+        return [f(X), first(X), second(X), grad(lambda x: jnp.sum(second(x) ** 2))(X)]
+
+    ways = {
+        "plain": loss,
+        "jit": jax.jit(loss),
+        "scan": lambda x: jax.lax.scan(lambda c, s: (c + loss(x * s), None), 0.0, jnp.array([0.5, 2.0]))[0],
+        "vmap": lambda x: jax.vmap(loss)(jnp.stack([x, 2 * x])).sum(),
+        "checkpoint": jax.checkpoint(loss),
+        "cond": lambda x: jax.lax.cond(x[0] < 9, loss, jnp.sum, x),
+    }
+    expected = jax.jit(lambda: {name: orders(jax.grad, f) for name, f in ways.items()})()
+    found = jax.jit(lambda: {name: orders(fg.grad, f) for name, f in ways.items()})()
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11), found, expected)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-11), orders(fg.grad, loss), expected["plain"])
 
 
 def nested(outer: Callable[..., Any], inner: Callable[..., Any]) -> Any:

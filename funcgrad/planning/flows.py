@@ -1,0 +1,96 @@
+"""How what moves, and what gets a cotangent, passes through a node: output by output, as JAX's rules have it.
+
+A `custom_jvp` may give some outputs no tangent, a `custom_vjp` some inputs no cotangent; the outputs of a sort, of an
+optimization barrier or of a `jit` that is not opened depend on some inputs each. What such a node does not let through
+must not be visited: there may be a loop without a known length behind it, or a rule that raises on purpose.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from funcgrad.graph import Node
+from funcgrad.planning.foreign import answering_for
+from funcgrad.planning.recording import Recording, find_moved, record
+from funcgrad.planning.tangents import find_links
+from funcgrad.primitive import Equation, TangentRule
+
+
+class Flows:
+    """What is found of the nodes of one plan; each is looked at once."""
+
+    def __init__(self) -> None:
+        self._rules: dict[Any, TangentRule | None] = {}
+        self._moved: dict[Any, Sequence[int]] = {}
+        self._recordings: dict[Any, Recording] = {}
+
+    def moved(self, node: Node, moving: tuple[int, ...]) -> Sequence[int]:
+        """Tell which outputs move where the inputs `moving` do.
+
+        All of them, where a rule raises: it does so again if the gradient passes.
+        """
+        key = node, moving
+        if key not in self._moved:
+            try:
+                self._moved[key] = self._find_moved(node, moving)
+            except Exception:
+                self._moved[key] = range(len(node.outputs))
+        return self._moved[key]
+
+    def _find_moved(self, node: Node, moving: tuple[int, ...]) -> Sequence[int]:
+        function, everything = node.function, range(len(node.outputs))
+        if not isinstance(function, Equation):
+            return everything
+        if function.is_custom_jvp:
+            if (rule := self.rule(node, moving)) is None:
+                return everything
+            links = find_links(rule.tangent)
+            return sorted({k for p in moving for k in links.get(p - rule.n_closed_over, ())})
+        if function.is_custom_vjp or not _tells_apart(node, moving):
+            return everything
+        return find_moved(node, moving)
+
+    def reached(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[int, ...]:
+        """Tell which of the inputs `moving` get a cotangent where the outputs at `outputs` have one.
+
+        Raises:
+            GradientError: a rule raises.
+        """
+        function = node.function
+        if not isinstance(function, Equation):
+            return moving
+        if function.keeps_residuals(in_loop=bool(node.loops)):
+            return self.recording(node, moving, outputs).positions
+        if function.is_custom_jvp:
+            if (rule := self.rule(node, moving)) is None:
+                return moving
+            n, links = rule.n_closed_over, find_links(rule.tangent)
+            return tuple(p for p in moving if p >= n and not links[p - n].isdisjoint(outputs))
+        return self.recording(node, moving, outputs).positions if _tells_apart(node, moving) else moving
+
+    def rule(self, node: Node, moving: tuple[int, ...]) -> TangentRule | None:
+        """The rule of a `custom_jvp`, traced where the inputs `moving` do."""
+        key = node, moving
+        if key not in self._rules:
+            assert isinstance(node.function, Equation)
+            with answering_for(node):
+                self._rules[key] = TangentRule.of(node.function, moving)
+        return self._rules[key]
+
+    def recording(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Recording:
+        """The node under `jax.vjp`.
+
+        What the function of a custom derivative closes over is not differentiated: its rules know nothing of it.
+        """
+        key = node, moving, outputs
+        if key not in self._recordings:
+            assert isinstance(node.function, Equation)
+            given = tuple(p for p in moving if p >= node.function.n_closed_over)
+            with answering_for(node):
+                self._recordings[key] = record(node, given, outputs)
+        return self._recordings[key]
+
+
+def _tells_apart(node: Node, moving: tuple[int, ...]) -> bool:
+    """Whether several outputs may depend on several inputs in different ways."""
+    assert isinstance(node.function, Equation)
+    return len(moving) > 1 and sum(v.is_inexact for v in node.outputs) > 1

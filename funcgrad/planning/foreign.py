@@ -1,0 +1,37 @@
+"""What code that is not ours raises while a pass is planned: the rule of a custom derivative, JAX's own rules."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from funcgrad.errors import FuncgradError, GradientError
+from funcgrad.graph import Node
+
+LOST = (
+    "{}: a rule of its derivative closes over an array of another trace, which has ended when the rule runs; pass the "
+    "array to the function as an argument."
+)
+
+
+@contextmanager
+def answering_for(node: Node) -> Iterator[None]:
+    """GradientError, of one sentence with the node and its line, for what the code inside raises.
+
+    What is ours says itself where it was raised.
+    """
+    try:
+        yield
+    except FuncgradError:
+        raise
+    except jax.errors.UnexpectedTracerError as error:
+        raise GradientError(LOST.format(where(node))) from error
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        said = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+        raise GradientError(f"{where(node)}: what its derivative is made by raised {said.rstrip('.')}.") from error
+
+
+def where(node: Node) -> str:
+    """The node, and its line where it is known."""
+    return f"{node.name} at {node.line}" if node.line else node.name
