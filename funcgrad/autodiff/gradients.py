@@ -36,7 +36,9 @@ def value_and_grad(
 ) -> Callable[..., Any]:
     """Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
 
-    The function is traced at every call (under `jit`: once), so it branches on numbers but not on arrays.
+    The function is traced at every call (under `jit`: once), so it branches on numbers but not on arrays that are
+    differentiated. Others it may look at where it is called outside of `jit`; then it is traced a second time, with
+    these and what is made of constants known, and the graph lacks what is computed from these alone.
 
     Args:
         fun: a function whose (first) result is a real scalar.
@@ -61,7 +63,9 @@ def value_and_grad(
         rules: which J^T stands for which op, where not the ops' own.
         taps: names or globs of values to watch (`"block*/attn"`; a scope stands for what leaves it). The result is
             then `(fun(...), gradient, readings)`: for each name, statistics of the value and of its cotangent, from
-            the same pass. Watching changes no gradient.
+            the same pass. Watching changes nothing: a value has a cotangent where the gradient passes it anyway, and
+            where all its ways to the loss begin at nodes that are visited anyway, by rules that are written down;
+            that of any other is None.
         stats: which statistics: names (`norm`, `max`, `mean`, `rms`, `finite`, `zeros`, `value` for the array
             itself) or functions of an array.
 

@@ -13,7 +13,7 @@ from funcgrad.autodiff.selection import Argnums, Asked, Selection, Unreachable, 
 from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import GradientError, describe, describe_tree
 from funcgrad.graph import Arguments, Constant, Graph, Value, asks_for_values, trace_arguments
-from funcgrad.planning import make_plan
+from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
 from funcgrad.primitive import type_of, typed
 from funcgrad.registry import RuleSet
@@ -141,17 +141,31 @@ class Request(NamedTuple):
         """Trace and plan with arguments described and chosen from.
 
         Where the function has a use for what is in its arrays, those that are not differentiated keep their contents,
-        as under `jax.grad`. Only then: a graph made so lacks what is computed from these alone.
+        as under `jax.grad`. Only then: a graph made so lacks what is computed from these alone. And where a custom
+        rule closes over what only is there while the function runs, JAX differentiates the whole, unless something
+        inside is asked for.
         """
         try:
             graph = trace_arguments(call.fun, arguments, call.args, call.kwargs)
             return self._planned(graph, call, selection, parameters)
         except Exception as error:
-            if not asks_for_values(error):
+            if not (isinstance(error, LostError) or asks_for_values(error)):
                 raise
-        known = arguments.knowing(call.args, call.kwargs, traced=selection.leaves_of(arguments))
+        leaves = selection.leaves_of(arguments)
+        known = arguments.knowing(call.args, call.kwargs, traced=leaves)
         graph = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True)
+        try:
+            return self._planned(graph, call, selection, parameters)
+        except LostError:
+            if self.names_something:
+                raise
+        graph = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True, whole=leaves)
         return self._planned(graph, call, selection, parameters)
+
+    @property
+    def names_something(self) -> bool:
+        """Whether anything inside of the function is asked for."""
+        return self.of is not None or (self.rules is not None and bool(self.rules.overrides))
 
     def _planned(self, graph: Graph, call: Opened, selection: Selection, parameters: Sequence[str]) -> Traced:
         structure = graph.structure

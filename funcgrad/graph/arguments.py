@@ -80,6 +80,11 @@ class Arguments:
         leaves = [next(source) if flag else f for f, flag in zip(self.fixed, self.is_input, strict=True)]
         return jax.tree.unflatten(self.tree, [self.known.get(i, leaf) for i, leaf in enumerate(leaves)])
 
+    def positions(self, leaves: Collection[int]) -> list[int]:
+        """Where some of the leaves stand among those that are inputs."""
+        inputs = [i for i, flag in enumerate(self.is_input) if flag]
+        return [k for k, i in enumerate(inputs) if i in leaves]
+
     def knowing(self, args: Sequence[Any], kwargs: dict[str, Any], traced: Collection[int]) -> "Arguments":
         """Describe the same arguments, with the contents of all arrays but the leaves `traced`."""
         leaves = enumerate(jax.tree.leaves(without_modules((tuple(args), kwargs))))

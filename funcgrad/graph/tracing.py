@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from funcgrad.primitive import (
     Equation,
     Wiring,
     as_function,
+    as_one_call,
     body,
     holds_references,
     is_literal,
@@ -53,21 +54,31 @@ def trace_arguments(
     args: Sequence[Any],
     kwargs: dict[str, Any],
     is_eager: bool = False,
+    whole: Collection[int] | None = None,
 ) -> Graph:
     """Trace with the arguments described beforehand.
 
-    An eager function may look at what is made of constants and of arguments whose contents are known: these are no
-    part of the graph.
+    Args:
+        function: the function.
+        arguments: the description.
+        args: the arguments, like those described.
+        kwargs: likewise.
+        is_eager: the function may look at what is made of constants and of arguments whose contents are known. These
+            are no part of the graph then.
+        whole: it is one node, which JAX differentiates with respect to these leaves of the arguments.
     """
     returned = Returned()
 
     def flat(*inputs: Any) -> list[Any]:
         args, kwargs = arguments.unflatten(inputs)
-        return returned.traced(function(*args, **kwargs))
+        with jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext():
+            return returned.traced(function(*args, **kwargs))
 
-    values = jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext()
-    with without_values(), values:
-        closed = jax.make_jaxpr(flat)(*arguments.inputs(args, kwargs))
+    flat.__name__ = getattr(function, "__name__", flat.__name__)
+    with without_values():
+        inputs = arguments.inputs(args, kwargs)
+        traced = flat if whole is None else as_one_call(flat, arguments.positions(whole), len(inputs))
+        closed = jax.make_jaxpr(traced)(*inputs)
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
     structure, constants = returned.completed(open_jaxpr(closed, arguments.input_names), closed.consts)

@@ -1,3 +1,4 @@
 """Deciding a backward pass before it runs."""
 
+from funcgrad.planning.foreign import LostError as LostError
 from funcgrad.planning.planner import make_plan as make_plan

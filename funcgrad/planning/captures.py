@@ -7,7 +7,8 @@ import jax
 
 from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.planning.foreign import LOST, where
+from funcgrad.planning.foreign import LostError, where
+from funcgrad.primitive import has_ended
 
 
 def captured(node: Node, arrays: Sequence[Any], varied: Collection[Value]) -> tuple[Value | Constant, ...]:
@@ -26,7 +27,9 @@ def captured(node: Node, arrays: Sequence[Any], varied: Collection[Value]) -> tu
         try:
             value = node.surroundings.find(x) if node.surroundings else None
         except LookupError:
-            raise GradientError(LOST.format(where(node))) from None
+            raise LostError(node) from None
+        if has_ended(x):
+            raise LostError(node)
         if value is not None and value in varied:
             raise GradientError(
                 f"{where(node)}: a rule of its derivative closes over '{value.name}', which is differentiated, and "

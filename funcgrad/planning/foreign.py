@@ -8,10 +8,15 @@ import jax
 from funcgrad.errors import FuncgradError, GradientError
 from funcgrad.graph import Node
 
-LOST = (
-    "{}: a rule of its derivative closes over an array of another trace, which has ended when the rule runs; pass the "
-    "array to the function as an argument."
-)
+
+class LostError(GradientError):
+    """A rule closes over an array of a trace that has ended."""
+
+    def __init__(self, node: Node):
+        super().__init__(
+            f"{where(node)}: a rule of its derivative closes over an array of another trace, which has ended when the "
+            f"rule runs; pass the array to the function as an argument."
+        )
 
 
 @contextmanager
@@ -25,7 +30,7 @@ def answering_for(node: Node) -> Iterator[None]:
     except FuncgradError:
         raise
     except jax.errors.UnexpectedTracerError as error:
-        raise GradientError(LOST.format(where(node))) from error
+        raise LostError(node) from error
     except Exception as error:
         lines = str(error).strip().splitlines()
         said = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

@@ -14,7 +14,7 @@ import jax
 from funcgrad.aliases import Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.pullback import Pullback
-from funcgrad.primitive import bodies, traced_once
+from funcgrad.primitive import bodies, downgraded, traced_once
 from funcgrad.registry import Call
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def jaxpr_flops(jaxpr: Any) -> float:
 
 
 def _equation_flops(equation: Any) -> float:
+    equation = downgraded(equation)
     name = equation.primitive.name
     outputs = sum(prod(v.aval.shape) for v in equation.outvars)
     if name == "dot_general":

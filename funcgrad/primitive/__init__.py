@@ -15,9 +15,11 @@ from funcgrad.primitive.contexts import traced_once as traced_once
 from funcgrad.primitive.deferral import defer as defer
 from funcgrad.primitive.jaxprs import Equation as Equation
 from funcgrad.primitive.jaxprs import as_function as as_function
+from funcgrad.primitive.jaxprs import as_one_call as as_one_call
 from funcgrad.primitive.jaxprs import axis_names as axis_names
 from funcgrad.primitive.jaxprs import bodies as bodies
 from funcgrad.primitive.jaxprs import body as body
+from funcgrad.primitive.jaxprs import has_ended as has_ended
 from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import is_literal as is_literal
 from funcgrad.primitive.jaxprs import is_reference as is_reference

@@ -1,7 +1,7 @@
 """Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend import core
 from jax.interpreters import partial_eval
 from jax.ref import AbstractRef, Ref
@@ -159,6 +160,11 @@ def variable_of(x: Any) -> Any | None:
     return variable if isinstance(variable, core.Var) else None
 
 
+def has_ended(x: Any) -> bool:
+    """Whether an array is of a `vmap` or another transformation that is over, and so is no array any more."""
+    return isinstance(x, Tracer) and not x._trace.is_valid()
+
+
 def without_constants(closed: Any) -> tuple[Any, list[Any]]:
     """A closed jaxpr that takes its constants as its first inputs, and the constants.
 
@@ -191,6 +197,31 @@ def axis_names(jaxpr: Any) -> frozenset[Any]:
 def as_function(jaxpr: Any) -> Callable[..., list[Array]]:
     """What `jax.make_jaxpr` made, as a function again: cheaper to trace than the one it was made from."""
     return core.jaxpr_as_fun(jaxpr)
+
+
+def as_one_call(
+    function: Callable[..., list[Array]], positions: Collection[int], n_inputs: int
+) -> Callable[..., list[Array]]:
+    """A flat function as one equation of a jaxpr, differentiated by JAX with respect to its inputs at `positions`.
+
+    JAX runs the function's rules while it differentiates, at the place where they are defined. In a jaxpr they would
+    run when all traces that they know of have ended.
+    """
+
+    def ahead(*leaves: Array) -> tuple[list[Array], Any]:
+        def of(*moved: Array) -> list[Array]:
+            at = dict(zip(positions, moved, strict=True))
+            return function(*(at.get(i, x) for i, x in enumerate(leaves)))
+
+        return jax.vjp(of, *[leaves[i] for i in positions])
+
+    def back(pull: Any, g: list[Any]) -> tuple[Any, ...]:
+        found = dict(zip(positions, pull(g), strict=True))
+        return tuple(found.get(i) for i in range(n_inputs))
+
+    one = jax.custom_vjp(function)
+    one.defvjp(ahead, back)
+    return one
 
 
 def prune(function: Callable[..., Sequence[Array]], avals: Sequence[Aval]) -> tuple[Any, tuple[int, ...]]:

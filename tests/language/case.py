@@ -19,14 +19,6 @@ from tests.language.refused import NO_COMPLEX, NO_HALF
 DTYPES = {"f": (jnp.float64, jnp.float32), "h": (jnp.bfloat16, jnp.float16), "c": (jnp.complex128, jnp.complex64)}
 """The kinds of dtype: full precision, half precision, complex."""
 
-KEEPS_TRACED = (
-    "its custom rule keeps a value as it was traced, outside of any graph; JAX fails alike where the function is jitted"
-)
-"""Why some cases fail: a rule closes over a traced array, or has one among its `nondiff_argnums`.
-
-It would end where JAX writes such values into the equation as operands.
-"""
-
 
 @dataclass(frozen=True, eq=False)
 class Case:

@@ -24,15 +24,16 @@ float16, *complex* complex128 and complex64. A dtype is left out only where JAX 
 well. Names with a star exist only in the newer of the two versions of JAX we test with.
 
 The other tests there put gradients inside and outside of one another and of `vmap`, `jit`, `scan`, `cond`,
-`checkpoint`, `shard_map`, `checkify` and meshes, follow prints and references, and make sure that a planted wrong
-derivative fails the comparison.
+`checkpoint`, `shard_map`, `checkify` and meshes, follow prints and references, take second and third derivatives
+of a `custom_jvp` whose rule writes its function out (what is differentiated again is the rule's text, as in JAX), and
+make sure that a planted wrong derivative fails the comparison.
 """
 
 
-SECOND_ORDER = """\
-- Second derivatives of a `custom_jvp` function whose rule writes the function out instead of calling it: JAX
-  differentiates the rule's copy, we differentiate the function, by its rule. A rule that calls its function, as JAX
-  advises, has all orders.
+LOST = """\
+- Names and rules inside of a function with a custom rule that is defined where it is used and closes over an array
+  that a `vmap` around it has batched, or, called in a loop, over one from outside of the loop: JAX differentiates such
+  a function as one node. (Under `jax.grad` of a `jit` it has no derivative at all.)
 """
 
 
@@ -93,7 +94,7 @@ def _raising() -> str:
 def _failing() -> str:
     lines = ["## What does not work", ""]
     failing: Iterable[Case] = [c for c in CASES if c.fails]
-    return "\n".join([*lines, *(f"- `{case}`: {case.fails}." for case in failing), SECOND_ORDER])
+    return "\n".join([*lines, *(f"- `{case}`: {case.fails}." for case in failing), LOST])
 
 
 def _without_case() -> str:

@@ -26,8 +26,8 @@ ROWS = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(0,), s
 
 def equation_of(name: str, f: Callable[..., Any], *args: Any) -> Equation:
     """The only equation of a primitive in a function's jaxpr."""
-    (found,) = [e for e in jax.make_jaxpr(f)(*args).eqns if e.primitive.name == name]
-    return Equation(found)
+    (found,) = [e for e in map(Equation.of, jax.make_jaxpr(f)(*args).eqns) if e.source.primitive.name == name]
+    return found
 
 
 def look_up(equation: Equation, positions: tuple[int, ...]) -> Any:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.language.case import KEEPS_TRACED, Family
+from tests.language.case import Family
 from tests.language.drawing import integers, normal
 
 FAMILY = Family("custom_rules")
@@ -44,6 +44,14 @@ def summed(x, y):
 
 
 summed.defjvps(lambda dx, out, x, y: 5.0 * dx, None)
+
+
+@jax.custom_jvp
+def passed(x):
+    return x
+
+
+passed.defjvp(lambda primals, tangents: (0.5 * primals[0] ** 2, 31.0 * tangents[0]))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -163,14 +171,7 @@ case(
     label="inside scan",
 )
 case("custom_jvp", normal(3), normal(3), call=jax.jit(lambda x, y: jax.jit(tripled)(x, y) * y), label="inside jit")
-case(
-    "custom_jvp",
-    integers(3, 3),
-    normal(3),
-    call=powered,
-    label="a traced array among nondiff_argnums",
-    fails=KEEPS_TRACED,
-)
+case("custom_jvp", integers(3, 3), normal(3), call=powered, label="an array among nondiff_argnums")
 case("custom_vjp", normal(3), np.array(-0.1), call=lambda x, low: clipped(jnp.sin(x), low) * 2)
 case("custom_vjp", normal(3), call=lambda x: mapped(jnp.sin, x, 3.0), label="nondiff_argnums")
 case("custom_vjp", normal(4, 3), np.int32(2), call=lambda t, i: jnp.sin(picked(t, i)), label="integer input")
@@ -192,10 +193,10 @@ case(
     label="inside checkpoint",
 )
 case("custom_vjp", normal(3), call=lambda x: reading_nothing(x) * 2, label="None for a cotangent")
+case("custom_vjp", normal(3), call=closing, label="a rule that closes over a value of the function")
 case(
-    "custom_vjp",
+    "custom_jvp",
     normal(3),
-    call=closing,
-    label="a rule that closes over a traced value",
-    fails=KEEPS_TRACED,
+    call=lambda x: jax.grad(lambda x: jnp.sum(passed(x) ** 2 * x))(x),
+    label="second derivatives by a rule that writes its function out",
 )
