@@ -161,9 +161,8 @@ class _Builder:
             name = self.unique(_join(scope, function.name))
             outputs = self.values(equation, name, labels)
         bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
-        operands, around = tuple(operands), Surroundings(known, self.everywhere)
-        node = Node(name, scope, function, operands, tuple(outputs), bodies, equation, self.calls, around)
-        self.nodes.append(node)
+        inputs, around = tuple(operands), Surroundings(known, self.everywhere)
+        self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), bodies, equation, self.calls, around))
         return outputs
 
     def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:

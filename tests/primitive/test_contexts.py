@@ -50,7 +50,7 @@ def cumulated(x):
 def with_residuals():
     """A plan in which a custom derivative keeps residuals in a loop."""
     relu = jax.custom_vjp(lambda x: jnp.maximum(x, 0))
-    relu.defvjp(lambda x: (relu(x), x), lambda x, g: (g * (x > 0),))
+    relu.defvjp(lambda x: (relu(x), x), lambda x, g: (g * (x > 0).astype(g.dtype),))
     return fg.plan(lambda x: jnp.sum(relu(x)), X)
 
 
@@ -62,6 +62,7 @@ ROWS = {
     "planning.pullbacks:_derived_pull": lambda: fg.plan(lambda x: jnp.sum(bent(x)), X),
     "planning.pullbacks:_equation_pull": lambda: fg.plan(cumulated, X),
     "planning.sharing:_jitted": lambda: fg.plan(cumulated, X),
+    "planning.tangents:_links": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "planning.tangents:_transpose": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "plans.cost:_function_flops": lambda: [node_flops(node) for node in PLANS["plain"].structure.nodes],
     "plans.cost:_saved_shapes": lambda: [kept_bytes(v, s) for s in PLANS["residuals"].steps for v in s.saved],
