@@ -1,9 +1,8 @@
 """Sums over batch axes: where a parameter meets every example, its cotangent is a contraction over the examples.
 
-Leading axes are flattened first, because a 2-D matrix product is what every backend runs fastest. On a mesh with
-explicit axes the flattening could cut a sharded axis, so there the axes stay and the result's sharding is said:
-an axis of the result is sharded as it was in the operand it comes from, and the sum over a sharded batch is
-replicated.
+Leading axes are flattened first, because a 2-D matrix product is what every backend runs fastest. Rules see no
+explicit axes of a mesh, but the forward of an op that declares no batch axes does; there the axes stay, since the
+flattening could join one that is cut to one that is not.
 """
 
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcgrad.aliases import Array
 from funcgrad.ops.shapes import flatten_leading
+from funcgrad.primitive import explicit_mesh
 
 
 def widen(x: Array) -> Array:
@@ -29,13 +28,8 @@ def accumulator(dtype: Any) -> Any:
 
 def contract_leading(x: Array, g: Array) -> Array:
     """`x[..., n], g[..., m] -> [n, m]`: the sum over all leading axes of the outer products."""
-    out_sharding = _sharding_of_result(x, g)
-    if out_sharding is None:
-        x, g = flatten_leading(x, 1), flatten_leading(g, 1)
-    axes = tuple(range(x.ndim - 1))
-    return lax.dot_general(
-        x, g, ((axes, axes), ((), ())), preferred_element_type=accumulator(x.dtype), out_sharding=out_sharding
-    )
+    x, g = flatten_leading(x, 1), flatten_leading(g, 1)
+    return lax.dot_general(x, g, (((0,), (0,)), ((), ())), preferred_element_type=accumulator(x.dtype))
 
 
 def sum_leading(g: Array, keep: int) -> Array:
@@ -64,7 +58,7 @@ def sum_last(x: Array) -> Array:
     (as products with ones 0.7, but every product is compiled by itself, and compiling takes twice as long).
     """
     n = x.shape[-1]
-    if n % _LANES or n <= _LANES**2 or explicit_mesh(x) is not None:
+    if n % _LANES or n <= _LANES**2 or explicit_mesh([jax.typeof(x)]) is not None:
         return jnp.sum(x, axis=-1)
     lanes = jnp.sum(x.reshape(*x.shape[:-1], n // _LANES, _LANES), axis=-2)
     return jnp.sum(lax.optimization_barrier(lanes), axis=-1)
@@ -77,19 +71,4 @@ def fold_leading(x: Array, keep: int = 1) -> Array:
     evaluates entry by entry: `Σ g x_hat` over `[32, 32, 32, 64]` takes 15 ms, over `[32768, 64]` 1 ms. So the
     operands of such an expression are folded, not its result.
     """
-    return x if explicit_mesh(x) is not None else flatten_leading(x, keep)
-
-
-def explicit_mesh(*operands: Array) -> Any:
-    """The mesh with explicit axes that the operands are on, or None."""
-    meshes = (jax.typeof(x).sharding.mesh for x in operands)
-    return next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
-
-
-def _sharding_of_result(x: Array, g: Array) -> NamedSharding | None:
-    """The sharding of `[n, m]` on a mesh with explicit axes; None elsewhere."""
-    if (mesh := explicit_mesh(x, g)) is None:
-        return None
-    shardings = [jax.typeof(x).sharding, jax.typeof(g).sharding]
-    n, m = (s.spec[-1] if s.spec else None for s in shardings)
-    return NamedSharding(mesh, PartitionSpec(n, None if m == n else m))
+    return x if explicit_mesh([jax.typeof(x)]) is not None else flatten_leading(x, keep)

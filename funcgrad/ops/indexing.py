@@ -6,18 +6,16 @@ there is dropped; it has no gradient. An index that stands several times gets th
 least.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.ops.contraction import accumulator, explicit_mesh, widen
+from funcgrad.ops.contraction import accumulator, widen
+from funcgrad.ops.labels import cut_by_labels
 from funcgrad.registry import Marker, op
 
 
-@op(leading=("ids",), shapes="table[n, d]")
+@op(leading=("ids",), shapes="table[n, d] ids[...]")
 def embedding(table: Array, ids: Array) -> Array:
     """Rows of a table: `table[n, d]`, integer `ids[...] -> y[..., d]`.
 
@@ -29,13 +27,13 @@ def embedding(table: Array, ids: Array) -> Array:
 
     """
     _check_integers("ids", ids)
-    return _read(table, ids, 0, sharding=_sharding(table, ids, at=0))
+    return _read(table, ids, 0)
 
 
 @embedding.pullback("table")
 def embedding_table(g: Array, table_aval: Aval, ids: Array) -> Array:
     """`table_bar[i] = Σ g` over the places of `i`."""
-    return _add_at(_zeros(table_aval, g), ids, g, 0)
+    return _add_at(_zeros(table_aval), ids, g, 0)
 
 
 embedding.mark(ids=Marker.NON_DIFFERENTIABLE)
@@ -53,13 +51,13 @@ def take(x: Array, indices: Array, *, axis: int) -> Array:
     """
     _check_integers("indices", indices)
     at = _axis(x, axis)
-    return _read(x, indices, at, sharding=_sharding(x, indices, at))
+    return _read(x, indices, at)
 
 
 @take.pullback("x")
 def take_x(g: Array, x_aval: Aval, indices: Array, axis: int) -> Array:
     """`x_bar`: `g`, added where it was read."""
-    return _add_at(_zeros(x_aval, g), indices, g, _axis(x_aval, axis))
+    return _add_at(_zeros(x_aval), indices, g, _axis(x_aval, axis))
 
 
 take.mark(indices=Marker.NON_DIFFERENTIABLE)
@@ -120,7 +118,7 @@ def scatter_add_x(g: Array) -> Array:
 @scatter_add.pullback("updates")
 def scatter_add_updates(g: Array, indices: Array) -> Array:
     """`updates_bar = g[indices]`, 0 for an index that was dropped."""
-    return _read(g, indices, 0, outside=0, sharding=_sharding(g, indices, 0))
+    return _read(g, indices, 0, outside=0)
 
 
 scatter_add.mark(indices=Marker.NON_DIFFERENTIABLE)
@@ -138,36 +136,38 @@ def _axis(x: Array | Aval, axis: int) -> int:
     return axis % x.ndim
 
 
-def _read(x: Array, indices: Array, axis: int, outside: int | float | None = None, sharding: Any = None) -> Array:
-    slices = x.at[(slice(None),) * axis + (indices,)]
-    return slices.get(mode="fill", fill_value=outside, wrap_negative_indices=False, out_sharding=sharding)
+def _read(x: Array, indices: Array, axis: int, outside: int | float | None = None) -> Array:
+    def read(x: Array, indices: Array) -> Array:
+        slices = x.at[(slice(None),) * axis + (indices,)]
+        return slices.get(mode="fill", fill_value=outside, wrap_negative_indices=False)
+
+    of_x, of_indices = list(range(x.ndim)), [f"i{k}" for k in range(indices.ndim)]
+    output = [*of_x[:axis], *of_indices, *of_x[axis + 1 :]]
+    # The indices come first: where a table is cut like the batch, the rows read are cut like the batch.
+    return cut_by_labels(lambda indices, x: read(x, indices), (indices, x), (of_indices, of_x), output)
 
 
 def _read_along(x: Array, indices: Array, axis: int) -> Array:
-    indices = indices if indices.dtype.itemsize >= 4 else indices.astype(jnp.int32)
-    n = jnp.asarray(x.shape[axis], indices.dtype)
-    return jnp.take_along_axis(x, jnp.where(indices < 0, n, indices), axis=axis, mode="fill")
+    def read(x: Array, indices: Array) -> Array:
+        indices = indices if indices.dtype.itemsize >= 4 else indices.astype(jnp.int32)
+        n = jnp.asarray(x.shape[axis], indices.dtype)
+        return jnp.take_along_axis(x, jnp.where(indices < 0, n, indices), axis=axis, mode="fill")
+
+    output = [*range(x.ndim)]
+    lines = [*output[:axis], "n", *output[axis + 1 :]]
+    return cut_by_labels(read, (x, indices), (lines, output), output)
 
 
 def _add_at(x: Array, indices: Array, updates: Array, axis: int) -> Array:
-    mesh = explicit_mesh(x, indices, updates)
-    sharding = None if mesh is None else NamedSharding(mesh, jax.typeof(x).sharding.spec)
-    slices = x.at[(slice(None),) * axis + (indices,)]
-    return slices.add(widen(updates), mode="drop", wrap_negative_indices=False, out_sharding=sharding)
+    def add(x: Array, indices: Array, updates: Array) -> Array:
+        slices = x.at[(slice(None),) * axis + (indices,)]
+        return slices.add(widen(updates), mode="drop", wrap_negative_indices=False)
+
+    of_x, of_indices = list(range(x.ndim)), [f"i{k}" for k in range(indices.ndim)]
+    of_updates = [*of_x[:axis], *of_indices, *of_x[axis + 1 :]]
+    return cut_by_labels(add, (x, indices, updates), (of_x, of_indices, of_updates), of_x)
 
 
-def _zeros(aval: Aval, g: Array) -> Array:
-    """Zeros to add `g` to, float32 at least, sharded like the primal."""
-    mesh = explicit_mesh(g)
-    sharding = None if mesh is None else NamedSharding(mesh, aval.sharding.spec)
-    return jnp.zeros(aval.shape, accumulator(aval.dtype), device=sharding)
-
-
-def _sharding(x: Array, indices: Array, at: int) -> NamedSharding | None:
-    """On a mesh with explicit axes: the indices' axes in place of the one that is indexed."""
-    if (mesh := explicit_mesh(x, indices)) is None:
-        return None
-    spec, of_indices = jax.typeof(x).sharding.spec, jax.typeof(indices).sharding.spec
-    used = {a for a in of_indices if a is not None}
-    rest = [None if a in used else a for a in spec]
-    return NamedSharding(mesh, PartitionSpec(*rest[:at], *of_indices, *rest[at + 1 :]))
+def _zeros(aval: Aval) -> Array:
+    """Zeros to add `g` to, float32 at least."""
+    return jnp.zeros(aval.shape, accumulator(aval.dtype))

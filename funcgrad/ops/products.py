@@ -1,12 +1,14 @@
 """Matrix products: the linear layer, and numpy's matmul."""
 
 from string import ascii_lowercase
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import accumulator, bias_cotangent, contract_leading
+from funcgrad.ops.labels import cut_by_labels
 from funcgrad.registry import op
 
 
@@ -18,8 +20,13 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Array:
 
     Keeps `x` and `w`. Leading axes are batch axes, so a `vmap` over `x` leaves one contraction for `w_bar`.
     """
-    y = lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+    rows = [*range(x.ndim - 1)]
+    y = cut_by_labels(_rows_times, (x, w), ([*rows, "n"], ["n", "m"]), [*rows, "m"])
     return y if b is None else y + lax.expand_dims(b, range(y.ndim - 1))
+
+
+def _rows_times(x: Array, w: Array) -> Array:
+    return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
 
 
 @linear.pullback("x")
@@ -49,7 +56,13 @@ def matmul(a: Array, b: Array) -> Array:
     The sums are part of the same contraction: no product per example is made. A vector `a[k]` stands for one
     row, `b[k]` for one column. Keeps the other factor.
     """
-    return jnp.matmul(a, b)
+    output = [*range(2 - max(a.ndim, b.ndim), 0), *(c for c, x in (("i", a), ("j", b)) if x.ndim > 1)]
+    return cut_by_labels(jnp.matmul, (a, b), (_labels(a.ndim, "ik"), _labels(b.ndim, "kj")), output)
+
+
+def _labels(rank: int, matrix: str) -> list[Any]:
+    """Labels of a factor's axes; the batch axes count back from the last one, since they broadcast."""
+    return ["k"] if rank == 1 else [*range(2 - rank, 0), *matrix]
 
 
 @matmul.pullback("a")

@@ -1,17 +1,50 @@
 """Rearranging entries: every pullback puts the cotangent back where the entry came from; nothing is kept."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.labels import cut_by_labels
+from funcgrad.primitive import cut, explicit_mesh, n_parts
 from funcgrad.registry import op
 
 
 @op
 def reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
     """The entries of `x` in row-major order as `shape` (one axis may be -1); `x_bar` is `g` in the old shape."""
-    return jnp.reshape(x, shape)
+    if explicit_mesh([jax.typeof(x)]) is None:
+        return jnp.reshape(x, shape)
+    before, after = _common_axes(x, shape)
+    if any(name is not None and label is None for name, label in zip(cut(jax.typeof(x)), before, strict=True)):
+        return jnp.reshape(x, shape)  # JAX knows, or refuses: rows would have to go from device to device
+    return cut_by_labels(lambda x: jnp.reshape(x, shape), (x,), (before,), after)
+
+
+def _common_axes(x: Array, shape: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
+    """Labels of the axes of `x` and of those that it is given, the same where a device keeps the same entries.
+
+    These are the axes in front and at the end that stay, and between them the first one: entries are in row-major
+    order, so that as many equal parts of one are the parts of the other.
+    """
+    old = x.shape
+    new = jax.eval_shape(lambda x: jnp.reshape(x, shape), jax.ShapeDtypeStruct(old, x.dtype)).shape
+    before: list[Any] = [None] * len(old)
+    after: list[Any] = [None] * len(new)
+    front = next((i for i, (m, n) in enumerate(zip(old, new, strict=False)) if m != n), min(len(old), len(new)))
+    for i in range(front):
+        before[i] = after[i] = i
+    for i in range(1, min(len(old), len(new)) - front + 1):
+        if old[-i] != new[-i]:
+            break
+        before[-i] = after[-i] = -i
+    if front < min(len(old), len(new)) and before[front] is after[front] is None:
+        n = n_parts(jax.typeof(x), front)
+        before[front] = after[front] = front if new[front] % n == 0 else None
+    return before, after
 
 
 @reshape.pullback("x")
@@ -50,7 +83,11 @@ def broadcast_to_x(g: Array) -> Array:
 @op
 def concatenate(xs: tuple[Array, ...] | list[Array], *, axis: int = 0) -> Array:
     """The arrays of `xs` end to end along `axis`; the cotangent of each is its section of `g`."""
-    return jnp.concatenate(xs, axis)
+    labels: list[Any] = list(range(xs[0].ndim))
+    labels[axis] = None
+    if any(cut(jax.typeof(x))[axis] is not None for x in xs):
+        return jnp.concatenate(xs, axis)
+    return cut_by_labels(lambda *xs: jnp.concatenate(xs, axis), xs, [labels] * len(xs), labels)
 
 
 @concatenate.pullback("xs")

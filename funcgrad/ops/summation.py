@@ -14,6 +14,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.errors import ShapeError, describe
 from funcgrad.naming import place
 from funcgrad.ops.contraction import accumulator, widen
+from funcgrad.ops.labels import cut_by_labels
 from funcgrad.registry import op
 
 Sizes = dict[str, int]
@@ -59,9 +60,14 @@ def einstein_sum(a: Array, b: Array | None = None, *, subscripts: str) -> Array:
     front of those with labels are batch axes, which the output has too. Keeps the other operand.
     """
     summed = _Summation.of(subscripts, a, b)
-    dtype = jnp.result_type(*(x for x in (a, b) if x is not None))
-    factors = [(summed.a, a.astype(dtype))] + ([] if b is None else [(summed.b, b.astype(dtype))])
-    return summed.contract(factors, summed.output).astype(dtype)
+    operands, labels = ((a,), (summed.a,)) if b is None else ((a, b), (summed.a, summed.b))
+    dtype = jnp.result_type(*operands)
+
+    def contract(*operands: Array) -> Array:
+        factors = [(c, x.astype(dtype)) for c, x in zip(labels, operands, strict=True)]
+        return summed.contract(factors, summed.output).astype(dtype)
+
+    return cut_by_labels(contract, operands, labels, summed.output)
 
 
 @einstein_sum.pullback("a")

@@ -9,7 +9,7 @@ import jax
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import standing_at
-from funcgrad.primitive import typed
+from funcgrad.primitive import on_mesh_of, typed
 from funcgrad.registry import Rule
 
 Pull = Callable[..., Sequence[Any]]
@@ -53,8 +53,9 @@ class Pullback:
 
     def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
-        with standing_at(self.node.name):
-            return self.pull(*map(as_array, read(self.needs, values)), *(g[v] for v in self.sources))
+        needs, cotangents = map(as_array, read(self.needs, values)), [g[v] for v in self.sources]
+        with standing_at(self.node.name), on_mesh_of(cotangents):
+            return self.pull(*needs, *cotangents)
 
 
 def as_array(x: Any, aval: Aval | None = None) -> Any:

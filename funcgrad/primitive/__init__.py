@@ -34,6 +34,13 @@ from funcgrad.primitive.levels import Levels as Levels
 from funcgrad.primitive.levels import Linear as Linear
 from funcgrad.primitive.levels import example_of as example_of
 from funcgrad.primitive.levels import vectorize as vectorize
+from funcgrad.primitive.meshes import cut as cut
+from funcgrad.primitive.meshes import explicit_mesh as explicit_mesh
+from funcgrad.primitive.meshes import labelled_cut as labelled_cut
+from funcgrad.primitive.meshes import n_parts as n_parts
+from funcgrad.primitive.meshes import on_automatic_axes as on_automatic_axes
+from funcgrad.primitive.meshes import on_mesh_of as on_mesh_of
+from funcgrad.primitive.meshes import refuses as refuses
 from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.tangents import Tangent as Tangent
 from funcgrad.primitive.tangents import TangentRule as TangentRule

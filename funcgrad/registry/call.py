@@ -30,10 +30,13 @@ from funcgrad.primitive import (
     is_current,
     is_inexact,
     is_plain,
+    on_automatic_axes,
+    refuses,
     traced_once,
     vectorize,
 )
 from funcgrad.registry.broadcasting import Room, check_absorbed, check_core, declared
+from funcgrad.registry.cuts import batch_cut, describe_cut
 from funcgrad.registry.rule import Marker, Rule
 
 if TYPE_CHECKING:
@@ -142,8 +145,9 @@ class Call:
 
     def _run_plain(self, *leaves: Array) -> list[Array]:
         """A plain call of an op that has a saving forward, which must agree with it."""
-        outputs = vectorize(self._run_one, self.levels)(*leaves)
-        declared = self.outline([jax.typeof(x) for x in leaves]).avals
+        avals = [jax.typeof(x) for x in leaves]
+        declared = self.outline(avals).avals
+        outputs = on_automatic_axes(vectorize(self._run_one, self.levels), avals, declared)(*leaves)
         for found, expected in zip(outputs, declared, strict=True):
             if (found.shape, found.dtype) != (expected.shape, expected.dtype):
                 raise RuleError(
@@ -200,8 +204,15 @@ class Call:
             self.outline(avals)
         except FuncgradError:
             raise
-        except (TypeError, ValueError) as error:
-            found = ", ".join(f"{self.argument_of(i)}: {describe(a)}" for i, a in enumerate(avals))
+        except Exception as error:
+            found = ", ".join(f"{self.argument_of(i)}: {describe_cut(a)}" for i, a in enumerate(avals))
+            if refuses(error):
+                raise ShapeError(
+                    f"{where}: cannot take {found}, because JAX leaves open how the result is cut; make whole with "
+                    f"jax.reshard what is cut along other axes than the batch."
+                ) from error
+            if not isinstance(error, (TypeError, ValueError)):
+                raise
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise ShapeError(f"{where}: cannot take {found}; {reason}.") from error
         return avals
@@ -271,7 +282,9 @@ class Call:
     def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
         """J: a tangent per inexact output."""
         one = lambda *operands: self._push_one(linear, *linear.split(operands))  # noqa: E731
-        return vectorize(one, linear.levels)(*values, *tangents)
+        avals = [jax.typeof(x) for x in values]
+        outputs = [a for a in avals[linear.n_primals :][: linear.n_outputs] if is_inexact(a)]
+        return on_automatic_axes(vectorize(one, linear.levels), avals, outputs)(*values, *tangents)
 
     def _push_one(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
         """J by rule: JAX's derivative of the forward, or the transpose of a rule that is not its derivative."""
@@ -319,7 +332,9 @@ class Call:
 
         flags = [*range(linear.n_primals), *(linear.n_values + k for k in range(len(linear.active)))]
         levels = tuple(v._replace(batched=tuple(v.batched[f] for f in flags)) for v in linear.levels)
-        return vectorize(one, levels)(*primals, *tangents)
+        avals = [jax.typeof(x) for x in primals]
+        saved = [a for a in self.outline(avals).avals[linear.n_outputs :] if is_inexact(a)]
+        return on_automatic_axes(vectorize(one, levels), avals, saved)(*primals, *tangents)
 
     def pull(self, linear: Linear, values: list[Array], g: list[Array]) -> list[Array | None]:
         """J^T by the op's own rules: a cotangent per active leaf, None where nothing flows."""
@@ -384,7 +399,9 @@ class Call:
             result = dict(zip(order, rule.apply(needs | statics, served, place(self.name), room), strict=True))
             return [result[t] for t in targets]
 
-        return positions, linear.transpose(pull, positions, targets)
+        return positions, on_automatic_axes(
+            linear.transpose(pull, positions, targets), avals, [avals[t] for t in targets]
+        )
 
     def _room(self, outline: Outline, avals: Sequence[Aval]) -> Room:
         """To which shapes the arguments may have been broadcast."""
@@ -415,7 +432,8 @@ class Call:
 
             return list(jax.vjp(inexact_outputs, *[primals[t] for t in targets])[1](list(g)))
 
-        return linear.transpose(pull, range(linear.n_primals), targets)
+        pull_all = linear.transpose(pull, range(linear.n_primals), targets)
+        return on_automatic_axes(pull_all, avals, [avals[t] for t in targets])
 
     def leaf_names(self, outline: Outline) -> list[str]:
         """What rules call each primal, output and saved leaf: `x`, `y`, `rstd`; `xs0`, `xs1` for a tuple's."""
@@ -453,7 +471,8 @@ class Call:
 @traced_once()
 def _trace(call: Call, avals: tuple[Aval, ...]) -> tuple[Any, PyTreeDef, PyTreeDef]:
     """The jaxpr of one example, and the structures of the outputs and of the saved values."""
-    jaxpr, (output, saved) = jax.make_jaxpr(call._evaluate, return_shape=True)(*avals)
+    evaluate = _with_its_batch(call._evaluate, call, avals)
+    jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
     if any(isinstance(x, Tracer) for x in jaxpr.consts):
         raise RuleError(
             f"{place(call.name)}: the op's function closes over a value that is being traced, to which no cotangent "
@@ -484,9 +503,15 @@ def _outline(call: Call, avals: tuple[Aval, ...]) -> Outline:
         seen.append(example)
         return example.evaluate(*leaves)
 
-    jaxpr = jax.make_jaxpr(vectorize(one, call.levels))(*avals)
+    jaxpr = jax.make_jaxpr(_with_its_batch(vectorize(one, call.levels), call, avals))(*avals)
     avals, example = tuple(jaxpr.out_avals), seen[-1]
     return Outline(as_function(jaxpr), jaxpr, avals, example.outputs, example.saved, call.axes)
+
+
+def _with_its_batch(evaluate: Callable[..., Any], call: Call, avals: Sequence[Aval]) -> Callable[..., Any]:
+    """A forward whose results are cut like the batch, where the op says what that is, and JAX is not asked."""
+    batch = batch_cut(call, avals)
+    return evaluate if batch is None else on_automatic_axes(evaluate, avals, batch)
 
 
 def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:

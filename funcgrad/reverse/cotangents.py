@@ -5,7 +5,7 @@ from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
-from funcgrad.primitive import zeros_of
+from funcgrad.primitive import on_mesh_of, zeros_of
 
 
 class Cotangents:
@@ -23,7 +23,8 @@ class Cotangents:
     def add(self, values: Sequence[Value], cotangents: Iterable[Any]) -> None:
         """Add one cotangent to each value."""
         for value, cotangent in zip(values, cotangents, strict=True):
-            self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
+            with on_mesh_of([cotangent]):
+                self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
 
     def pop(self, values: Sequence[Value]) -> dict[Value, Array]:
         """The finished cotangents of values, zeros where none arrived; those that are not wanted are forgotten."""

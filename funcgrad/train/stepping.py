@@ -12,8 +12,10 @@ from funcgrad.adapters import Definition
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
 from funcgrad.autodiff.parameters import join
-from funcgrad.errors import TrainingError
+from funcgrad.errors import ShapeError, TrainingError
 from funcgrad.ops.contraction import widen
+from funcgrad.ops.labels import cut_by_labels
+from funcgrad.primitive import n_parts
 from funcgrad.registry import RuleSet
 from funcgrad.train.batching import as_arrays
 from funcgrad.train.contracts import (
@@ -212,7 +214,18 @@ def _accumulated(
 
 
 def _split(batch: PyTree, n: int) -> PyTree:
-    return jax.tree.map(lambda x: x.reshape(n, x.shape[0] // n, *x.shape[1:]), batch)
+    """The parts of a batch, one after another, each over all the devices that the batch is over."""
+
+    def split(x: Array) -> Array:
+        size, axes = x.shape[0] // n, [*range(x.ndim)]
+        if size % (devices := n_parts(jax.typeof(x), 0)):
+            raise ShapeError(
+                f"train.step: a microbatch must be spread over the {devices} devices that the batch is over, got "
+                f"{size} of {x.shape[0]} examples; use fewer microbatches."
+            )
+        return cut_by_labels(lambda x: x.reshape(n, size, *x.shape[1:]), (x,), (axes,), (None, *axes))
+
+    return jax.tree.map(split, batch)
 
 
 def _of_arrays(loss_fn: LossFunction, definition: Definition | None) -> LossFunction:

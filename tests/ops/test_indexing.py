@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 import funcgrad as fg
 from funcgrad import ops
@@ -87,21 +85,6 @@ def test_a_vmap_over_ids_leaves_one_sum():
         return jax.grad(lambda t: jnp.sum(jax.vmap(ops.embedding, (None, 0))(t, ids)))(table)
 
     assert "f64[7,5,3]" not in str(jax.make_jaxpr(gradient)(TABLE))
-
-
-def test_explicit_sharding():
-    ids = np.array([[1, 2], [4, 0], [1, 1], [3, 5]])
-
-    def loss(table, ids):
-        return jnp.sum(jnp.sin(jnp.nan_to_num(ops.embedding(table, ids))))
-
-    expected = jax.grad(loss)(TABLE, ids)
-    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Explicit,))
-    with jax.set_mesh(mesh):
-        table, ids = jax.device_put(TABLE, NamedSharding(mesh, P())), jax.device_put(ids, NamedSharding(mesh, P("d")))
-        assert jax.typeof(ops.embedding(table, ids)).sharding.spec == P("d", None, None)
-        found = jax.jit(jax.grad(loss))(table, ids)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

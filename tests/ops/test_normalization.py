@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from funcgrad import ops
 from funcgrad.errors import ShapeError
@@ -74,24 +72,6 @@ def test_a_vmap_is_one_axis_more(op):
     jaxpr = jax.make_jaxpr(jax.vmap(lambda x: op(x, jnp.ones(8))))(X)
     (equation,) = [e for e in jaxpr.eqns if e.primitive.name == op.name]
     assert equation.params["call"].levels == ()
-
-
-@pytest.mark.parametrize("name", NORMS)
-def test_explicit_sharding(name):
-    scale, bias = X[0, 0, 0], X[0, 0, 1]
-
-    def loss(x, scale, bias):
-        return jnp.sum(jnp.sin(NORMS[name](x, scale, bias)))
-
-    expected = jax.grad(loss, (0, 1, 2))(X, scale, bias)
-    mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Explicit,))
-    with jax.set_mesh(mesh):
-        x = jax.device_put(X, NamedSharding(mesh, P("d")))
-        scale, bias = (jax.device_put(v, NamedSharding(mesh, P())) for v in (scale, bias))
-        found = jax.jit(jax.grad(loss, (0, 1, 2)))(x, scale, bias)
-        assert jax.typeof(found[0]).sharding.spec == P("d", None, None, None)
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
