@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import jax.numpy as jnp
 
@@ -33,6 +34,8 @@ class Room:
         """Whether an argument of a `shape` may have been broadcast to the shape that was `found`."""
         if not broadcasts(shape, found):
             return False
+        if prod(found) == prod(shape):  # axes of one entry: nothing is summed
+            return True
         joint = [s for other in (*self.outputs, *self.arguments) if (s := _joint(shape, other)) is not None]
         if (of_all := _joint(*self.arguments)) is not None:
             joint.append(of_all)

@@ -92,7 +92,7 @@ def copies(g):
 
 
 @pytest.mark.parametrize("declared", [{}, {"elementwise": True}, {"leading": ("x",)}, {"shapes": "x[n, m]"}])
-@pytest.mark.parametrize(("rule", "found"), [(copies, "3,2,2"), (lambda g: copies(g)[:1], "1,2,2")])
+@pytest.mark.parametrize(("rule", "found"), [(copies, "3,2,2"), (lambda g: copies(g)[:2, None], "2,1,2,2")])
 def test_too_many_axes(rule, found, declared):
     op = made(lambda x: 2 * x, rule, **declared)
     for lib in (fg, jax):
@@ -131,6 +131,7 @@ def test_cotangents_of_each_example_are_not_added_up_in_silence(shape):
         ((2, 2), (4, 2, 2), Room(((3, 7, 2),), ((2, 2),), core_axes=2), False),
         ((), (4,), Room(((4, 2),), ((), (4, 2))), False),
         ((2,), (3,), Room(((3,),), ((2,),)), False),
+        ((2,), (1, 1, 2), Room(((2,),), ((2,),)), True),
     ],
 )
 def test_what_broadcasting_explains(shape, found, room, explained):
