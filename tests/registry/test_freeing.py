@@ -106,7 +106,7 @@ def test_what_is_closed_over_is_freed_with_the_caches_of_jax(use):
     assert sum(ref() is not None for ref in alive) == 0
 
 
-@pytest.mark.parametrize("use", [overridden, custom_tangent, custom_rule])
+@pytest.mark.parametrize("use", [overridden, custom_tangent])
 def test_what_belongs_to_one_gradient_goes_with_it(use):
     """Without clearing anything: a loop that makes its rules anew must not fill the memory."""
     use(jnp.ones(100), 0)
