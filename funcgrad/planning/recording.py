@@ -26,11 +26,11 @@ class Recording:
     """The inputs that a cotangent gets to."""
     forward: Callable[..., list[Any]]
     """From the node's inputs and `ahead` to its outputs and, last, the residuals, a list of arrays."""
-    ahead: tuple[Array, ...]
+    ahead: tuple[Any, ...]
     """The arrays that the way forward closes over, those that were traced among them."""
     pull: Callable[..., list[Array]]
     """From the residuals, `back`, and the cotangents of the outputs to those of the inputs at `positions`."""
-    back: tuple[Array, ...]
+    back: tuple[Any, ...]
     """The arrays that the way back closes over."""
 
 
@@ -71,9 +71,9 @@ def record(node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Rec
         found = run(*map(_as_operand, operands[len(avals) :]), *given)
         return [*found[:n_outputs], found[n_outputs:]]
 
-    def pull_arrived(kept: Sequence[Array], *operands: Array) -> list[Array]:
+    def pull_arrived(kept: Sequence[Any], *operands: Array) -> list[Array]:
         arrays, g = operands[: len(arrays_back)], operands[len(arrays_back) :]
-        found = pull(*map(_as_operand, arrays), *kept, *g)
+        found = pull(*map(_as_operand, arrays), *map(_as_operand, kept), *g)
         return [as_array(found[i]) for i in chosen]
 
     positions = tuple(moving[i] for i in chosen)

@@ -81,12 +81,12 @@ class TangentRule:
 
     n_closed_over: int
     tangent: Tangent
-    tangent_arrays: tuple[Array, ...]
+    tangent_arrays: tuple[Any, ...]
     """What the rule closes over, as far as the tangents need it."""
     primal: Callable[..., list[Array]]
     """From what the rule closes over, as far as they need it, and the inputs to the outputs: what the rule writes for
     them, and what JAX differentiates, should it do so once more."""
-    primal_arrays: tuple[Array, ...]
+    primal_arrays: tuple[Any, ...]
 
     @classmethod
     def of(cls, equation: Equation, moving: Sequence[int]) -> "TangentRule | None":
