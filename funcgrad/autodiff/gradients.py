@@ -79,7 +79,7 @@ def value_and_grad(
     request = Request(fun, positions(argnums), has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        with request.posed(args, kwargs) as (call, traced):
+        with request.posed(args, kwargs, opens=False) as (call, traced):
             if cotangent is None:
                 _check_loss(traced.output, holomorphic)
             value, auxiliary, kept, observed = traced.run()

@@ -72,7 +72,7 @@ def jacobian(
     request = Request(fun, positions(argnums, may_be_none=True), has_aux, allow_int, of, wrt, unreachable, rules)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        with request.posed(args, kwargs) as (call, traced):
+        with request.posed(args, kwargs, opens=False) as (call, traced):
             _check_output(traced.output, holomorphic)
             is_forward = _choose(traced, mode, rules) == "forward"
             blocks, auxiliary = (_by_columns if is_forward else _by_rows)(traced)
@@ -152,13 +152,24 @@ def _obstacle(plan: Plan, rules: RuleSet | None) -> str | None:
     for step in plan.steps:
         if step.captured:
             return f"the rule of '{step.node.name}', which closes over values"
-        function = step.node.function
-        if isinstance(function, Equation) and _has_custom_vjp(function.source):
-            return f"the custom_vjp '{step.node.name}'"
+    if (custom := _custom_vjp(plan)) is not None:
+        return f"the custom_vjp '{custom}'"
     is_complex = lambda values: any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in values)  # noqa: E731
     if is_complex(plan.wanted) and not is_complex(plan.sources):
         return "complex arguments of a real function"
     return "replaced rules" if rules is not None and rules.overrides else None
+
+
+def _custom_vjp(plan: Plan) -> str | None:
+    """The first node of a plan that is a `custom_vjp`, or holds one; inside of a jitted function, only if active."""
+    for step in plan.steps:
+        function = step.node.function
+        if any(body.found is not None for body in step.node.bodies):
+            if (inside := _custom_vjp(step.bodies[0])) is not None:
+                return inside
+        elif isinstance(function, Equation) and _has_custom_vjp(function.source):
+            return step.node.name
+    return None
 
 
 def _has_custom_vjp(equation: Any) -> bool:

@@ -94,7 +94,7 @@ def record(
     require_function("vjp", fun)
     everything = tuple(range(len(primals)))
     request = Request(fun, everything, has_aux, wrt is None, of, wrt, unreachable, rules)
-    with request.posed(primals, {}) as (call, traced):
+    with request.posed(primals, {}, opens=False) as (call, traced):
         output, auxiliary, kept, _ = traced.run()
         auxiliary = call.close(auxiliary)
     tape = Tape(traced.plan, kept, traced.selection, traced.output)

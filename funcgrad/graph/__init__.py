@@ -11,6 +11,7 @@ from funcgrad.graph.scopes import find as find
 from funcgrad.graph.scopes import suggest as suggest
 from funcgrad.graph.structures import Body as Body
 from funcgrad.graph.structures import Structure as Structure
+from funcgrad.graph.tracing import Tracing as Tracing
 from funcgrad.graph.tracing import open_jaxpr as open_jaxpr
 from funcgrad.graph.tracing import trace as trace
 from funcgrad.graph.tracing import trace_arguments as trace_arguments

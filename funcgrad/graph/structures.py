@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 
@@ -28,10 +29,13 @@ class Structure:
 
     @property
     def observed(self) -> Iterator[Value]:
-        """What measuring nodes make, here and inside of nodes."""
-        for node in self.all_nodes:
+        """What measuring nodes make, here and inside of nodes; nothing is measured where traces share a graph."""
+        for node in self.nodes:
             if isinstance(node.function, Measurement):
                 yield from node.outputs
+            for body in node.bodies:
+                if body.found is None:
+                    yield from body.structure.observed
 
     @property
     def all_nodes(self) -> Iterator[Node]:
@@ -63,3 +67,5 @@ class Body:
     structure: Structure
     offset: int
     feedback: tuple[tuple[int, int], ...]
+    found: dict[Any, Any] | None = None
+    """What planning found of it, where all traces of one jitted function share it; None for one trace's own."""

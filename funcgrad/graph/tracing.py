@@ -3,7 +3,8 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 
@@ -27,6 +28,7 @@ from funcgrad.primitive import (
     loop_of,
     scope_of,
     wirings,
+    without_donation,
 )
 from funcgrad.registry import Call
 
@@ -45,7 +47,24 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
     """
     require_function("trace", function)
     with opened(function, args, kwargs, is_pure=True) as call:
-        return trace_arguments(call.fun, Arguments.of(call.fun, call.args, call.kwargs), call.args, call.kwargs)
+        arguments = Arguments.of(call.fun, call.args, call.kwargs)
+        return trace_arguments(call.fun, arguments, call.args, call.kwargs).opened()
+
+
+class Tracing(NamedTuple):
+    """A function that was traced, not yet opened into nodes."""
+
+    closed: Any
+    arguments: Arguments
+    inputs: list[Any]
+    """The leaves that are inputs, at which it was traced."""
+    returned: Returned
+
+    def opened(self, whole: Callable[[Any], bool] | None = None) -> Graph:
+        """The graph; functions jitted inside stay one node where `whole` says so of their jaxpr, else are opened."""
+        structure = open_jaxpr(self.closed, self.arguments.input_names, whole)
+        structure, constants = self.returned.completed(structure, self.closed.consts)
+        return Graph(structure, constants, self.arguments, self.returned.tree)
 
 
 def trace_arguments(
@@ -55,7 +74,7 @@ def trace_arguments(
     kwargs: dict[str, Any],
     is_eager: bool = False,
     whole: Collection[int] | None = None,
-) -> Graph:
+) -> Tracing:
     """Trace with the arguments described beforehand.
 
     Args:
@@ -81,27 +100,52 @@ def trace_arguments(
         closed = jax.make_jaxpr(traced)(*inputs)
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
-    structure, constants = returned.completed(open_jaxpr(closed, arguments.input_names), closed.consts)
-    return Graph(structure, constants, arguments, returned.tree)
+    return Tracing(closed, arguments, inputs, returned)
 
 
-def open_jaxpr(closed: Any, input_names: Sequence[str] | None = None) -> Structure:
-    """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names."""
+def open_jaxpr(
+    closed: Any, input_names: Sequence[str] | None = None, whole: Callable[[Any], bool] | None = None
+) -> Structure:
+    """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
+
+    Functions that are jitted inside stay one node where `whole` says so of their jaxpr, else are opened.
+    """
     names = input_names or [f"in{i}" for i in range(len(closed.jaxpr.invars))]
-    builder = _Builder(Counter(names))
+    builder = _Builder(Counter(names), whole=whole)
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
     constants = [Value(f"const{i}", jax.typeof(c)) for i, c in enumerate(closed.consts)]
     outputs = builder.open(closed, inputs, constants, "")
     return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
 
 
+_bodies: WeakKeyDictionary[Any, dict[str, Body]] = WeakKeyDictionary()
+"""The graphs of jitted functions that stay whole, by their jaxprs (JAX has one for all traces) and scopes."""
+
+
+def _shared_body(inner: Any, scope: str) -> Body:
+    """The graph of a jitted function, opened once for all its traces; its nodes stand in `scope`."""
+    known = _bodies.setdefault(inner, {})
+    if scope not in known:
+        builder = _Builder(Counter())
+        inputs = [Value(builder.unique(f"in{i}"), v.aval) for i, v in enumerate(inner.jaxpr.invars)]
+        outputs = builder.open(inner, inputs, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
+        structure = Structure(tuple(builder.nodes), tuple(inputs), (), tuple(outputs))
+        known[scope] = Body(structure, 0, (), found={})
+    return known[scope]
+
+
 class _Builder:
     """Collects nodes while jaxprs are opened; names are unique over all of them, those inside loops too."""
 
     def __init__(
-        self, counts: Counter[str], loops: tuple[int, ...] = (), everywhere: list[Mapping[Any, Any]] | None = None
+        self,
+        counts: Counter[str],
+        loops: tuple[int, ...] = (),
+        everywhere: list[Mapping[Any, Any]] | None = None,
+        whole: Callable[[Any], bool] | None = None,
     ) -> None:
         self.nodes: list[Node] = []
+        self.whole = whole
         self.counts = counts
         self.loops = loops
         self.calls: tuple[Any, ...] = ()
@@ -133,12 +177,14 @@ class _Builder:
             results: Sequence[Value | Constant]
             if function in passed:
                 results = operands  # which carry the label already
-            elif (inner := body(equation)) is not None:
+            elif (inner := body(equation)) is None:
+                results = self.append(function, scope, operands, labels, known)
+            elif self.whole and self.whole(inner):
+                results = self.append_whole(equation, scope, operands, inner)
+            else:
                 self.calls = (*self.calls, equation)
                 results = self.open(inner, operands, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
                 self.calls = self.calls[:-1]
-            else:
-                results = self.append(function, scope, operands, labels, known)
             known.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
@@ -163,6 +209,18 @@ class _Builder:
         bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
         inputs, around = tuple(operands), Surroundings(known, self.everywhere)
         self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), bodies, equation, self.calls, around))
+        return outputs
+
+    def append_whole(self, equation: Any, scope: str, operands: list[Value | Constant], inner: Any) -> list[Value]:
+        """Append a jitted function as one node; its outputs are called what they are called inside."""
+        shared = _shared_body(inner, scope)
+        name, outputs = self.unique(_join(scope, equation.params["name"])), []
+        for i, (v, var) in enumerate(zip(shared.structure.outputs, equation.outvars, strict=True)):
+            is_made = isinstance(v, Value) and v not in shared.structure.inputs
+            outputs.append(Value(self.unique(v.name) if is_made else f"{name}.{i}", var.aval))
+        function = Equation.of(without_donation(equation))  # a rule may read what the user gave away
+        inputs, bodies = tuple(operands), (shared,)
+        self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), bodies, equation, self.calls))
         return outputs
 
     def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:

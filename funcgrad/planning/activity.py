@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from funcgrad.graph import Body, Node, Structure, Value
+from funcgrad.planning.calls import remembered
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class _Search:
                 inside[node] = tuple(self.within(b, moving, used) for b in node.bodies)
                 found = {i + b.offset for b, a in zip(node.bodies, inside[node], strict=True) for i in a.inputs}
                 positions = tuple(p for p in moving if p in found)
-                useful.update(v for a in inside[node] for v in a.activity.reached)
+                if all(body.found is None for body in node.bodies):  # else nobody asks what is reached inside
+                    useful.update(v for a in inside[node] for v in a.activity.reached)
             else:
                 positions = self.flow.reached(node, moving, used)
             active[node] = positions
@@ -184,6 +186,10 @@ class _Search:
 
     def circulate(self, body: Body, positions: tuple[int, ...]) -> tuple[set[int], set[int]]:
         """The inputs and outputs of a body that vary when the node's inputs at `positions` do, over all turns."""
+        return remembered(body, ("varied", positions), lambda: self.find_circulation(body, positions))
+
+    def find_circulation(self, body: Body, positions: tuple[int, ...]) -> tuple[set[int], set[int]]:
+        """The same, found anew."""
         structure = body.structure
         inputs = {p - body.offset for p in positions if 0 <= p - body.offset < len(structure.inputs)}
         while True:
@@ -196,6 +202,11 @@ class _Search:
 
     def within(self, body: Body, positions: tuple[int, ...], used: Collection[int]) -> BodyActivity:
         """The activity of a body whose node uses the outputs `used`: those that come back are used by other turns."""
+        key = ("active", positions, tuple(used))
+        return remembered(body, key, lambda: self.find_within(body, positions, used))
+
+    def find_within(self, body: Body, positions: tuple[int, ...], used: Collection[int]) -> BodyActivity:
+        """The same, found anew."""
         structure = body.structure
         inputs, outputs = self.circulate(body, positions)
         given, used = [structure.inputs[i] for i in inputs], set(used)

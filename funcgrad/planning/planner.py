@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any
 
 from funcgrad.errors import GradientError, RuleError
-from funcgrad.graph import Node, Structure, Value
+from funcgrad.graph import Body, Node, Structure, Value
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.branches import plan_branches
+from funcgrad.planning.calls import Compiled, plan_call, remembered
 from funcgrad.planning.captures import captured
 from funcgrad.planning.checkpoints import plan_checkpoint
 from funcgrad.planning.elementary import find_rules
@@ -46,8 +47,9 @@ def make_plan(
         GradientError: the pass leads through a `while` loop.
     """
     rules = rules or RuleSet()
-    rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
-    _check_reach(rules, structure)
+    if rules.overrides:
+        rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
+        _check_reach(rules, structure)
     planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps})
     watching = Watching(frozenset(planner.taps), planner.serves)
     activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
@@ -91,12 +93,12 @@ class _Planner:
         steps = [
             self.step(node, activity.positions.get(node, ()), activity)
             for node in structure.nodes
-            if node in activity.positions or any(True for body in node.bodies for _ in body.structure.observed)
+            if node in activity.positions or any(_is_observed(body) for body in node.bodies)
         ]
         direct = [*structure.inputs, *(v for node in structure.nodes for v in node.outputs)]
-        watched = self.taps.keys() & (activity.reached | activity.beside)
+        watched = self.taps.keys() & (activity.reached | activity.beside) if self.taps else ()
         taps = tuple(self.taps[v] for v in direct if v in watched)
-        readings = (self.taps[v].reading for v in structure.values if v in watched)
+        readings = (self.taps[v].reading for v in structure.values if v in watched) if watched else ()
         return Plan(
             structure,
             wanted=tuple(wanted),
@@ -139,6 +141,8 @@ class _Planner:
     ) -> Step:
         """The step of a node that holds graphs: of a loop, a branch, a checkpoint."""
         name = equation.source.primitive.name
+        if node.bodies[0].found is not None:
+            return self.jitted(node, equation, positions, found[0])
         if name == "while":
             raise GradientError(
                 f"{node.name}: a reverse pass needs to know how many turns a loop makes, and a while loop does not "
@@ -154,6 +158,13 @@ class _Planner:
         if name == "cond":
             return plan_branches(node, positions, found, plans)
         return plan_checkpoint(node, positions, found[0], plans[0])
+
+    def jitted(self, node: Node, equation: Equation, positions: tuple[int, ...], active: BodyActivity) -> Step:
+        """The step of a jitted function that stays whole."""
+        (body,) = node.bodies
+        make = lambda: Compiled(equation.source.params["name"], self.body(body.structure, active))  # noqa: E731
+        compiled = remembered(body, ("plan", active.inputs, active.outputs), make)
+        return plan_call(node, positions, active.outputs, compiled)
 
     def inputs(self, structure: Structure, active: BodyActivity) -> list[Value]:
         return [structure.inputs[i] for i in active.inputs]
@@ -223,6 +234,11 @@ def _share(steps: Sequence[Step], made: Shared) -> tuple[Step, ...]:
     return tuple(
         replace(s, pullbacks=tuple(replace(p, pull=shared.get(p.pull, p.pull)) for p in s.pullbacks)) for s in steps
     )
+
+
+def _is_observed(body: Body) -> bool:
+    """Whether something is measured in a body; not where traces share it."""
+    return body.found is None and any(True for _ in body.structure.observed)
 
 
 def _check_reach(rules: RuleSet, structure: Structure) -> None:

@@ -1,10 +1,11 @@
 """Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -52,12 +53,26 @@ def holds_references(jaxpr: Any) -> bool:
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
     belong together, and JAX differentiates them as one.
     """
-    return any(is_reference(v.aval) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
+    if jaxpr not in _holding:
+        _holding[jaxpr] = any(is_reference(v.aval) for e in jaxpr.eqns for v in (*e.invars, *e.outvars))
+    return _holding[jaxpr]
+
+
+_holding: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+"""What is known of jaxprs: JAX has one for all traces of a jitted function."""
 
 
 def is_reference(aval: Aval) -> bool:
     """Whether it describes a mutable array."""
     return isinstance(aval, AbstractRef)
+
+
+def without_donation(equation: Any) -> Any:
+    """A jitted function's equation that leaves the arrays of its arguments alone."""
+    donated = equation.params["donated_invars"]
+    if not any(donated):
+        return equation
+    return equation.replace(params=equation.params | {"donated_invars": (False,) * len(donated)})
 
 
 def scope_of(equation: Any) -> str:
@@ -175,6 +190,33 @@ def without_constants(closed: Any) -> tuple[Any, list[Any]]:
         inputs = [*jaxpr.constvars, *jaxpr.invars]
         jaxpr = jaxpr.replace(constvars=[], invars=inputs, debug_info=jaxpr.debug_info.with_unknown_names())
     return core.ClosedJaxpr(jaxpr, ()), constants
+
+
+_sizes: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def size_of(closed: Any) -> int:
+    """How many equations a closed jaxpr has, those of the jaxprs inside it included."""
+    if closed not in _sizes:
+        inside = (inner for equation in closed.jaxpr.eqns for inner in bodies(equation))
+        _sizes[closed] = len(closed.jaxpr.eqns) + sum(_count(inner) for inner in inside)
+    return _sizes[closed]
+
+
+def primitives_in(closed: Any) -> frozenset[Any]:
+    """The primitives of the equations of a closed jaxpr, those of the jaxprs inside it included."""
+    return frozenset(_primitives(closed.jaxpr))
+
+
+def _primitives(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        yield equation.primitive
+        for inner in bodies(equation):
+            yield from _primitives(inner)
+
+
+def _count(jaxpr: Any) -> int:
+    return sum(1 + sum(map(_count, bodies(equation))) for equation in jaxpr.eqns)
 
 
 def bodies(equation: Any) -> list[Any]:
