@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed|models|watching`: ratios, measured in turns.
+"""`python -m benchmarks speed|models|watching|calling`: ratios, measured in turns.
 
 `speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
 
@@ -12,12 +12,14 @@ back. Losses and gradients are checked to agree before anything is timed: to 1e-
 libraries that nobody changed.
 
 `watching`: the step of a transformer of 12 blocks with statistics taken on the way, over the same step without.
+
+`calling`: the gradient of jitted functions asked for outside of `jit`, and traced a second time, against JAX's.
 """
 
 import argparse
 from pathlib import Path
 
-from benchmarks import peers, report, watching
+from benchmarks import calling, peers, report, watching
 from benchmarks.comparison import assert_same_network, compare
 from benchmarks.models import NAMES, maker, missing_library
 from benchmarks.models import comparison as foreign
@@ -28,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=["speed", "models", "watching"])
+    parser.add_argument("suite", choices=["speed", "models", "watching", "calling"])
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
@@ -46,6 +48,12 @@ def main() -> None:
     if options.suite == "watching":
         rows = watching.compare(rounds, options.quick)
         print("\n".join([report.table(rows), "", *(watching.misses(rows) or ["All ratios are within their targets."])]))
+        if options.json:
+            report.write_json(rows, options.json)
+    elif options.suite == "calling":
+        rows = calling.compare(rounds)
+        verdict = calling.misses(rows) or ["All ratios are within their targets."]
+        print("\n".join([calling.table(rows), "", report.setting([]), "", *verdict]))
         if options.json:
             report.write_json(rows, options.json)
     elif options.suite == "models":

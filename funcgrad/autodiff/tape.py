@@ -113,7 +113,8 @@ def vjp(
     """Run `fun` and make its pullback: `(output, pull)`, or `(output, pull, aux)`; a drop-in for `jax.vjp`.
 
     `pull(cotangent)` gives a tuple with a cotangent for each primal, or what `wrt` asks for. Arguments and errors
-    are those of `record`.
+    are those of `record`. What newer JAX hangs on the function that `jax.vjp` returns (`with_refs`, `args_res`) it has
+    not: what is kept is in the tape that `record` returns.
 
     >>> h, pull = fg.vjp(loss, params, x, of="block3/relu", wrt="params/block0/**")
     """
