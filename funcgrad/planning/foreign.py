@@ -32,8 +32,10 @@ def answering_for(node: Node) -> Iterator[None]:
     except jax.errors.UnexpectedTracerError as error:
         raise LostError(node) from error
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        said = f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+        lines = [line.strip() for line in str(error).strip().splitlines()]
+        # A first line that ends in a colon says nothing without what follows.
+        first = " ".join(lines) if lines and lines[0].endswith(":") else "".join(lines[:1])
+        said = f"{type(error).__name__}: {first}" if first else type(error).__name__
         raise GradientError(f"{where(node)}: what its derivative is made by raised {said.rstrip('.')}.") from error
 
 

@@ -1,7 +1,8 @@
 """Equations of JAX's upgraded primitives, read as what they were before.
 
 With `JAX_REMAT3` and `JAX_CUSTOM_VJP3` checkpoints, their names and custom derivatives are objects inside one opaque
-primitive, `call_hi_primitive`. They still hold what their equations held, under other names.
+primitive, `call_hi_primitive`. They still hold what their equations held, under other names. What a custom derivative
+closes over became two arguments before the others in later JAX; before, it takes its arguments alone.
 """
 
 from typing import Any
@@ -26,7 +27,7 @@ def downgraded(equation: Any) -> Any:
     if kind in ("CheckpointName", "CheckpointNameFwd"):
         return equation.replace(primitive=_known("name"), params={"name": held.name})
     if kind == "CustomVJPTraced":
-        n_consts = len(jax.tree.leaves(held.in_avals[:2]))
+        n_consts = len(jax.tree.leaves(held.in_avals[:2])) if hasattr(held, "drop_fwd_consts") else 0
         params = {"call_jaxpr": held.traced.jaxpr, "num_consts": n_consts, "symbolic_zeros": held.symbolic_zeros}
         return equation.replace(primitive=_CUSTOM_VJP, params=params)
     return equation

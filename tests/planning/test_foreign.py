@@ -25,6 +25,10 @@ def raising(error):
     ("error", "said"),
     [
         (RuntimeError("Unexpected cotangent.\nIt cannot be differentiated."), "RuntimeError: Unexpected cotangent"),
+        (
+            TypeError("The rule must return:\n    f32[3]\nbut returned:\n    f32[]"),
+            r"TypeError: The rule must return: f32\[3\] but returned: f32\[\]",
+        ),
         (AssertionError(), "AssertionError"),
     ],
 )
