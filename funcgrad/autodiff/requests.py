@@ -141,6 +141,7 @@ class Request(NamedTuple):
         With `of` the function is run only up to there, so modules among the arguments keep their state. Unless it
         `opens` them, jitted functions inside stay whole where nothing inside of them was asked for.
         """
+        RuleSet.of(self.rules)  # refuses what is none
         parameters = parameter_names(self.fun, len(args))
         asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
         with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
@@ -222,7 +223,7 @@ class Request(NamedTuple):
         taps = list(watched.taps.values()) if watched else []
         wanted = selection.wanted(graph)
         chosen = frozenset(wanted)
-        plan = make_plan(structure, wanted, output.sources, RuleSet.of(self.rules), taps)
+        plan = make_plan(structure, wanted, output.sources, self.rules, taps)
         selection.check(plan, output.subject)
         inputs = [
             as_array(x) if v in chosen and not isinstance(x, jax.ShapeDtypeStruct) else x
