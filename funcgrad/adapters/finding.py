@@ -7,6 +7,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from funcgrad.adapters.library import Library
+from funcgrad.naming import Names
 
 # How far captured functions are followed, and how long a captured container may be to be searched.
 _DEPTH = 4
@@ -73,7 +74,8 @@ def parameter_names(function: Callable[..., Any], n_args: int) -> list[str]:
         parameters = []
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), "arg")
-    return names[:n_args] + [f"{rest}{i}" for i in range(len(names), n_args)]
+    unique = Names(taken=names)
+    return names[:n_args] + [unique.give(f"{rest}{i}") for i in range(len(names), n_args)]
 
 
 def join(path: str, name: str) -> str:

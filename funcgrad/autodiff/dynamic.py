@@ -13,6 +13,7 @@ from funcgrad.aliases import Array, PyTreeDef
 from funcgrad.errors import GraphError, describe
 from funcgrad.graph.arguments import is_array
 from funcgrad.graph.concreteness import without_values
+from funcgrad.naming import paths_of
 
 
 class Trace(NamedTuple):
@@ -50,12 +51,12 @@ class Dynamic:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function; GraphError where an argument is neither an array nor hashable."""
-        parameters, names, leaves, arrays = parameter_names(self.fun, len(args)), [], [], []
-        for path, leaf in named_leaves((args, kwargs)):
-            head = parameters[path[1].idx] if path[0].idx == 0 else path[1].key
-            tail = jax.tree_util.keystr(path[2:], simple=True, separator="/")
-            names.append(f"{head}/{tail}" if tail else head)
-            leaves.append(None if is_array(leaf) else (type(leaf), _hashable(leaf, names[-1])))
+        parameters, leaves, arrays = parameter_names(self.fun, len(args)), [], []
+        named = named_leaves((args, kwargs))
+        heads = (parameters[path[1].idx] if path[0].idx == 0 else path[1].key for path, _ in named)
+        names = paths_of((head, *path[2:]) for head, (path, _) in zip(heads, named, strict=True))
+        for name, (_, leaf) in zip(names, named, strict=True):
+            leaves.append(None if is_array(leaf) else (type(leaf), _hashable(leaf, name)))
             if is_array(leaf):
                 arrays.append(leaf)
         static = _Static(jax.tree.structure((args, kwargs)), tuple(names), tuple(leaves))

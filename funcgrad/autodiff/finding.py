@@ -10,8 +10,8 @@ import jax
 from funcgrad.adapters import choice
 from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GradientError, describe, printed
-from funcgrad.graph import Graph, Structure, Value, suggest
-from funcgrad.registry import matches
+from funcgrad.graph import Graph, Structure, Value, missing, refuse_shared
+from funcgrad.naming import choose, is_glob, matches
 
 Names = int | str | Sequence[int | str]
 """How arguments and values are asked for: positions, argument names, value names, globs."""
@@ -58,18 +58,18 @@ def position_of(argument: str, position: int, n_args: int) -> int:
     return position % n_args
 
 
-def find(name: str, values: Sequence[Value]) -> list[Value]:
+def find(name: str, values: Sequence[Value], structure: Structure) -> list[Value]:
     """The values that a name or glob stands for; GradientError where there is none that can have a cotangent."""
-    if "*" in name:
-        found = [v for v in values if v.is_inexact and matches(name, v.name)]
+    by_name = {v.name: v for v in values}
+    found = [by_name[n] for n in choose(name, by_name)]
+    if is_glob(name):
+        found = [v for v in found if v.is_inexact]
+    elif found and not found[0].is_inexact:
+        raise GradientError(f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients.")
     else:
-        found = [v for v in values if v.name == name]
-        if found and not found[0].is_inexact:
-            raise GradientError(
-                f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients."
-            )
+        refuse_shared([v.name for v in found], structure)
     if not found:
-        raise GradientError(f"No value is named '{name}'; {suggest(name, [v.name for v in values])}")
+        raise GradientError(missing(name, structure, [n for n, v in by_name.items() if v.is_inexact]))
     return found
 
 
@@ -87,9 +87,9 @@ def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[Py
         name = parameters[position_of("of", item, len(parameters))] if isinstance(item, int) else item
         if name in parameters and name not in known:
             name = f"{name}/**"
-        is_one = is_one and "*" not in name
+        is_one = is_one and not is_glob(name)
         try:
-            found |= {v.name: v for v in find(name, outermost)}
+            found |= {v.name: v for v in find(name, outermost, graph.structure)}
         except GradientError:
             _refuse_inside(name, graph.structure)
             raise
@@ -101,7 +101,7 @@ def _refuse_inside(name: str, structure: Structure) -> None:
     """GradientError if a name stands for a value inside of a loop or branch."""
     for node in structure.nodes:
         for body in node.bodies:
-            if any(v.name == name or ("*" in name and matches(name, v.name)) for v in body.structure.values):
+            if any(matches(name, v.name) for v in body.structure.values):
                 raise GradientError(
                     f"of='{name}' is inside '{node.name}' (a {node.op_name}), which runs as one node; return it from "
                     f"there, and name what comes out with fg.name."

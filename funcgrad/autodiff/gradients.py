@@ -34,7 +34,7 @@ def value_and_grad(
     taps: str | Sequence[str] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
 ) -> Callable[..., Any]:
-    """Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
+    r"""Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
 
     The function is traced at every call (under `jit`: once), so it branches on numbers but not on arrays that are
     differentiated. Others it may look at where it is called outside of `jit`; then it is traced a second time, with
@@ -55,7 +55,9 @@ def value_and_grad(
             pytree like the argument; the exact name of a value (`"x1"`, `"params/w1"`) gives its array; a glob
             (`"block*/relu"`, `"params/fc1/**"`) or a list a mapping by name, a list of positions a tuple. A glob
             leaves out values that nothing asked for depends on. An `fg.select(...)` or `fg.freeze(...)` chooses
-            among the leaves of the arguments `argnums`: those that it leaves out are None.
+            among the leaves of the arguments `argnums`: those that it leaves out are None. A backslash takes the
+            sign after it as it is: `*`, `/` and `#` in the key of a dict or in a label are written so
+            (`r"params/w\*"`, `r"params/a\/b"`), as `print(fg.trace(...))` shows them.
         cotangent: [∂ℓ/∂(value)], like the value, where that is not a scalar of which the derivative is taken. For
             many cotangents of one value, see `record`; for all of them, `jacobian`.
         unreachable: what to do if the loss does not depend on something that `wrt` names: `"raise"`, or give `"zero"`

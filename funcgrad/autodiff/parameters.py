@@ -1,16 +1,14 @@
 """Which parameters: one value that the gradient, the training step and the optimizer share."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 
 from funcgrad.adapters import named_leaves
 from funcgrad.aliases import PyTree
 from funcgrad.errors import GradientError
-from funcgrad.registry import matches
+from funcgrad.naming import choose, matches, paths_of, suggest
 
 _HOLE = object()
 
@@ -45,11 +43,8 @@ class Selector:
         Raises:
             GradientError: a pattern matches no leaf, and nothing that was left out.
         """
-        paths, absent = _paths(params), _paths_of_holes(params)
-        for pattern in self.patterns:
-            if not any(_leads_to(pattern, hole) for hole in absent):
-                self._check_matches(pattern, paths)
-        return jax.tree.structure(params).unflatten(map(self._chooses, paths))
+        paths, absent = _paths(params)
+        return jax.tree.structure(params).unflatten(self._chooses(paths, absent))
 
     def __bool__(self) -> bool:
         raise GradientError(
@@ -62,20 +57,20 @@ class Selector:
         Raises:
             GradientError: a pattern matches no leaf, or no leaf is left to choose.
         """
-        paths = _paths(params)
-        for pattern in self.patterns:
-            self._check_matches(pattern, paths)
-        flags = [self._chooses(path) for path in paths]
+        paths, absent = _paths(params)
+        flags = self._chooses(paths, absent)
         if not any(flags):
             raise GradientError(f"{self} chooses none of the {len(paths)} parameters; narrow its patterns.")
         return flags
 
-    def _chooses(self, path: str) -> bool:
-        return any(matches(p, path) for p in self.patterns) != self.is_inverted
-
-    def _check_matches(self, pattern: str, paths: Sequence[str]) -> None:
-        if not any(matches(pattern, path) for path in paths):
-            raise GradientError(f"{self}: no parameter's path matches '{pattern}'; {_hint(pattern, paths)}")
+    def _chooses(self, paths: Sequence[str], absent: Sequence[str]) -> list[bool]:
+        chosen = set[str]()
+        for pattern in self.patterns:
+            found = choose(pattern, [*paths, *absent])
+            if not found and not any(_leads_to(pattern, hole) for hole in absent):
+                raise GradientError(f"{self}: no parameter's path matches '{pattern}'; {_hint(pattern, paths)}")
+            chosen.update(found)
+        return [(path in chosen) != self.is_inverted for path in paths]
 
     def split(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """The parameters that are chosen, and the others: two pytrees like `params`, None at the leaves they lack."""
@@ -119,15 +114,18 @@ def _checked(name: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
     return patterns
 
 
-def _paths(params: PyTree) -> list[str]:
-    return [_written(path) for path, _ in named_leaves(params)]
+def _paths(params: PyTree) -> tuple[list[str], list[str]]:
+    """The paths of the leaves, and of what was taken out of the pytree: None, or a node such as `optax.MaskedNode()`.
 
-
-def _paths_of_holes(params: PyTree) -> list[str]:
-    """Of what was taken out of a pytree: None, or a node without leaves, such as `optax.MaskedNode()`."""
-    is_hole = lambda x: not jax.tree.leaves(x)  # noqa: E731
+    They are written together, for what is left is called as it was in the whole.
+    """
+    is_none = lambda x: x is None  # noqa: E731
+    is_hole = lambda x: is_none(x) or not jax.tree.leaves(x, is_leaf=is_none)  # noqa: E731
     filled = jax.tree.map(lambda x: _HOLE if is_hole(x) else x, params, is_leaf=is_hole)
-    return [_written(path) for path, leaf in named_leaves(filled) if leaf is _HOLE]
+    leaves = named_leaves(filled)
+    paths = paths_of(path for path, _ in leaves)
+    of = lambda holes: [path for path, (_, leaf) in zip(paths, leaves, strict=True) if (leaf is _HOLE) == holes]  # noqa: E731
+    return of(False), of(True)
 
 
 def _leads_to(pattern: str, hole: str) -> bool:
@@ -136,13 +134,9 @@ def _leads_to(pattern: str, hole: str) -> bool:
     return matches(pattern, hole) or ("**" not in first and matches(first, hole))
 
 
-def _written(path: tuple[Any, ...]) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _hint(pattern: str, paths: Sequence[str]) -> str:
     if any(path.startswith(f"{pattern}/") for path in paths):
         return f"what is below it matches '{pattern}/**'."
-    if near := difflib.get_close_matches(pattern, paths, n=2):
-        return f"did you mean {' or '.join(map(repr, near))}?"
+    if near := suggest(pattern, paths):
+        return near
     return f"the first path is '{paths[0]}'." if paths else "there are no parameters."

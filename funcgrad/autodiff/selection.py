@@ -11,10 +11,10 @@ from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.autodiff.finding import Names, find, listed, position_of
 from funcgrad.autodiff.parameters import Selector
 from funcgrad.errors import GradientError, describe
-from funcgrad.graph import Arguments, Graph, Value
+from funcgrad.graph import Arguments, Graph, Value, refuse_shared
+from funcgrad.naming import choose, is_glob
 from funcgrad.plans import Plan
 from funcgrad.primitive import no_cotangent, type_of
-from funcgrad.registry import matches
 
 Place = int | str
 """An argument: its position, or its keyword."""
@@ -37,6 +37,8 @@ class Asked(NamedTuple):
     """Whether it is an error if something cannot be reached."""
     filters: dict[int, Any]
     """What a library's own filter chooses in the argument at a position."""
+    spelled: tuple[str, ...] = ()
+    """The arguments that are asked for by name."""
 
     @classmethod
     def of(
@@ -67,16 +69,22 @@ class Asked(NamedTuple):
             if isinstance(item, int):
                 position = position_of("wrt", item, len(parameters))
                 places.append((item if is_tuple else parameters[position], position))
+            elif item in parameters and item in keywords:
+                raise GradientError(
+                    f"'{item}' is a positional argument and a keyword; ask for the positional one by its position, or "
+                    f"rename the other."
+                )
             elif item in parameters:
                 places.append((item, parameters.index(item)))
             elif item in keywords:
                 places.append((item, item))
             else:
                 names.append(item)
+        spelled = tuple(item for item in items if isinstance(item, str) and item not in names)
+        form: Literal["one", "tuple", "mapping"] = "tuple" if is_tuple else "mapping"
         if isinstance(wrt, int | str):
-            is_glob = isinstance(wrt, str) and "*" in wrt
-            return cls(tuple(places), tuple(names), "mapping" if is_glob else "one", None, strict, {})
-        return cls(tuple(places), tuple(names), "tuple" if is_tuple else "mapping", None, strict, {})
+            form = "mapping" if isinstance(wrt, str) and is_glob(wrt) else "one"
+        return cls(tuple(places), tuple(names), form, None, strict, {}, spelled)
 
     @property
     def wanted(self) -> dict[int, Any]:
@@ -108,7 +116,7 @@ class Asked(NamedTuple):
                 aval = _aval(leaf, arguments.names[i], key, arguments.is_input[i], allow_int) if flag else None
                 slots.append(i if aval is not None and _is_inexact(aval) else aval)
             wholes.append(Argument(key, tree, tuple(slots)))
-        return Selection(tuple(wholes), self.names, self.form, self.is_strict)
+        return Selection(tuple(wholes), self.names, self.form, self.is_strict, self.spelled)
 
 
 @dataclass(frozen=True)
@@ -131,31 +139,34 @@ class Selection:
     """Of values, or globs."""
     form: Literal["one", "tuple", "mapping"]
     is_strict: bool
+    spelled: tuple[str, ...] = ()
+    """The arguments that are asked for by name."""
 
     def wanted(self, graph: Graph) -> tuple[Value, ...]:
         """Find the values: those of arguments, then those by name; GradientError where a name finds none."""
+        refuse_shared(self.spelled, graph.structure)
         inputs, values = graph.input_of, list(graph.structure.values) if self.names else []
         whole = [inputs[slot] for a in self.arguments for slot in a.slots if isinstance(slot, int)]
-        return (*whole, *dict.fromkeys(v for name in self.names for v in find(name, values)))
+        return (*whole, *dict.fromkeys(v for name in self.names for v in find(name, values, graph.structure)))
 
     def leaves_of(self, arguments: Arguments) -> frozenset[int]:
         """Which leaves of the arguments are among the values, as far as their names tell."""
         whole = {slot for a in self.arguments for slot in a.slots if isinstance(slot, int)}
-        named = {i for i, name in enumerate(arguments.names) if any(matches(n, name) for n in self.names)}
-        return frozenset(whole | named)
+        named = {found for name in self.names for found in choose(name, arguments.names)}
+        return frozenset(whole.union(i for i, name in enumerate(arguments.names) if name in named))
 
     def check(self, plan: Plan, subject: str) -> None:
         """GradientError for what `subject` does not depend on; of what a glob matches, one value is enough."""
         if not self.is_strict:
             return
         whole, named = self._parts(plan.wanted)
-        for value in (*whole, *(v for v in named if v.name in self.names)):
+        for value in (*whole, *(v for v in named if v.name in self._asked(named))):
             if value not in plan.reached:
                 raise GradientError(
                     f"{subject} does not depend on '{value.name}'; leave it out of wrt, or pass unreachable='zero'."
                 )
         for name in self.names:
-            if "*" in name and not any(matches(name, v.name) and v in plan.reached for v in named):
+            if is_glob(name) and not choose(name, [v.name for v in named if v in plan.reached]):
                 raise GradientError(
                     f"{subject} depends on nothing that '{name}' matches; leave it out of wrt, or pass "
                     f"unreachable='zero'."
@@ -169,13 +180,20 @@ class Selection:
         whole, named = self._parts(cotangents)
         source = iter(whole)
         trees = [a.tree.unflatten([_filled(slot, source, lead) for slot in a.slots]) for a in self.arguments]
-        by_name = dict(zip(self._parts(plan.wanted)[1], named, strict=True))
-        found = {v.name: g for v, g in by_name.items() if v in plan.reached or not self.is_strict}
+        by_value = dict(zip(values := self._parts(plan.wanted)[1], named, strict=True))
+        asked = self._asked(values)
+        by_name = {asked.get(v.name, v.name): (v, g) for v, g in by_value.items()}
+        found = {name: g for name, (v, g) in by_name.items() if v in plan.reached or not self.is_strict}
         if self.form == "tuple":
             return tuple(trees)
         if self.form == "mapping":
             return {a.key: tree for a, tree in zip(self.arguments, trees, strict=True)} | found
         return next(iter((*trees, *found.values())))
+
+    def _asked(self, values: Sequence[Value]) -> dict[str, str]:
+        r"""The names of the values that were asked for one by one, and how they were spelled: `h\#2` is `h#2`."""
+        names = [v.name for v in values]
+        return {found: name for name in self.names if not is_glob(name) for found in choose(name, names)[:1]}
 
     def _parts(self, items: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
         """One item per wanted value as those of arguments and those by name."""

@@ -8,7 +8,8 @@ from funcgrad.graph.graphs import read as read
 from funcgrad.graph.measuring import measurable as measurable
 from funcgrad.graph.measuring import measured as measured
 from funcgrad.graph.scopes import find as find
-from funcgrad.graph.scopes import suggest as suggest
+from funcgrad.graph.scopes import missing as missing
+from funcgrad.graph.scopes import refuse_shared as refuse_shared
 from funcgrad.graph.structures import Body as Body
 from funcgrad.graph.structures import Structure as Structure
 from funcgrad.graph.tracing import Tracing as Tracing

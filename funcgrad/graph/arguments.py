@@ -11,6 +11,7 @@ from jax.core import Tracer
 from funcgrad.adapters import named_leaves, parameter_names, without_modules
 from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GraphError
+from funcgrad.naming import paths_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +45,17 @@ class Arguments:
         Unless `described`, a `jax.ShapeDtypeStruct` is no array but an object like any other.
         """
         parameters = parameter_names(function, len(args))
-        names, places, is_input, fixed = [], [], [], []
+        paths, places, is_input, fixed = [], [], [], []
         for path, leaf in named_leaves((tuple(args), kwargs)):
             positional = path[0].idx == 0
             place = path[1].idx if positional else path[1].key
-            head = parameters[place] if positional else place
-            tail = jax.tree_util.keystr(path[2:], simple=True, separator="/")
-            names.append(f"{head}/{tail}" if tail else head)
+            paths.append((parameters[place] if positional else place, *path[2:]))
             places.append(place)
             is_only_described = not described and isinstance(leaf, jax.ShapeDtypeStruct)
             is_input.append((is_array(leaf) and not is_only_described) or place in traced)
             fixed.append(None if is_input[-1] else leaf)
         tree = jax.tree.structure((tuple(args), kwargs))
-        return cls(tree, tuple(names), tuple(places), tuple(is_input), tuple(fixed))
+        return cls(tree, tuple(paths_of(paths)), tuple(places), tuple(is_input), tuple(fixed))
 
     @property
     def input_names(self) -> tuple[str, ...]:

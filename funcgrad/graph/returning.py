@@ -10,6 +10,7 @@ from jax.core import Tracer
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Value
+from funcgrad.naming import Names
 from funcgrad.primitive import type_of, typed
 
 _TRACED = object()
@@ -41,7 +42,7 @@ class Returned:
         arrays = dict(zip(structure.constants, constants, strict=True))
         source, outputs = iter(structure.outputs), []
         for leaf in self._leaves:
-            output = next(source) if leaf is _TRACED else _described(leaf, arrays)
+            output = next(source) if leaf is _TRACED else _described(leaf, arrays, structure)
             if isinstance(output, Value) and output not in arrays and leaf is not _TRACED:
                 arrays[output] = leaf
             if leaf is _TRACED and isinstance(output, Constant):
@@ -52,11 +53,12 @@ class Returned:
         return replace(structure, constants=tuple(arrays), outputs=tuple(outputs)), tuple(arrays.values())
 
 
-def _described(leaf: Any, arrays: dict[Value, Any]) -> Value | Constant:
+def _described(leaf: Any, arrays: dict[Value, Any], structure: Structure) -> Value | Constant:
     """What stands for a leaf that is not traced; `arrays` are the constants so far."""
     if isinstance(leaf, jax.Array):
         known = next((v for v, x in arrays.items() if x is leaf), None)
-        return known or Value(f"const{len(arrays)}", jax.typeof(leaf))
+        names = Names(x.name for x in (*arrays, *structure.values, *structure.all_nodes))
+        return known or Value(names.give(f"const{len(arrays)}"), jax.typeof(leaf))
     return Constant(leaf, type_of(leaf))
 
 

@@ -1,12 +1,13 @@
 """What a pattern names in a graph: values, or scopes, by the values that leave them."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
-from funcgrad.errors import GradientError
+from funcgrad.errors import GradientError, describe
+from funcgrad.graph.labels import labels_in
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Node, Value
-from funcgrad.registry import matches
+from funcgrad.naming import choose, is_glob, matches, suggest
+from funcgrad.primitive import Equation, bodies
 
 
 def find(structure: Structure, pattern: str, values: Iterable[Value]) -> dict[str, Value]:
@@ -20,18 +21,61 @@ def find(structure: Structure, pattern: str, values: Iterable[Value]) -> dict[st
         values: those that may be found.
 
     Raises:
-        GradientError: nothing is named so.
+        GradientError: nothing is named so, or it could be one of several.
     """
-    allowed = list(values)
-    if found := {v.name: v for v in allowed if matches(pattern, v.name)}:
-        return found
+    allowed = {v.name: v for v in values}
+    if names := choose(pattern, allowed):
+        if not is_glob(pattern):
+            refuse_shared(names, structure)
+        return {name: allowed[name] for name in names}
     scopes = list(dict.fromkeys(s for node in structure.all_nodes for s in _prefixes(node.scope)))
-    for scope in (s for s in scopes if matches(pattern, s)):
-        leaving = [v for v in exits(structure, scope) if v in allowed]
+    found: dict[str, Value] = {}
+    for scope in choose(pattern, scopes):
+        leaving = [v for v in exits(structure, scope) if allowed.get(v.name) is v]
         found |= {scope: leaving[0]} if len(leaving) == 1 else {v.name: v for v in leaving}
     if not found:
-        raise GradientError(f"No value or scope is named '{pattern}'; {suggest(pattern, [v.name for v in allowed])}")
+        raise GradientError(missing(pattern, structure, list(allowed), "value or scope"))
     return found
+
+
+def refuse_shared(names: Iterable[str], structure: Structure) -> None:
+    """GradientError if one of the names is that of an argument, and the user gave it to another value as well."""
+    arguments = (part for v in structure.inputs for part in (v.name, v.name.partition("/")[0]))
+    asked = set(names).intersection(arguments)
+    for node in structure.all_nodes if asked else ():
+        for v in node.outputs:
+            base, _, number = v.name.rpartition("#")
+            if base in asked and number.isdecimal() and _is_labelled(node, v):
+                raise GradientError(
+                    f"'{base}' is an argument and the name of a value that is made from it or beside it, listed as "
+                    f"'{v.name}'; ask for that, or for the argument by its position, or rename one."
+                )
+
+
+def _is_labelled(node: Node, value: Value) -> bool:
+    """Whether the user named this output of a node, and not with this very number."""
+    label = value.label or (node.function if node.op_name == "name" else None)
+    return isinstance(label, Equation) and not value.name.endswith(label.source.params["name"])
+
+
+def missing(pattern: str, structure: Structure, names: Sequence[str], what: str = "value") -> str:
+    """The sentence for a pattern that stands for none of the names: why, or which is meant."""
+    for constant in structure.constants:
+        if constant.name == pattern:
+            return (
+                f"'{pattern}' is {describe(constant.aval)} that the function closes over, and not one of its values; "
+                f"pass it as an argument."
+            )
+    for node in structure.all_nodes:
+        if isinstance(node.function, Equation) and not node.bodies:
+            around = f"{node.scope}/" if node.scope else ""
+            inside = (around + label for inner in bodies(node.function.source) for label in labels_in(inner))
+            if any(matches(pattern, label) for label in inside):
+                return (
+                    f"'{pattern}' is inside '{node.name}', which is differentiated as a whole; name what goes in or "
+                    f"comes out of it."
+                )
+    return f"No {what} is named '{pattern}'; " + (suggest(pattern, names) or "print(fg.trace(...)) lists the names.")
 
 
 def exits(structure: Structure, scope: str) -> Iterator[Value]:
@@ -45,12 +89,6 @@ def exits(structure: Structure, scope: str) -> Iterator[Value]:
         else:
             for body in node.bodies:
                 yield from exits(body.structure, scope)
-
-
-def suggest(name: str, names: Sequence[str]) -> str:
-    """What to try where a name finds nothing."""
-    near = difflib.get_close_matches(name, names, n=2)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else "print(fg.trace(...)) lists the names."
 
 
 def _prefixes(scope: str) -> Iterator[str]:

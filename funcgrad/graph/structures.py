@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from funcgrad.graph.values import Constant, Measurement, Node, Value
+from funcgrad.naming import Names
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,11 @@ class Structure:
             yield from node.outputs
             for body in node.bodies:
                 yield from body.structure.values
+
+    @property
+    def names(self) -> Names:
+        """The names of all values and nodes, so that what is added has others."""
+        return Names(x.name for x in (*self.constants, *self.values, *self.all_nodes))
 
     @property
     def observed(self) -> Iterator[Value]:

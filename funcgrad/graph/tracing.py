@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,10 +14,11 @@ from funcgrad.errors import require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
+from funcgrad.graph.labels import join, label_of, labels_in
 from funcgrad.graph.returning import Returned
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Surroundings, Value
-from funcgrad.naming import resolve
+from funcgrad.naming import Names, escape, resolve
 from funcgrad.primitive import (
     Equation,
     Wiring,
@@ -62,7 +64,8 @@ class Tracing(NamedTuple):
 
     def opened(self, whole: Callable[[Any], bool] | None = None) -> Graph:
         """The graph; functions jitted inside stay one node where `whole` says so of their jaxpr, else are opened."""
-        structure = open_jaxpr(self.closed, self.arguments.input_names, whole)
+        heads = [name.partition("/")[0] for name in self.arguments.names]
+        structure = open_jaxpr(self.closed, self.arguments.input_names, whole, (*self.arguments.names, *heads))
         structure, constants = self.returned.completed(structure, self.closed.consts)
         return Graph(structure, constants, self.arguments, self.returned.tree)
 
@@ -104,17 +107,23 @@ def trace_arguments(
 
 
 def open_jaxpr(
-    closed: Any, input_names: Sequence[str] | None = None, whole: Callable[[Any], bool] | None = None
+    closed: Any,
+    input_names: Sequence[str] | None = None,
+    whole: Callable[[Any], bool] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Structure:
     """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
 
-    Functions that are jitted inside stay one node where `whole` says so of their jaxpr, else are opened.
+    No two values have one name, and no two nodes. Those of inputs and `arguments` are given first, then what the user
+    names has its name; whatever else would be called so is numbered. Functions that are jitted inside stay one node
+    where `whole` says so of their jaxpr, else are opened; what is in one that stays has names of its own.
     """
     names = input_names or [f"in{i}" for i in range(len(closed.jaxpr.invars))]
-    builder = _Builder(Counter(names), whole=whole)
+    builder = _Builder(Names([*names, *arguments], map(resolve, labels_in(closed.jaxpr, whole))), whole=whole)
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
-    constants = [Value(f"const{i}", jax.typeof(c)) for i, c in enumerate(closed.consts)]
+    constants = [Value(builder.names.give(f"const{i}"), jax.typeof(c)) for i, c in enumerate(closed.consts)]
     outputs = builder.open(closed, inputs, constants, "")
+    builder.open_bodies()
     return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
 
 
@@ -126,36 +135,36 @@ def _shared_body(inner: Any, scope: str) -> Body:
     """The graph of a jitted function, opened once for all its traces; its nodes stand in `scope`."""
     known = _bodies.setdefault(inner, {})
     if scope not in known:
-        builder = _Builder(Counter())
-        inputs = [Value(builder.unique(f"in{i}"), v.aval) for i, v in enumerate(inner.jaxpr.invars)]
+        labels = (resolve(join(scope, path)) for path in labels_in(inner.jaxpr))
+        builder = _Builder(Names(reserved=labels))
+        inputs = [Value(builder.names.give(f"in{i}"), v.aval) for i, v in enumerate(inner.jaxpr.invars)]
         outputs = builder.open(inner, inputs, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
+        builder.open_bodies()
         structure = Structure(tuple(builder.nodes), tuple(inputs), (), tuple(outputs))
         known[scope] = Body(structure, 0, (), found={})
     return known[scope]
 
 
 class _Builder:
-    """Collects nodes while jaxprs are opened; names are unique over all of them, those inside loops too."""
+    """Collects nodes while jaxprs are opened; names are unique over all of them, those inside loops too.
+
+    Bodies are opened when the graph around them is whole, so that its nodes have the names without numbers.
+    """
 
     def __init__(
         self,
-        counts: Counter[str],
+        names: Names,
         loops: tuple[int, ...] = (),
         everywhere: list[Mapping[Any, Any]] | None = None,
         whole: Callable[[Any], bool] | None = None,
     ) -> None:
         self.nodes: list[Node] = []
         self.whole = whole
-        self.counts = counts
+        self.names = names
         self.loops = loops
         self.calls: tuple[Any, ...] = ()
         """The equations whose bodies are being opened, the outermost first."""
         self.everywhere = [] if everywhere is None else everywhere
-
-    def unique(self, name: str) -> str:
-        self.counts[name] += 1
-        n = self.counts[name]
-        return name if n == 1 else f"{name}#{n}"
 
     def open(
         self, closed: Any, inputs: Sequence[Value | Constant], constants: Sequence[Value | Constant], prefix: str
@@ -168,7 +177,7 @@ class _Builder:
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
         equations = [Equation.of(e) for e in jaxpr.eqns]
         aliases = _labels(jaxpr, equations)
-        labels = {v: (_join(_scope(prefix, e.source), e.source.params["name"]), e) for v, e in aliases.items()}
+        labels = {v: (join(_scope(prefix, e.source), label_of(e.source)), e) for v, e in aliases.items()}
         passed = set(aliases.values())
         for function in equations:
             equation = function.source
@@ -201,52 +210,61 @@ class _Builder:
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
         function = call if is_op else written
         if equation.primitive.name == "name":
-            name = self.unique(_join(scope, equation.params["name"]))
+            name = self.names.give(join(scope, label_of(equation)), is_reserved=True)
             outputs = [Value(name, equation.outvars[0].aval, self.loops)]
         else:
-            name = self.unique(_join(scope, function.name))
-            outputs = self.values(equation, name, labels)
-        bodies = tuple(self.hold(wiring, equation, scope, name) for wiring in wirings(equation))
+            name, outputs = self.values(equation, join(scope, escape(function.name)), labels)
         inputs, around = tuple(operands), Surroundings(known, self.everywhere)
-        self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), bodies, equation, self.calls, around))
+        self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), (), equation, self.calls, around))
         return outputs
 
     def append_whole(self, equation: Any, scope: str, operands: list[Value | Constant], inner: Any) -> list[Value]:
         """Append a jitted function as one node; its outputs are called what they are called inside."""
         shared = _shared_body(inner, scope)
-        name, outputs = self.unique(_join(scope, equation.params["name"])), []
+        name, outputs = self.names.give(join(scope, escape(equation.params["name"]))), []
         for i, (v, var) in enumerate(zip(shared.structure.outputs, equation.outvars, strict=True)):
             is_made = isinstance(v, Value) and v not in shared.structure.inputs
-            outputs.append(Value(self.unique(v.name) if is_made else f"{name}.{i}", var.aval))
+            outputs.append(Value(self.names.give(v.name if is_made else f"{name}.{i}"), var.aval))
         function = Equation.of(without_donation(equation))  # a rule may read what the user gave away
         inputs, bodies = tuple(operands), (shared,)
         self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), bodies, equation, self.calls))
         return outputs
 
-    def hold(self, wiring: Wiring, equation: Any, scope: str, node_name: str) -> Body:
-        """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
-        loops = (*self.loops, loop_of(equation).length) if equation.primitive.name == "scan" else self.loops
-        inside = _Builder(self.counts, loops, self.everywhere)
-        inside.calls = (*self.calls, equation)
-        avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
-        inputs = [
-            Value(self.unique(f"{node_name}/{n}"), a, loops) for n, a in zip(wiring.input_names, avals, strict=True)
-        ]
-        constants = [Constant(c, jax.typeof(c)) for c in wiring.jaxpr.consts]
-        outputs = inside.open(wiring.jaxpr, inputs, constants, scope)
-        structure = Structure(tuple(inside.nodes), tuple(inputs), (), tuple(outputs), loops)
-        return Body(structure, wiring.offset, wiring.feedback)
+    def values(self, equation: Any, base: str, labels: dict[Any, tuple[str, Equation]]) -> tuple[str, list[Value]]:
+        """The node's name, and its output values: named by their label where they have one, else after the node.
 
-    def values(self, equation: Any, node_name: str, labels: dict[Any, tuple[str, Equation]]) -> list[Value]:
-        """Output values, named by their label where they have one, else after the node."""
-        several = len(equation.outvars) > 1
+        A node shares the name of its only output, also where the label is what the node would be called anyway.
+        """
+        given = {v: self.names.give(labels[v][0], is_reserved=True) for v in equation.outvars if v in labels}
+        only = equation.outvars[0] if len(equation.outvars) == 1 else None
+        name = given[only] if only in given and labels[only][0] == base else self.names.give(base)
         values = []
         for i, var in enumerate(equation.outvars):
-            own, label = f"{node_name}.{i}" if several else node_name, None
-            if var in labels:
-                own, label = self.unique(labels[var][0]), labels[var][1]
-            values.append(Value(own, var.aval, self.loops, label))
-        return values
+            own = given.get(var) or (name if var is only else self.names.give(f"{name}.{i}"))
+            values.append(Value(own, var.aval, self.loops, labels[var][1] if var in labels else None))
+        return name, values
+
+    def open_bodies(self) -> None:
+        """Open the graphs that the nodes hold, and those inside."""
+        for i, node in enumerate(self.nodes):
+            if found := wirings(node.origin):
+                bodies = tuple(self.hold(wiring, node) for wiring in found)
+                self.nodes[i] = replace(node, bodies=bodies)
+
+    def hold(self, wiring: Wiring, node: Node) -> Body:
+        """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
+        is_loop = node.origin.primitive.name == "scan"
+        loops = (*self.loops, loop_of(node.origin).length) if is_loop else self.loops
+        inside = _Builder(self.names, loops, self.everywhere)
+        inside.calls = (*node.calls, node.origin)
+        avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
+        names = [self.names.give(f"{node.name}/{n}") for n in wiring.input_names]
+        inputs = [Value(n, a, loops) for n, a in zip(names, avals, strict=True)]
+        constants = [Constant(c, jax.typeof(c)) for c in wiring.jaxpr.consts]
+        outputs = inside.open(wiring.jaxpr, inputs, constants, node.scope)
+        inside.open_bodies()
+        structure = Structure(tuple(inside.nodes), tuple(inputs), (), tuple(outputs), loops)
+        return Body(structure, wiring.offset, wiring.feedback)
 
 
 def _labels(jaxpr: Any, equations: Sequence[Equation]) -> dict[Any, Equation]:
@@ -265,8 +283,4 @@ def _labels(jaxpr: Any, equations: Sequence[Equation]) -> dict[Any, Equation]:
 
 def _scope(prefix: str, equation: Any) -> str:
     """Where an equation stands: inside the scope of the call that holds it."""
-    return resolve("/".join(part for part in (prefix, scope_of(equation)) if part))
-
-
-def _join(scope: str, name: str) -> str:
-    return f"{scope}/{name}" if scope else name
+    return resolve(join(prefix, escape(scope_of(equation)))).strip("/")

@@ -10,6 +10,7 @@ import jax
 
 from funcgrad.aliases import Array, PyTreeDef
 from funcgrad.graph import Constant, Measurement, Node, Value
+from funcgrad.naming import Names
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import zeros_of
@@ -17,7 +18,7 @@ from funcgrad.reverse import forward, reverse
 
 
 def plan_branches(
-    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], bodies: tuple[Plan, ...]
+    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], bodies: tuple[Plan, ...], names: Names
 ) -> Step:
     """The step of a `cond`.
 
@@ -27,8 +28,9 @@ def plan_branches(
         found: what is active in the branches.
         bodies: the plans of the branches. Each wants the cotangents of its active inputs, then of what is wanted
             inside; its sources are its active outputs.
+        names: those that are taken.
     """
-    branches = _Branches(node, positions, found, bodies)
+    branches = _Branches(node, positions, found, bodies, names)
     pullback = Pullback(
         node,
         None,
@@ -51,6 +53,7 @@ class _Branches:
     positions: tuple[int, ...]
     found: tuple[BodyActivity, ...]
     bodies: tuple[Plan, ...]
+    names: Names
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
@@ -78,7 +81,8 @@ class _Branches:
             most |= Counter(map(_kind, kept.avals))
         like = {_kind(aval): aval for kept in self.contents for aval in kept.avals}
         avals = [like[kind] for kind, n in most.items() for _ in range(n)]
-        return tuple(Value(f"{self.node.name}/kept{i}", aval, self.node.loops) for i, aval in enumerate(avals))
+        names = [self.names.give(f"{self.node.name}/kept{i}") for i in range(len(avals))]
+        return tuple(Value(name, aval, self.node.loops) for name, aval in zip(names, avals, strict=True))
 
     @cached_property
     def observed(self) -> tuple[Value, ...]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from funcgrad.errors import GradientError, RuleError
 from funcgrad.graph import Body, Node, Structure, Value
+from funcgrad.naming import Names, matches
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.branches import plan_branches
 from funcgrad.planning.calls import Compiled, plan_call, remembered
@@ -26,7 +27,7 @@ from funcgrad.planning.pullbacks import (
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import Equation, TangentRule, bodies, loop_of, scope_of
-from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet, matches
+from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet
 
 
 def make_plan(
@@ -50,7 +51,7 @@ def make_plan(
     if rules.overrides:
         rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
         _check_reach(rules, structure)
-    planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps})
+    planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps}, structure)
     watching = Watching(frozenset(planner.taps), planner.serves)
     activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
     return planner.plan(structure, activity, wanted, sources)
@@ -59,13 +60,19 @@ def make_plan(
 class _Planner:
     """Plans a graph and those inside it under one set of rules."""
 
-    def __init__(self, rules: RuleSet, wanted: frozenset[Value], taps: dict[Value, Tap]):
+    def __init__(self, rules: RuleSet, wanted: frozenset[Value], taps: dict[Value, Tap], whole: Structure):
         self.rules = rules
         self.wanted = wanted
         self.taps = taps
+        self.whole = whole
         self.rule_pulls: RulePulls = {}
         self.shared: Shared = {}
         self.flows = Flows()
+
+    @cached_property
+    def names(self) -> Names:
+        """What may not be the name of a value that the plan adds."""
+        return self.whole.names
 
     def blocks(self, node: Node, position: int) -> bool:
         """Whether a node passes no cotangent to the input at a position."""
@@ -127,7 +134,7 @@ class _Planner:
         find = partial(captured, node, varied=activity.varied)
         if function.keeps_residuals(in_loop=bool(node.loops)):
             recording = self.flows.recording(node, moving, outputs)
-            residuals = Value(f"{node.name}/residuals", None, node.loops)
+            residuals = Value(self.names.give(f"{node.name}/residuals"), None, node.loops)
             pullback = residual_pullback(node, recording, find(recording.back), outputs, residuals)
             return Step(node, positions, (pullback,), (residuals,), recording.forward, captured=find(recording.ahead))
         if function.is_custom_jvp and (rule := self.flows.rule(node, moving)) is not None:
@@ -156,7 +163,7 @@ class _Planner:
             return plan_loop(node, positions, active, self.body(body.structure, active, summed))
         plans = tuple(self.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
         if name == "cond":
-            return plan_branches(node, positions, found, plans)
+            return plan_branches(node, positions, found, plans, self.names)
         return plan_checkpoint(node, positions, found[0], plans[0])
 
     def jitted(self, node: Node, equation: Equation, positions: tuple[int, ...], active: BodyActivity) -> Step:
@@ -185,7 +192,7 @@ class _Planner:
         outline = call.recording.outline(tuple(v.aval for v in node.inputs))
         outputs = node.outputs[: outline.n_outputs]
         # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
-        saved = node.outputs[outline.n_outputs :] if call.saving else _saved_values(node, call.recording, outline)
+        saved = node.outputs[outline.n_outputs :] if call.saving else self.saved(node, call.recording, outline)
         pullbacks = [
             rule_pullback(node, call, rule, at, outputs, saved, self.rule_pulls)
             if rule
@@ -197,6 +204,13 @@ class _Planner:
         if call.saving or not any(v in saved for p in pullbacks for v in p.needs):
             return Step(node, positions, tuple(pullbacks), (), node.run)
         return Step(node, positions, tuple(pullbacks), saved, partial(_run_recording, call))
+
+    def saved(self, node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
+        """What an op's saving forward makes beside its outputs."""
+        avals = outline.avals[outline.n_outputs :]
+        fields = recording.leaf_names(outline)[-len(avals) :] if avals else []
+        names = (self.names.give(f"{node.name}.{name}") for name in fields)
+        return tuple(Value(name, aval, node.loops) for name, aval in zip(names, avals, strict=True))
 
     def rules_at(self, node: Node, call: Call, positions: tuple[int, ...]) -> list[tuple[Rule | None, tuple[int, ...]]]:
         """The rules for the inputs of an op's node, each once; None stands for a derived one."""
@@ -220,12 +234,6 @@ def _run_primal(rule: TangentRule, n_inputs: int, *operands: Any) -> list[Any]:
 
 def _run_recording(call: Call, *leaves: Any) -> list[Any]:
     return call.op.primitives.bind(leaves, call.recording)
-
-
-def _saved_values(node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
-    avals = outline.avals[outline.n_outputs :]
-    names = recording.leaf_names(outline)[-len(avals) :] if avals else []
-    return tuple(Value(f"{node.name}.{name}", aval, node.loops) for name, aval in zip(names, avals, strict=True))
 
 
 def _share(steps: Sequence[Step], made: Shared) -> tuple[Step, ...]:

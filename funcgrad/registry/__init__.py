@@ -15,4 +15,3 @@ from funcgrad.registry.rule import subgradient as subgradient
 from funcgrad.registry.rule import surrogate as surrogate
 from funcgrad.registry.rule import unbroadcast as unbroadcast
 from funcgrad.registry.ruleset import RuleSet as RuleSet
-from funcgrad.registry.ruleset import matches as matches

@@ -1,31 +1,17 @@
 """Which J^T stands for which op and argument, at which nodes."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from funcgrad.aliases import PureFunction
 from funcgrad.errors import RuleError, describe
+from funcgrad.naming import matches
 from funcgrad.registry.op import Op
 from funcgrad.registry.rule import Kind, Marker, Rule, modified
 
 if TYPE_CHECKING:
     from typing import Self
-
-
-@lru_cache(maxsize=1024)
-def _pattern(glob: str) -> re.Pattern[str]:
-    """`*` stands for anything within one segment of a path, `**` for any number of segments."""
-    parts = re.split(r"(\*\*/|/\*\*|\*\*|\*)", glob)
-    translated = {"**/": "(?:.*/)?", "/**": "(?:/.*)?", "**": ".*", "*": "[^/]*"}
-    return re.compile("".join(translated.get(p, re.escape(p)) for p in parts))
-
-
-def matches(glob: str, name: str) -> bool:
-    """Whether a path such as `block3/relu` matches a glob such as `block*/relu` or `**`."""
-    return _pattern(glob).fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,6 @@
 """Choosing rules: globs, the latest override wins, sets are values."""
 
-import pytest
-
 import funcgrad as fg
-from funcgrad.registry import matches
 
 
 def guided(g, y):
@@ -12,27 +9,6 @@ def guided(g, y):
 
 def reversed_sign(g):
     return -g
-
-
-@pytest.mark.parametrize(
-    ("glob", "name", "expected"),
-    [
-        ("relu", "relu", True),
-        ("relu", "block/relu", False),
-        ("*/relu", "block/relu", True),
-        ("*/relu", "a/b/relu", False),
-        ("**/relu", "a/b/relu", True),
-        ("**/relu", "relu", True),
-        ("a/**", "a", True),
-        ("a/**", "a/b/c", True),
-        ("a/**", "ab/c", False),
-        ("**", "anything/at#2/all", True),
-        ("block*/relu#2", "block12/relu#2", True),
-        ("a.c", "abc", False),
-    ],
-)
-def test_globs(glob, name, expected):
-    assert matches(glob, name) is expected
 
 
 def test_the_latest_matching_override_wins_and_the_op_keeps_its_own_rule():

@@ -12,6 +12,7 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from funcgrad.aliases import PyTree
+from funcgrad.errors import GraphError
 
 _path: ContextVar[tuple[str, ...]] = ContextVar("funcgrad_scope", default=())
 _node: ContextVar[str] = ContextVar("funcgrad_node", default="")
@@ -23,7 +24,14 @@ def scope(name: str) -> Iterator[None]:
 
     >>> with fg.scope("block3"):
     ...     h = fg.ops.relu(x)        # the node is called block3/relu
+
+    Args:
+        name: one segment of a path, or several (`"block3/attn"`).
+
+    Raises:
+        GraphError: the name is empty, or no string.
     """
+    _check("scope", name)
     token = _path.set((*_path.get(), name))
     try:
         with jax.named_scope(name):
@@ -66,9 +74,26 @@ def name(value: PyTree, label: str) -> PyTree:
     """Give an intermediate value (every leaf of a pytree) a name; returns the value.
 
     The name is what `fg.grad(f, wrt=label)` finds, and what the plan prints. It is JAX's own
-    `checkpoint_name`, so rematerialisation policies see it too.
+    `checkpoint_name`, so rematerialisation policies see it too. A name that is given again is numbered, in the order
+    of the program: `h`, `h#2`.
+
+    Args:
+        value: an array, or a pytree of arrays.
+        label: its name; in the scope `block3`, that of the value is `block3/label`.
+
+    Raises:
+        GraphError: the name is empty, or no string.
+
+    >>> h = fg.name(fg.ops.relu(x), "h")
     """
+    _check("name", label)
     return checkpoint_name(value, label)
+
+
+def _check(what: str, label: str) -> None:
+    if not isinstance(label, str) or not label.strip("/ "):
+        around = "/".join(_path.get())
+        raise GraphError(f"fg.{what}{f' in {around!r}' * bool(around)} takes a name such as 'h1', got {label!r}.")
 
 
 def detach(value: PyTree) -> PyTree:

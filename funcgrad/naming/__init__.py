@@ -1,0 +1,16 @@
+"""Names for the places of a program, and the patterns that stand for them."""
+
+from funcgrad.naming.patterns import Names as Names
+from funcgrad.naming.patterns import choose as choose
+from funcgrad.naming.patterns import escape as escape
+from funcgrad.naming.patterns import is_glob as is_glob
+from funcgrad.naming.patterns import matches as matches
+from funcgrad.naming.patterns import paths_of as paths_of
+from funcgrad.naming.patterns import printable as printable
+from funcgrad.naming.patterns import suggest as suggest
+from funcgrad.naming.scopes import detach as detach
+from funcgrad.naming.scopes import name as name
+from funcgrad.naming.scopes import place as place
+from funcgrad.naming.scopes import resolve as resolve
+from funcgrad.naming.scopes import scope as scope
+from funcgrad.naming.scopes import standing_at as standing_at
