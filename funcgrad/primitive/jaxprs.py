@@ -17,6 +17,7 @@ from jax.ref import AbstractRef, Ref
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.primitive.keys import exact
+from funcgrad.primitive.sources import wrapped_name
 from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
@@ -104,7 +105,8 @@ class Equation:
         if self.source.primitive.name.startswith("custom_"):
             inner = self.source.params.get("call_jaxpr") or self.source.params.get("fun_jaxpr")
             info = getattr(inner, "debug_info", None) or getattr(getattr(inner, "jaxpr", None), "debug_info", None)
-            return getattr(info, "func_name", None) or self.source.primitive.name
+            name = getattr(info, "func_name", None) or self.source.primitive.name
+            return wrapped_name(getattr(inner, "jaxpr", inner), name)
         return self.source.primitive.name
 
     @cached_property

@@ -22,6 +22,21 @@ def source_line(equation: Any) -> str:
     return ""
 
 
+def wrapped_name(jaxpr: Any, name: str) -> str:
+    """What a function is called that a library wrapped in one called `fn_wrapper`; the wrapper's name where unknown.
+
+    A jaxpr knows the name of the outermost function only, but its first equation knows who was being called.
+    """
+    trace = jaxpr.eqns[0].source_info.traceback if "wrap" in name and jaxpr.eqns else None
+    frames = trace.frames if trace is not None else []
+    parts = [frame.function_name.split(".") for frame in frames]
+    last = [path[-1] for path in parts]
+    inside = last.index(name) - 1 if name in last else -1
+    if inside < 0 or not _is_foreign(Path(frames[inside].file_name)):
+        return name
+    return parts[inside][-2] if last[inside] == "__call__" and len(parts[inside]) > 1 else last[inside]
+
+
 def _is_foreign(file: Path) -> bool:
     if file.is_relative_to(_STANDARD):
         return "site-packages" in file.parts and not file.is_relative_to(_JAX) and not file.is_relative_to(_OURS)

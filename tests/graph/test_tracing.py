@@ -180,3 +180,87 @@ def test_an_op_that_cannot_take_its_arguments_says_where_it_stands():
 
 def _pattern(x) -> str:
     return fg.errors.describe(x).replace("[", r"\[").replace("]", r"\]")
+
+
+def all_names(structure):
+    """The names of all nodes, and those of all values."""
+    nodes = [node.name for node in structure.all_nodes]
+    return nodes, [v.name for v in (*structure.constants, *structure.values)]
+
+
+def clashing(x, w):
+    with fg.scope("h#2"):
+        x = ops.relu(x)
+    with fg.scope("scan"):
+        x = fg.name(fg.name(x, "0") * x, "carry0")
+    x = fg.name(x * W[0, 0], "scan.0") + fg.name(x + 1, "const0") + fg.name(ops.relu(x), "relu") * jnp.sin(W).sum()
+    x, _ = jax.lax.scan(lambda c, r: (fg.name(c * r.sum(), "mul"), c), x, x)
+    x = jax.lax.cond(x.sum() > 0, lambda x: jnp.sin(fg.name(x * x, "h")), lambda x: jnp.cos(fg.name(x * x, "h")), x)
+    x = ops.layer_norm(fg.name(x, "layer_norm.rstd"), jnp.ones(4), jnp.ones(4))
+    x = x + fg.name(x, "x") + fg.name(x * 2, "w/a/b") + fg.name(x * 3, "w") + fg.name(x * 4, "cond/kept0")
+    with fg.scope("w/a"):
+        return jax.nn.relu(x * w["a/b"].sum() * w["a"]["b"].sum()).sum()
+
+
+CLASHING = (X, {"a/b": W, "a": {"b": 2 * W}})
+
+
+def test_no_two_values_or_nodes_have_one_name():
+    structure = fg.trace(clashing, *CLASHING).structure
+    nodes, values = all_names(structure)
+    assert len(set(nodes)) == len(nodes)
+    assert len(set(values)) == len(values)
+    for node in structure.all_nodes:  # a node shares its name with its only output, or with no value
+        assert node.name not in set(values) or [v.name for v in node.outputs] == [node.name]
+    asked = {"x", "w/a/b", r"w/a\/b", "scan/0", "scan/carry0", "scan.0", "const0", "relu", "mul", "h", "h#2"}
+    assert asked <= set(values)
+
+
+def test_what_a_plan_adds_has_names_of_its_own():
+    plan = fg.plan(clashing, *CLASHING, argnums=(0, 1))
+    inside = [plan, *(body for step in plan.steps for body in step.bodies)]
+    _, values = all_names(plan.structure)
+    added = {v for p in inside for step in p.steps for v in step.saved} - set(plan.structure.values)
+    assert {"layer_norm.rstd#2", "cond/kept0#2"} <= {v.name for v in added}
+    names = [*values, *(v.name for v in added)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_name_that_a_node_has_anyway_is_shared_with_it():
+    graph = fg.trace(lambda x: fg.name(ops.relu(fg.name(ops.relu(x), "relu")), "relu").sum(), X)
+    assert names(graph) == ["relu", "relu#2", "reduce_sum"]
+    assert [v.name for n in graph.nodes for v in n.outputs] == ["relu", "relu#2", "reduce_sum"]
+
+
+def test_outer_nodes_are_numbered_before_those_inside():
+    def f(x):
+        inner = lambda c, r: (jax.lax.cond(r.sum() > 0, lambda c: c * 3.0, jnp.sin, c) * 2.0, None)
+        return jax.lax.scan(inner, x[0], x)[0] * 5.0
+
+    graph = fg.trace(f, X)
+    assert names(graph)[-1] == "mul"
+    inside = graph.nodes[-2].bodies[0].structure
+    assert [n.name for n in inside.nodes if n.op_name == "mul"] == ["mul#2"]
+    assert "mul#3" in [n.name for n in inside.all_nodes]
+
+
+def test_a_wrapped_function_has_its_own_name():
+    eqx = pytest.importorskip("equinox")
+
+    @eqx.filter_custom_jvp
+    def quadratic(x):
+        return jnp.sin(x) * x
+
+    @quadratic.def_jvp
+    def quadratic_jvp(primals, tangents):
+        return quadratic(*primals), tangents[0]
+
+    @eqx.filter_custom_vjp
+    def cubic(x):
+        return jnp.cos(x) * x
+
+    cubic.def_fwd(lambda perturbed, x: (cubic(x), None))
+    cubic.def_bwd(lambda residuals, g, perturbed, x: g)
+    found = names(fg.trace(lambda x: quadratic(x) + cubic(x), X))
+    assert {"quadratic", "cubic"} < set(found)
+    assert not any("wrap" in name for name in found)
