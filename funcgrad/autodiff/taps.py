@@ -31,12 +31,19 @@ def _wide(x: Array) -> Array:
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
 
 
+def _finite(x: Array) -> Array:
+    """Read off the largest magnitude, which is taken already: a reduction takes XLA longer to compile than a node."""
+    if jnp.iscomplexobj(x):  # whose magnitude may overflow where no part of it does
+        return jnp.all(jnp.isfinite(x))
+    return jnp.isfinite(jnp.max(jnp.abs(x), initial=0))
+
+
 STATISTICS: Mapping[str, Statistic] = {
     "norm": _norm,
     "max": lambda x: jnp.max(jnp.abs(x), initial=0),
     "mean": lambda x: jnp.mean(_wide(x)),
     "rms": lambda x: _norm(x) / jnp.sqrt(jnp.asarray(max(x.size, 1), _wide(x).real.dtype)),
-    "finite": lambda x: jnp.all(jnp.isfinite(x)),
+    "finite": _finite,
     "zeros": lambda x: jnp.mean(jnp.asarray(x == 0, jnp.float32)),
     "value": lambda x: x,
 }
@@ -86,14 +93,16 @@ class Readings(Mapping[str, Reading]):
 
 
 def _cell(x: Any, statistic: str) -> str:
-    """A statistic as the table shows it; one that is a scalar at each turn of a loop, by its range."""
+    """A statistic as the table shows it: a number; the range of numbers, one at each turn of a loop; else its shape."""
     if x is None:
         return "-"
-    is_scalar = statistic in STATISTICS and statistic != "value"
-    if isinstance(x, Tracer) or not is_scalar or jnp.iscomplexobj(x) or not x.size:
+    is_scalar = x.ndim == 0 or (statistic in STATISTICS and statistic != "value")
+    if isinstance(x, Tracer) or not is_scalar or not x.size:
         return describe(x)
     if x.dtype == bool:
         return str(bool(x.all()))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return f"{x.item():.3g}" if x.ndim == 0 else describe(x)
     low, high = f"{float(x.min()):.3g}", f"{float(x.max()):.3g}"
     return low if low == high else f"{low} … {high}"
 
@@ -127,7 +136,9 @@ class Watch:
         order = {v: i for i, v in enumerate(values)}
         found = dict(sorted(found.items(), key=lambda item: order[item[1]]))
         structure, made = measured(structure, dict.fromkeys(found.values(), self.measurement))
-        taps = {v: Tap(v, self.measurement, Value(f"{v.name}:cotangent", None, v.loops)) for v in found.values()}
+        names = structure.names
+        readings = {v: Value(names.give(f"{v.name}:cotangent"), None, v.loops) for v in found.values()}
+        taps = {v: Tap(v, self.measurement, reading) for v, reading in readings.items()}
         return structure, Watched(found, made, taps, self.measurement)
 
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import jax
 
+from funcgrad.aliases import Aval
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Measurement, Node, Value
+from funcgrad.naming import Names
 
 
 def measured(
@@ -16,8 +18,8 @@ def measured(
 
     Values may stand inside of loops, branches and checkpoints; `measurable` lists those that can.
     """
-    made: dict[Value, tuple[Value, ...]] = {}
-    return _measured(structure, values, made), made
+    measures = _Measures(values, structure.names)
+    return measures.put_into(structure), measures.made
 
 
 def measurable(structure: Structure) -> Iterator[Value]:
@@ -30,21 +32,31 @@ def measurable(structure: Structure) -> Iterator[Value]:
                 yield from measurable(body.structure)
 
 
-def _measured(
-    structure: Structure, values: Mapping[Value, Measurement], made: dict[Value, tuple[Value, ...]]
-) -> Structure:
-    nodes = [_measure(v, values[v], made) for v in structure.inputs if v in values]
-    for node in structure.nodes:
-        if node.bodies and node.op_name != "while":
-            bodies = (replace(b, structure=_measured(b.structure, values, made)) for b in node.bodies)
-            node = replace(node, bodies=tuple(bodies))
-        nodes.append(node)
-        nodes += [_measure(v, values[v], made) for v in node.outputs if v in values]
-    return replace(structure, nodes=tuple(nodes))
+class _Measures:
+    """The measuring nodes of a graph, as they are made."""
 
+    def __init__(self, values: Mapping[Value, Measurement], names: Names):
+        self.values = values
+        self.names = names
+        self.made: dict[Value, tuple[Value, ...]] = {}
+        self.avals: dict[tuple[Measurement, Aval], list[Aval]] = {}
 
-def _measure(value: Value, measurement: Measurement, made: dict[Value, tuple[Value, ...]]) -> Node:
-    avals = jax.eval_shape(measurement.run, value.aval)
-    names = (f"{value.name}:{name}" for name, _ in measurement.statistics)
-    made[value] = tuple(Value(name, aval, value.loops) for name, aval in zip(names, avals, strict=True))
-    return Node(f"{value.name}:measure", "", measurement, (value,), made[value])
+    def put_into(self, structure: Structure) -> Structure:
+        nodes = [self.node(v) for v in structure.inputs if v in self.values]
+        for node in structure.nodes:
+            if node.bodies and node.op_name != "while":
+                bodies = (replace(body, structure=self.put_into(body.structure)) for body in node.bodies)
+                node = replace(node, bodies=tuple(bodies))
+            nodes.append(node)
+            nodes += [self.node(v) for v in node.outputs if v in self.values]
+        return replace(structure, nodes=tuple(nodes))
+
+    def node(self, value: Value) -> Node:
+        measurement = self.values[value]
+        key = (measurement, value.aval)
+        if key not in self.avals:
+            self.avals[key] = jax.eval_shape(measurement.run, value.aval)
+        names = (self.names.give(f"{value.name}:{name}") for name, _ in measurement.statistics)
+        outputs = (Value(name, aval, value.loops) for name, aval in zip(names, self.avals[key], strict=True))
+        self.made[value] = tuple(outputs)
+        return Node(self.names.give(f"{value.name}:measure"), "", measurement, (value,), self.made[value])

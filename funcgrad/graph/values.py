@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.errors import describe
+from funcgrad.errors import describe, printed
 from funcgrad.primitive import Equation, is_inexact, source_line, variable_of, zeros_of
 from funcgrad.registry import Call
 
@@ -47,7 +49,7 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A number written into the graph; among outputs, also any object that is handed through."""
+    """A number or an array written into the graph; among outputs, also any object that is handed through."""
 
     content: Any
     aval: Aval = field(repr=False)
@@ -55,8 +57,11 @@ class Constant:
 
     @property
     def name(self) -> str:
-        """The number, as the graph prints it."""
-        return str(self.content)
+        """The number, as the graph prints it; an array by its shape, an object by its type."""
+        if isinstance(self.content, bool | int | float | complex):  # some are JAX's, and print as `TypedInt(..)`
+            return repr(np.asarray(self.content).item())
+        is_number = self.aval is not None and not self.aval.shape
+        return str(self.content) if is_number else printed(self.content)
 
     is_inexact = False
 
@@ -76,7 +81,16 @@ class Measurement:
 
     def run(self, x: Array) -> list[Array]:
         """Give one array per statistic."""
-        return [statistic(x) for _, statistic in self.statistics]
+        return self._compiled(x)
+
+    @cached_property
+    def _compiled(self) -> Callable[[Array], list[Array]]:
+        """Traced once per kind of array: with `taps="**"` a graph measures every value and every cotangent."""
+
+        def measure(x: Array) -> list[Array]:
+            return [statistic(x) for _, statistic in self.statistics]
+
+        return jax.jit(measure)
 
     def blank(self, value: Value, loops: tuple[int, ...]) -> list[Array]:
         """What zeros give, seen from inside the outer `loops`: for turns and branches that did not run."""

@@ -170,3 +170,45 @@ def test_values_of_a_while_loop_cannot_be_watched():
     f = lambda x: jnp.sum(x * jax.lax.while_loop(lambda c: c < 3.0, lambda c: fg.name(c * 2.0, "inside"), 1.0))
     with raises_sentence(fg.errors.GradientError, r"No value or scope is named 'inside'; .*"):
         fg.grad(f, taps="inside")(X)
+
+
+def test_scalars_are_printed_as_numbers():
+    def spread(x):
+        return x.max() - x.min()
+
+    def largest_place(x):
+        return jnp.argmax(x)
+
+    f = lambda x: fg.name(jnp.sum(x**2), "h") * 2.5
+    _, readings = fg.grad(f, taps=["h", "x"], stats=("value", spread, largest_place))(jnp.array([1.0, 2.0, 1.5]))
+    lines = {line.split()[0]: line.split()[1:] for line in str(readings).splitlines()[1:]}
+    assert lines["h"] == ["7.25", "0", "0", "2.5", "0", "0"]
+    assert lines["x"] == ["f64[3]", "1", "1", "f64[3]", "5", "1"]
+
+
+def test_watching_everything_traces_each_statistic_once_per_kind_of_array():
+    traced = []
+
+    def size(x):
+        traced.append(x.shape)
+        return jnp.sum(jnp.ones_like(x))
+
+    def deep(x):
+        for _ in range(20):
+            x = jnp.sin(x) * 1.5
+        return x.sum()
+
+    _, readings = fg.grad(deep, taps="**", stats=size)(X)
+    assert len(readings) == 42
+    assert sorted(traced) == [(), (3, 4)]
+    assert readings["sin#7"].cotangent["size"] == readings["sin#7"].value["size"] == 12
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "complex64"])
+def test_finite_is_false_where_one_entry_is_not(bad, dtype):
+    huge = float(jnp.finfo(dtype).max)
+    x = jnp.full((5, 3), -huge, dtype) if dtype != "complex64" else jnp.full((5, 3), huge + 1j * huge, dtype)
+    assert STATISTICS["finite"](x)
+    assert not STATISTICS["finite"](x.at[4, 1].set(bad))
+    assert STATISTICS["finite"](x[:0])
