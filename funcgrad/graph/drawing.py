@@ -2,12 +2,24 @@
 
 import html
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from funcgrad.errors import describe
-from funcgrad.graph.folding import Folder, fold, group_inputs, makes, open_folders, shown_as
-from funcgrad.graph.printing import INPUTS, summary
+from funcgrad.graph.folding import (
+    Folder,
+    Readers,
+    flattened,
+    fold,
+    group_inputs,
+    makes,
+    open_folders,
+    readers_of,
+    shown_as,
+)
+from funcgrad.graph.printing import INPUTS, listed, summary
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
+from funcgrad.naming import printable
 
 BOXES = 80
 """About how many boxes a picture may have."""
@@ -23,17 +35,18 @@ class _Picture:
         self.root = fold(structure)
         self.opened = open_folders(self.root, most, alike_as_one=False)
         self.drawn = shown_as(self.root, self.opened)
+        self.readers = readers_of(structure)
         self.inputs = group_inputs(structure, INPUTS)
         self.ids: dict[object, str] = {}
 
     def id(self, item: object) -> str:
         return self.ids.setdefault(item, f"n{len(self.ids)}")
 
-    def label(self, item: Item) -> str:
+    def label(self, item: Item) -> tuple[str, str]:
+        """The two lines in a box: its name, and what it makes."""
         if isinstance(item, Folder) and item not in self.opened:
-            return f"{item.name}\n{summary(item, self.structure, most=2)}"
-        shapes = ", ".join(describe(v.aval) for v in makes(item, self.structure))
-        return f"{item.name}\n{shapes}"
+            return item.name, summary(item, self.readers, most=2)
+        return item.name, _made(item, self.readers)
 
     def makers(self) -> dict[Value, object]:
         """What draws each value: an input itself, else the box of the node that makes it."""
@@ -63,80 +76,96 @@ class _Picture:
         return [text for text in dict.fromkeys(self.inputs.values()) if text in self.ids]
 
 
+def _made(item: Item, readers: Readers) -> str:
+    return listed([describe(v.aval) for v in makes(item, readers)], most=4)
+
+
 def to_mermaid(structure: Structure, most: int = BOXES) -> str:
     """The graph in the language of mermaid.js, which Markdown renderers draw."""
     picture = _Picture(structure, most)
-    boxes = list(_mermaid_boxes(picture, picture.root, "  "))
-    arrows = [f"  {a} --> |{_quoted(shape)}| {b}" for a, b, shape in picture.arrows()]
-    inputs = [f"  {picture.id(v)}([{_quoted(str(v))}])" for v in picture.read_inputs()]
+    boxes = flattened(_mermaid_boxes(picture, picture.root, "  "))
+    arrows = [f"  {a} --> |{_mermaid_text(shape)}| {b}" for a, b, shape in picture.arrows()]
+    inputs = [f"  {picture.id(v)}([{_mermaid_text(v)}])" for v in picture.read_inputs()]
     result = [f"  {picture.id('return')}([return])"] if "return" in picture.ids else []
     return "\n".join(["flowchart TD", *inputs, *boxes, *result, *arrows])
 
 
-def _mermaid_boxes(picture: _Picture, folder: Folder, indent: str) -> Iterator[str]:
+def _mermaid_boxes(picture: _Picture, folder: Folder, indent: str) -> Iterator[Any]:
     for item in folder.items:
         if isinstance(item, Folder) and item in picture.opened:
-            yield f"{indent}subgraph {picture.id(item)}[{_quoted(item.name)}]"
-            yield from _mermaid_boxes(picture, item, indent + "  ")
+            yield f"{indent}subgraph {picture.id(item)}[{_mermaid_text(item.name)}]"
+            yield _mermaid_boxes(picture, item, indent + "  ")
             yield f"{indent}end"
         else:
             left, right = ("[[", "]]") if isinstance(item, Folder) else ("[", "]")
-            yield f"{indent}{picture.id(item)}{left}{_quoted(picture.label(item))}{right}"
+            yield f"{indent}{picture.id(item)}{left}{_mermaid_text(*picture.label(item))}{right}"
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', "#quot;").replace("\n", "<br>") + '"'
+# What mermaid.js reads as something else than text inside of quotes: entities (#), HTML (<, >, &), the end of the
+# quotes, Markdown (`), comments and directives (%), formulas ($), line breaks (\\n).
+_MERMAID = {ord(c): f"#{ord(c)};" for c in '#<>&"`%$\\'} | {ord('"'): "#quot;"}
+
+
+def _mermaid_text(*lines: str) -> str:
+    return '"' + "<br>".join(printable(line).translate(_MERMAID) for line in lines) + '"'
 
 
 def to_dot(structure: Structure, most: int = BOXES) -> str:
     """The graph in Graphviz' language."""
     picture = _Picture(structure, most)
-    boxes = list(_dot_boxes(picture, picture.root, "  "))
+    boxes = list(flattened(_dot_boxes(picture, picture.root, "  ")))
     arrows = [f"  {a} -> {b} [label={_dot_text(shape)}];" for a, b, shape in picture.arrows()]
     inputs = [f"  {picture.id(v)} [label={_dot_text(v)}, shape=ellipse];" for v in picture.read_inputs()]
     result = [f"  {picture.id('return')} [label=return, shape=ellipse];"] if "return" in picture.ids else []
     return "\n".join(["digraph {", "  node [shape=box];", *inputs, *boxes, *result, *arrows, "}"])
 
 
-def _dot_boxes(picture: _Picture, folder: Folder, indent: str) -> Iterator[str]:
+def _dot_boxes(picture: _Picture, folder: Folder, indent: str) -> Iterator[Any]:
     for item in folder.items:
         if isinstance(item, Folder) and item in picture.opened:
             yield f"{indent}subgraph cluster_{picture.id(item)} {{"
             yield f"{indent}  label={_dot_text(item.name)};"
             if item.node:  # arrows to what holds a graph end at its name
                 yield f"{indent}  {picture.id(item)} [label={_dot_text(item.node.op_name)}, shape=plaintext];"
-            yield from _dot_boxes(picture, item, indent + "  ")
+            yield _dot_boxes(picture, item, indent + "  ")
             yield f"{indent}}}"
         else:
             shape = ", shape=box3d" if isinstance(item, Folder) else ""
-            yield f"{indent}{picture.id(item)} [label={_dot_text(picture.label(item))}{shape}];"
+            yield f"{indent}{picture.id(item)} [label={_dot_text(*picture.label(item))}{shape}];"
 
 
-def _dot_text(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+# Graphviz takes HTML's entities in any label, and gives a backslash a meaning of its own.
+_DOT = {ord(c): f"&#{ord(c)};" for c in "<>&`%"} | {ord('"'): '\\"', ord("\\"): "\\\\"}
+
+
+def _dot_text(*lines: str) -> str:
+    return '"' + "\\n".join(printable(line).translate(_DOT) for line in lines) + '"'
 
 
 def to_html(structure: Structure, most: int = 20) -> str:
     """The graph as a list whose scopes open and close by a click; open at first are those for which there is room."""
     root = fold(structure)
     opened = open_folders(root, most)
-    inputs = html.escape(", ".join(dict.fromkeys(group_inputs(structure, INPUTS).values())))
-    results = html.escape(", ".join(v.name for v in structure.outputs))
-    lines = "".join(_html_lines(root, structure, opened))
+    inputs = _html_text(", ".join(dict.fromkeys(group_inputs(structure, INPUTS).values())))
+    results = _html_text(", ".join(v.name for v in structure.outputs))
+    lines = "".join(flattened(_html_lines(root, readers_of(structure), opened)))
     return f"<div style='font-family:monospace'>graph({inputs}){lines}return {results}</div>"
 
 
-def _html_lines(folder: Folder, structure: Structure, opened: Collection[Folder]) -> Iterator[str]:
+def _html_lines(folder: Folder, readers: Readers, opened: Collection[Folder]) -> Iterator[Any]:
     yield "<div style='margin-left:1.5em'>"
     for item in folder.items:
-        made = html.escape(", ".join(describe(v.aval) for v in makes(item, structure)))
         if isinstance(item, Folder):
             is_open = " open" if item in opened else ""
-            text = html.escape(f"{item.name}{'' if item.node else '/'}  {summary(item, structure)}")
+            text = _html_text(f"{item.name}{'' if item.node else '/'}  {summary(item, readers)}")
             yield f"<details{is_open}><summary>{text}</summary>"
-            yield from _html_lines(item, structure, opened)
+            yield _html_lines(item, readers, opened)
             yield "</details>"
         else:
-            reads = html.escape(", ".join(v.name for v in item.inputs))
-            yield f"<div><b>{html.escape(item.name)}</b> {html.escape(item.op_name)}({reads}) → {made}</div>"
+            call = _html_text(f"{item.op_name}({listed([v.name for v in item.inputs])})")
+            yield f"<div><b>{_html_text(item.name)}</b> {call} → {_html_text(_made(item, readers))}</div>"
     yield "</div>"
+
+
+def _html_text(text: str) -> str:
+    return html.escape(printable(text))

@@ -4,10 +4,13 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import funcgrad as fg
 from funcgrad import ops
+from funcgrad.graph.folding import Folder, fold, open_folders, shown_as
+from funcgrad.graph.printing import write
 from tests.planning.test_branches import two
 from tests.planning.test_loops import XS, H, W, nested, rnn
 
@@ -122,6 +125,102 @@ def test_names_are_escaped():
             return jnp.sin(x)
 
     graph = fg.trace(f, X)
-    assert "a#quot;<b>" in graph.to_mermaid()
-    assert 'a\\"<b>' in graph.to_dot()
+    assert "a#quot;#60;b#62;" in graph.to_mermaid()
+    assert 'a\\"&#60;b&#62;' in graph.to_dot()
     assert "a&quot;&lt;b&gt;" in graph._repr_html_()
+
+
+def nest(x, n, width=1):
+    if n == 0:
+        return jnp.sin(x)
+    with fg.scope(f"s{n}"):
+        for _ in range(width - 1):
+            x = jnp.cos(x)
+        return nest(x, n - 1, width)
+
+
+def nested_scopes(n, width=1):
+    return fg.trace(nest, X[0], n, width)
+
+
+def test_deep_scopes_are_printed():
+    lines = str(nested_scopes(400)).splitlines()
+    assert len(lines) == 3  # one node: its scopes need no lines
+    lines = str(nested_scopes(400, width=3)).splitlines()  # more nodes than there is room for: folded
+    assert len(lines) < 200
+    assert "s400/" in lines[1]
+    plan = fg.plan(nest, X[0], 400)
+    assert plan.rows[0].node.count("/") == 400
+    assert len(str(plan).splitlines()) == 9
+
+
+def test_lines_stand_in_topological_order_across_scopes():
+    def f(x):
+        with fg.scope("a"):
+            x = jnp.sin(x)
+        with fg.scope("b/c"):
+            y = jnp.cos(x)
+        with fg.scope("a"):  # apart from b: stays with the first a
+            z = jnp.tan(x)
+        with fg.scope("a/d"):  # reads what is made in b
+            y = jnp.exp(y)
+        with fg.scope("b/c"):  # and b reads that
+            y = jnp.log(y)
+        return y * z
+
+    graph = fg.trace(f, X)
+    order = [line.split()[0] for line in str(graph).splitlines()[1:-1]]
+    assert order == ["a/sin", "a/tan", "b/c/cos", "a/d/exp", "b/c/log", "mul"]
+    folded = [line.split()[0] for line in write(graph.structure, most=5).splitlines()[1:-1]]
+    assert folded == ["a/", "b/", "a/", "b/", "mul"]
+
+
+@pytest.mark.parametrize("most", [3, 10, 20, 60, 1000])
+def test_whatever_is_folded_every_item_stands_after_what_it_reads(most):
+    """Random programs whose scopes are entered again and again."""
+    rng = np.random.default_rng(most)
+
+    def f(x):
+        made = [x]
+        for _ in range(40):
+            scope = "/".join(rng.choice(["a", "b", "c"], size=rng.integers(1, 4)))
+            a, b = rng.integers(max(0, len(made) - 8), len(made), size=2)
+            with fg.scope(scope):
+                made.append(made[a] * made[b])
+        return made
+
+    structure = fg.trace(f, X).structure
+    root = fold(structure)
+    opened = open_folders(root, most)
+    drawn = shown_as(root, opened)
+    order, waiting = {}, [root]
+    while waiting:
+        item = waiting.pop()
+        if item in opened:
+            waiting += reversed(item.items)
+        else:
+            order[item] = len(order)
+    maker = {v: node for node in structure.nodes for v in node.outputs}
+    for node in structure.nodes:
+        for v in node.inputs:
+            if v in maker:
+                assert order[drawn[maker[v]]] <= order[drawn[node]]
+    assert sum(len(list(item.nodes)) if isinstance(item, Folder) else 1 for item in order) == len(structure.nodes)
+
+
+def test_numbers_are_printed_as_numbers():
+    text = str(fg.trace(lambda x: (x * 2 - 1, x.astype(np.int32) + jnp.int32(-1), x > 0.5), X))
+    assert "Typed" not in text
+    for number in ("2.0", "1.0", "-1", "0.5"):
+        assert f", {number})" in text
+    inner = jax.jit(lambda x: x @ np.asarray(W))
+    assert "dot_general(x, f64[4,4])" in str(fg.trace(lambda x: inner(x), X))
+
+
+def test_a_node_of_many_values_has_a_line_that_can_be_read():
+    def f(xs):
+        return jax.lax.scan(lambda c, r: ([x * 1.5 for x in c], None), xs, None, length=2)[0]
+
+    traced = fg.trace(f, [X] * 30)
+    assert max(map(len, str(traced).splitlines())) < 400
+    assert "and 22 more) -> scan.0: f64[3,4]" in str(traced)
