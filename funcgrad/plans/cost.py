@@ -5,7 +5,8 @@ output, a reduction 1 per input; moving data counts nothing. This is the count o
 before XLA fuses or drops anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import jax
 from funcgrad.aliases import Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.pullback import Pullback
-from funcgrad.primitive import bodies, downgraded, traced_once
+from funcgrad.primitive import Equation, bodies, downgraded
 from funcgrad.registry import Call
 
 if TYPE_CHECKING:
@@ -27,77 +28,90 @@ _FREE = frozenset(
 )
 
 
-def jaxpr_flops(jaxpr: Any) -> float:
-    """FLOPs of a jaxpr; a `while` counts as one turn, a `cond` as its dearest branch."""
-    return sum(map(_equation_flops, jaxpr.eqns), 0.0)
+class Costs:
+    """Counts FLOPs, those of equal functions once: a graph of a thousand nodes has a few dozen kinds of them."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, float] = {}
+        self._saved: dict[Step, list[Any]] = {}
+
+    def of_jaxpr(self, jaxpr: Any) -> float:
+        """FLOPs of a jaxpr; a `while` counts as one turn, a `cond` as its dearest branch."""
+        return sum(map(self._of_equation, jaxpr.eqns), 0.0)
+
+    def of_node(self, node: Node) -> float:
+        """FLOPs of a node's forward."""
+        if isinstance(node.function, Equation):
+            return self._of_equation(node.function.source)
+        function, avals = node.function, tuple(v.aval for v in node.inputs)
+        return self._of_function((function, avals), function.run, avals)
+
+    def of_pullback(self, pullback: Pullback, step: "Step") -> float:
+        """FLOPs of one rule of a step."""
+        node = step.node
+        operands = [self._seen_from(node.loops, v, step) for v in pullback.needs]
+        operands += [v.aval for v in pullback.sources]
+        # What is derived from equal equations has functions that are not equal: each is made for its node.
+        is_derived = isinstance(node.function, Equation) and not node.bodies and not step.saved
+        what = _signature(pullback) if is_derived else pullback.pull
+        avals = tuple(v.aval for v in (*pullback.needs, *pullback.sources))
+        return self._of_function((what, avals), pullback.pull, operands)
+
+    def kept_bytes(self, value: Value, step: "Step") -> int:
+        """Bytes of what a rule of `step` reads, over all turns of loops; for residuals, of all arrays in them."""
+        if value.aval is None:
+            return prod(value.loops) * sum(map(array_bytes, jax.tree.leaves(self._residuals(value, step))))
+        return array_bytes(value.seen_from(()))
+
+    def _seen_from(self, loops: tuple[int, ...], value: Value | Constant, step: "Step") -> Any:
+        """The aval inside the outer `loops`; for residuals, the shapes in them."""
+        if isinstance(value, Constant):
+            return value.aval
+        return self._residuals(value, step) if value.aval is None else value.seen_from(loops)
+
+    def _residuals(self, value: Value, step: "Step") -> Any:
+        """The shapes inside the `jax.vjp` function that a node's forward leaves behind."""
+        if step not in self._saved:
+            avals = [v.aval for v in (*step.node.inputs, *step.captured)]
+            self._saved[step] = jax.eval_shape(step.forward, *avals)[len(step.node.outputs) :]
+        return self._saved[step][step.saved.index(value)]
+
+    def _of_function(self, key: Hashable, function: Callable[..., Any], avals: Sequence[Any]) -> float:
+        if key not in self._found:
+            # Inside a partial, for JAX writes the attributes that a function has over those of its own wrapper.
+            self._found[key] = self.of_jaxpr(jax.make_jaxpr(partial(function))(*avals).jaxpr)
+        return self._found[key]
+
+    def _of_equation(self, equation: Any) -> float:
+        equation = downgraded(equation)
+        name = equation.primitive.name
+        outputs = sum(prod(v.aval.shape) for v in equation.outvars)
+        if name == "dot_general":
+            contracted = equation.params["dimension_numbers"][0][0]
+            return 2.0 * outputs * prod(equation.invars[0].aval.shape[d] for d in contracted)
+        if name == "conv_general_dilated":
+            kernel, features = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec[0]
+            return 2.0 * outputs * prod(kernel) / kernel[features] / prod(equation.params["lhs_dilation"])
+        if isinstance(call := equation.params.get("call"), Call):
+            # An op's tangent is linear in as many outputs as the op has: its forward stands for its cost.
+            operands = tuple(v.aval for v in equation.invars[: call.tree.num_leaves])
+            return self._of_function((call, operands), call.run, operands)
+        if inner := bodies(equation):
+            costs = [self.of_jaxpr(body) for body in inner]
+            return max(costs) if name == "cond" else sum(costs) * equation.params.get("length", 1)
+        if name.startswith(("reduce_", "cum", "arg")):
+            return float(sum(prod(v.aval.shape) for v in equation.invars))
+        return 0.0 if name in _FREE else float(outputs)
 
 
-def _equation_flops(equation: Any) -> float:
-    equation = downgraded(equation)
-    name = equation.primitive.name
-    outputs = sum(prod(v.aval.shape) for v in equation.outvars)
-    if name == "dot_general":
-        contracted = equation.params["dimension_numbers"][0][0]
-        return 2.0 * outputs * prod(equation.invars[0].aval.shape[d] for d in contracted)
-    if name == "conv_general_dilated":
-        kernel, features = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec[0]
-        return 2.0 * outputs * prod(kernel) / kernel[features] / prod(equation.params["lhs_dilation"])
-    if isinstance(call := equation.params.get("call"), Call):
-        # An op's tangent is linear in as many outputs as the op has: its forward stands for its cost.
-        operands = [v.aval for v in equation.invars[: call.tree.num_leaves]]
-        return _function_flops(call.run, tuple(operands))
-    if inner := bodies(equation):
-        costs = [jaxpr_flops(body) for body in inner]
-        return max(costs) if name == "cond" else sum(costs) * equation.params.get("length", 1)
-    if name.startswith(("reduce_", "cum", "arg")):
-        return float(sum(prod(v.aval.shape) for v in equation.invars))
-    return 0.0 if name in _FREE else float(outputs)
-
-
-@traced_once()
-def _function_flops(function: Callable[..., Any], avals: tuple[Aval, ...]) -> float:
-    return jaxpr_flops(jax.make_jaxpr(function)(*avals).jaxpr)
-
-
-def node_flops(node: Node) -> float:
-    """FLOPs of a node's forward."""
-    run = node.function.run
-    return _function_flops(run, tuple(v.aval for v in node.inputs))
-
-
-def pullback_flops(pullback: Pullback, step: "Step") -> float:
-    """FLOPs of one rule of a step."""
-    loops, g = step.node.loops, [v.aval for v in pullback.sources]
-    needs = [_seen_from(loops, v, step) for v in pullback.needs]
-    if any(v.aval is None for v in pullback.needs):
-        return jaxpr_flops(jax.make_jaxpr(pullback.pull)(*needs, *g).jaxpr)
-    return _function_flops(pullback.pull, (*needs, *g))
-
-
-def _seen_from(loops: tuple[int, ...], value: Value | Constant, step: "Step") -> Any:
-    """The aval inside the outer `loops`; for residuals, the shapes in them."""
-    if isinstance(value, Constant):
-        return value.aval
-    return residuals(step, value) if value.aval is None else value.seen_from(loops)
-
-
-def kept_bytes(value: Value, step: "Step") -> int:
-    """Bytes of a value that a rule of `step` reads, over all turns of loops; for residuals, of all arrays in them."""
-    if value.aval is None:
-        return prod(value.loops) * sum(map(array_bytes, jax.tree.leaves(residuals(step, value))))
-    return array_bytes(value.seen_from(()))
+def _signature(pullback: Pullback) -> Hashable:
+    """Equal for pullbacks of equal equations to the same inputs from the same outputs."""
+    node = pullback.node
+    assert isinstance(node.function, Equation)
+    sources = tuple(node.outputs.index(v) for v in pullback.sources)
+    return node.function.key, tuple(v.aval for v in node.inputs), pullback.arguments, pullback.reads, sources
 
 
 def array_bytes(aval: Aval) -> int:
     """Bytes of one array."""
     return prod(aval.shape) * aval.dtype.itemsize
-
-
-def residuals(step: "Step", value: Value) -> Any:
-    """The shapes inside the `jax.vjp` function that a node's forward leaves behind."""
-    return _saved_shapes(step)[step.saved.index(value)]
-
-
-@traced_once(most=256)
-def _saved_shapes(step: "Step") -> list[Any]:
-    return jax.eval_shape(step.forward, *(v.aval for v in step.node.inputs))[len(step.node.outputs) :]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from funcgrad.errors import describe
 from funcgrad.graph import Node, Structure, Value
-from funcgrad.plans.cost import array_bytes, kept_bytes, node_flops, pullback_flops
+from funcgrad.graph.printing import listed
+from funcgrad.naming import printable
+from funcgrad.plans.cost import Costs, array_bytes
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
@@ -58,7 +60,7 @@ class Totals:
 def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
     """All rows, in forward order, those of a graph inside a node after the node's; and their sums."""
     given = _given(plan.structure)
-    rows = tuple(_rows(plan, given, set(), depth=0, kept=None))
+    rows = tuple(_rows(plan, given, set(), Costs(), depth=0, kept=None))
     kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.all_pullbacks)
     del kinds["label"]
     outermost = [r for r in rows if r.depth == 0]
@@ -82,16 +84,20 @@ def _given(structure: Structure) -> set[Value]:
     return given
 
 
-def _rows(plan: "Plan", given: set[Value], counted: set[Value], depth: int, kept: set[Value] | None) -> Iterator[Row]:
+def _rows(
+    plan: "Plan", given: set[Value], counted: set[Value], costs: Costs, depth: int, kept: set[Value] | None
+) -> Iterator[Row]:
     """The rows of a graph; inside a node, only what the node saves (`kept`) takes memory until the reverse pass."""
     for node in plan.structure.nodes:
-        step = plan.step_of.get(node)
+        step, turns = plan.step_of.get(node), prod(node.loops)
+        forward = turns * costs.of_node(node)
         if step is None or not step.pullbacks:
-            yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, _flops(node), 0.0, depth)
+            yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, forward, 0.0, depth)
             continue
         inside = {v for body in step.bodies for v in body.kept}
         reads = {v: n for p in step.pullbacks for v, n in zip(p.needs, p.reads, strict=True) if isinstance(v, Value)}
-        new = [v for v in reads if v not in given | counted | inside and (kept is None or v in kept)]
+        there = (given, counted, inside)
+        new = [v for v in reads if not any(v in known for known in there) and (kept is None or v in kept)]
         counted.update(new)
         yield Row(
             node.name,
@@ -100,26 +106,22 @@ def _rows(plan: "Plan", given: set[Value], counted: set[Value], depth: int, kept
             tuple(_rule_text(p.arguments, p.name, p.label) for p in step.pullbacks),
             tuple(f"{name}*" if v in given else name for v, name in reads.items() if v not in inside),
             tuple(v.name for v in reads if v not in inside),
-            sum(kept_bytes(v, step) for v in new),
-            _flops(node),
-            prod(node.loops) * sum(pullback_flops(p, step) for p in step.pullbacks),
+            sum(costs.kept_bytes(v, step) for v in new),
+            forward,
+            turns * sum(costs.of_pullback(p, step) for p in step.pullbacks),
             depth,
         )
         for body in step.bodies:
-            yield from _rows(body, given, counted, depth + 1, set(step.saved) & (kept or set(step.saved)))
-
-
-def _flops(node: Node) -> float:
-    return prod(node.loops) * node_flops(node)
+            yield from _rows(body, given, counted, costs, depth + 1, set(step.saved) & (kept or set(step.saved)))
 
 
 def _rule_text(arguments: tuple[str, ...], name: str, label: str) -> str:
-    text = f"{', '.join(arguments)}: {name}"
+    text = f"{listed(arguments, 4)}: {name}"
     return text if label in ("exact", "derived", "label") else f"{text} [{label}]"
 
 
 def _shape(node: Node) -> str:
-    return ", ".join(describe(v.aval) for v in node.outputs)
+    return listed([describe(v.aval) for v in node.outputs], 4)
 
 
 def render(plan: "Plan") -> str:
@@ -139,13 +141,13 @@ def render(plan: "Plan") -> str:
         f" {totals.ratio:.2f} times the forward",
         f"rules    {kinds or 'none'}",
         f"pruned   {totals.pruned} of {sum(r.depth == 0 for r in rows)} nodes, which no wanted gradient passes through",
-        f"wanted   {_listed([v.name for v in plan.wanted])}",
+        f"wanted   {listed([v.name for v in plan.wanted], 6)}",
     ]
     if unreached := [v.name for v in plan.wanted if v not in plan.reached]:
-        lines.append(f"zero     {_listed(unreached)}: nothing that is differentiated depends on them")
+        lines.append(f"zero     {listed(unreached, 6)}: nothing that is differentiated depends on them")
     if plan.suggestions:
         lines.append(f"could be {'; '.join(map(str, plan.suggestions[:_SUGGESTIONS]))}{_more(plan)}: see fg.ops")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 _SUGGESTIONS = 3
@@ -156,19 +158,14 @@ def _more(plan: "Plan") -> str:
     return f"; and {n} more" if n > 0 else ""
 
 
-def _listed(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _cells(row: Row) -> tuple[str, ...]:
     active = bool(row.rules)
     return (
         "  " * row.depth + row.node,
         row.op,
         row.shape,
-        "; ".join(row.rules) if active else "(pruned)",
-        ", ".join(row.reads) if active else "",
+        listed(row.rules, 4, between="; ") if active else "(pruned)",
+        listed(row.reads, 4) if active else "",
         quantity(row.new_bytes, "B") if row.new_bytes else "",
         quantity(row.forward_flops),
         quantity(row.backward_flops) if active else "",

@@ -216,3 +216,32 @@ def test_layers_of_equal_shape_trace_their_rule_once():
 
     jax.jit(fg.grad(deep)).lower(X)
     assert len(traced) == 1
+
+
+def test_the_table_of_a_loop_with_many_arrays_fits_a_page():
+    def f(xs):
+        return sum(x.sum() for x in jax.lax.scan(lambda c, _: ([jnp.sin(x) for x in c], None), xs, None, length=2)[0])
+
+    plan = fg.plan(f, [X] * 9)
+    assert max(map(len, str(plan).splitlines())) < 200
+    assert "and 5 more: reverse" in str(plan)
+
+
+def test_costs_are_counted_once_for_equal_nodes(monkeypatch):
+    traced = []
+    make = jax.make_jaxpr
+    monkeypatch.setattr(jax, "make_jaxpr", lambda f, **kwargs: traced.append(f) or make(f, **kwargs))
+
+    def deep(x, n):
+        for _ in range(n):
+            x = jnp.sin(ops.relu(ops.linear(x, W1[:, :4]))) * 2.0
+        return x.sum()
+
+    counts = []
+    for n in (3, 30):
+        plan = fg.plan(lambda x, n=n: deep(x, n), X)
+        traced.clear()
+        totals = plan.totals
+        counts.append(len(traced))
+        assert totals.forward_flops == n * (2 * 3 * 4 * 4 + 3 * 12) + 12
+    assert counts[0] == counts[1] < 10
