@@ -210,3 +210,44 @@ TAKES = r"attention: cannot take q: f64\[2,3,4,8\], k: f64\[2,5,2,8\], v: f64\[2
 def test_bad_use(use, sentence):
     with raises_sentence(fg.errors.ShapeError, sentence):
         use()
+
+
+@pytest.fixture
+def no_infinities():
+    jax.config.update("jax_debug_infs", True)
+    yield
+    jax.config.update("jax_debug_infs", False)
+
+
+@pytest.mark.parametrize("block", [None, 2])
+def test_masks_make_no_infinities(no_infinities, block):
+    q = jnp.linspace(-1.0, 1.0, 24).reshape(4, 2, 3)
+    mask = jnp.eye(4, dtype=bool)[None].at[:, 2].set(False)  # the third query sees nothing
+    for options in ({"causal": True}, {"mask": mask}):
+        f = lambda q, options=options: jnp.sum(ops.attention(q, q, q, **options, block=block) ** 2)
+        assert jnp.isfinite(f(q))
+        assert jnp.all(jnp.isfinite(fg.grad(f)(q)))
+        assert jnp.all(jnp.isfinite(jax.grad(f)(q)))
+
+
+@pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float64).min])
+def test_a_bias_as_a_mask_and_a_mask(lowest):
+    """A row whose seen keys all have the lowest number weighs these alike; one with minus infinities sees nothing."""
+    q = jnp.linspace(-1.0, 1.0, 24).reshape(4, 2, 3)
+    bias = np.zeros((1, 4, 4))
+    bias[0, 1:3, :2] = lowest
+    mask = np.ones((1, 4, 4), bool)
+    mask[0, 1, 2:] = False  # the second query sees two keys, both of the lowest logit
+    mask[0, 3] = False  # the fourth sees none
+    found = ops.attention(q, q, q, jnp.asarray(bias), jnp.asarray(mask))
+    z = np.einsum("thd,shd->hts", q, q) / np.sqrt(3.0) + bias
+    z = np.where(mask, z, -np.inf)
+    e = np.exp(z - z.max(-1, keepdims=True, initial=np.finfo(np.float64).min))
+    total = e.sum(-1, keepdims=True)
+    expected = np.einsum("hts,shd->thd", e / np.where(total == 0, 1, total), q)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    if lowest == -np.inf:
+        np.testing.assert_array_equal(found[1], 0)
+    else:
+        np.testing.assert_allclose(found[1], (q[0] + q[1]) / 2, rtol=1e-12)
+    np.testing.assert_array_equal(found[3], 0)
