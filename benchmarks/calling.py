@@ -55,7 +55,11 @@ def compare(rounds: int) -> Rows:
         programs = {lib: _programs(lambda call=call: call(*arguments)) for lib, call in calls.items()}
         eager = {lib: (lambda call=call: jax.block_until_ready(call(*arguments))) for lib, call in calls.items()}
         traces = {lib: (lambda call=call: _trace(call, arguments)) for lib, call in calls.items()}
-        measured = {"programs": programs, "eager": _processor(eager, rounds), "second trace": _processor(traces, rounds)}
+        measured = {
+            "programs": programs,
+            "eager": _processor(eager, rounds),
+            "second trace": _processor(traces, rounds),
+        }
         for metric, found in measured.items():
             ratio = round(found["ours"] / found["jax"], 3)
             rows.append({"network": name, "against": "jax", "metric": metric, "ratio": ratio})
