@@ -198,7 +198,7 @@ class Request(NamedTuple):
         small one costs less than that. None in which a rule is replaced.
         """
         is_traced = is_staged() or any(isinstance(x, Tracer) for x in (*tracing.inputs, *tracing.closed.consts))
-        replaced = {override.op.primitives.forward for override in self.rules.overrides} if self.rules else set()
+        replaced = {override.op.primitives.forward for override in RuleSet.of(self.rules).overrides}
 
         def whole(inner: Any) -> bool:
             if is_traced and size_of(inner) < SMALL:

@@ -98,7 +98,7 @@ def audit(
     >>> print(fg.audit(loss, params, x))
     """
     request = Request(f, argnums, has_aux, unreachable="zero", rules=rules)
-    with request.posed(args, kwargs) as (_, traced):
+    with request.posed(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
         pass
     for x in (*traced.inputs, *traced.constants):
         if isinstance(x, jax.ShapeDtypeStruct | Tracer):
