@@ -124,13 +124,13 @@ def test_a_missing_batch_sum_is_a_shape_error():
     def unsummed(g, x):
         return x[..., :, None] * g[..., None, :]
 
-    # The library sums over leading axes it did not have, so this one is right;
-    assert_rule(product(unsummed), (X, W), {})
+    # The library sums over the axes along which an argument was broadcast, and `w` was not.
+    with pytest.raises(RuleError, match=r"as f64\[3,3\], got f64\[4,3,3\], and w was not broadcast along the axes"):
+        assert_rule(product(unsummed), (X, W), {})
 
     def summed_away(g, x):
         return (x[..., :, None] * g[..., None, :]).sum((0, 1))
 
-    # but an axis too few is not.
     with pytest.raises(RuleError, match=r"must return the cotangent of w as f64\[3,3\], got f64\[3\]"):
         assert_rule(product(summed_away), (X, W), {})
 

@@ -17,7 +17,6 @@ import funcgrad as fg
 from funcgrad.checking.oracles import oracle
 from funcgrad.checking.subjects import Subject
 from funcgrad.checking.tracing import trace
-from funcgrad.plans.cost import kept_bytes, node_flops
 from funcgrad.primitive import current_context, traced_once
 from funcgrad.primitive.contexts import TracedOnce
 
@@ -47,13 +46,6 @@ def cumulated(x):
     return jnp.sum(jax.lax.cumsum(jax.lax.cumsum(x)))
 
 
-def with_residuals():
-    """A plan in which a custom derivative keeps residuals in a loop."""
-    relu = jax.custom_vjp(lambda x: jnp.maximum(x, 0))
-    relu.defvjp(lambda x: (relu(x), x), lambda x, g: (g * (x > 0).astype(g.dtype),))
-    return fg.plan(lambda x: jnp.sum(relu(x)), X)
-
-
 # A module and its cache, and something that fills it.
 ROWS = {
     "primitive.binding:_jitted": lambda: bent(X),
@@ -64,13 +56,10 @@ ROWS = {
     "planning.sharing:_jitted": lambda: fg.plan(cumulated, X),
     "planning.tangents:_links": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "planning.tangents:_transpose": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
-    "plans.cost:_function_flops": lambda: [node_flops(node) for node in PLANS["plain"].structure.nodes],
-    "plans.cost:_saved_shapes": lambda: [kept_bytes(v, s) for s in PLANS["residuals"].steps for v in s.saved],
     "checking.forms:compiled": lambda: FORM.pull,
     "checking.oracles:oracle": lambda: oracle(FORM),
     "checking.tracing:trace": lambda: trace(FORM, ruled.rules["x"]),
 }
-PLANS = {"plain": fg.plan(lambda x: jnp.sum(bent(x)), X), "residuals": with_residuals()}
 FORM = Subject(ruled, fg.registry.Example((X,), {})).form
 # Caches that trace nothing, and why they may be.
 OTHERS = {
@@ -81,7 +70,7 @@ OTHERS = {
     "primitive.jaxprs:_holding": "a fact about a jaxpr, weakly",
     "primitive.jaxprs:_sizes": "a fact about a jaxpr, weakly",
     "registry.op:_OPS": "the ops themselves, by name: one that is replaced goes",
-    "registry.ruleset:_pattern": "compiled patterns of globs",
+    "naming.patterns:_compiled": "compiles patterns of names",
     "checking.oracles:cache": "within one oracle, which is of one context",
 }
 
