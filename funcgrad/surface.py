@@ -22,8 +22,6 @@ def hide_modules(package: str) -> None:
     shown = namespace["__all__"]
 
     def missing(name: str) -> NoReturn:
-        if name.startswith("__"):  # Python's own questions, as for `__path__` or `__wrapped__`
-            raise AttributeError(name)
         close = difflib.get_close_matches(name, shown, n=3) or [n for n in shown if name[:4] in n][:3]
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"help({package}) lists what there is."
         raise MissingError(f"{package} has no '{name}'; {hint}")

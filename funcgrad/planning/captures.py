@@ -24,11 +24,12 @@ def captured(node: Node, arrays: Sequence[Any], varied: Collection[Value]) -> tu
     """
     found = []
     for x in arrays:
+        value, is_lost = None, has_ended(x)
         try:
             value = node.surroundings.find(x) if node.surroundings else None
         except LookupError:
-            raise LostError(node) from None
-        if has_ended(x):
+            is_lost = True
+        if is_lost:
             raise LostError(node)
         if value is not None and value in varied:
             raise GradientError(
