@@ -33,7 +33,7 @@ def axis_too_few(g, x):
     return (x.T @ g).sum(0)
 
 
-@wrong(bases.PRODUCT, "x", "an axis too many: each example gets the whole batch's")
+@wrong(bases.PRODUCT, "x", "an axis too many: each example gets the whole batch's", group="contract")
 def axis_too_many(g, w):
     return jnp.broadcast_to(g @ w.T, (g.shape[0], g.shape[0], w.shape[0]))
 
