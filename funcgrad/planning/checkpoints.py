@@ -67,6 +67,13 @@ class _Checkpoint:
         outside = dict(zip(self.body.structure.inputs, self.node.inputs, strict=True))
         return tuple(outside.get(v, v) for v in self.again.reads)
 
+    @cached_property
+    def barred(self) -> tuple[bool, ...]:
+        """Which of `needs` the compiler may not know again: `prevent_cse` is one flag, or one for each argument."""
+        inputs, asked = self.body.structure.inputs, self.params["prevent_cse"]
+        flags = dict(zip(inputs, (asked,) * len(inputs) if isinstance(asked, bool) else asked, strict=True))
+        return tuple(flags.get(v, any(flags.values())) for v in self.again.reads)
+
     def run_forward(self, *leaves: Any) -> list[Any]:
         """The checkpoint's results, then what is saved and what is observed."""
         outputs, saved = forward(self.body, (), leaves, keep=(*self.saved, *self.body.observed))
@@ -77,8 +84,11 @@ class _Checkpoint:
 
         The barrier keeps the compiler from taking the second run for the first, and from starting it early.
         """
-        if self.params["prevent_cse"] is True or any(jax.tree.leaves(self.params["prevent_cse"])):
-            operands = jax.lax.optimization_barrier(operands)
+        if any(self.barred):
+            n_g = len(operands) - len(self.needs)
+            behind = [i for i, is_barred in enumerate((*self.barred, *[True] * n_g)) if is_barred]
+            changed = dict(zip(behind, jax.lax.optimization_barrier([operands[i] for i in behind]), strict=True))
+            operands = tuple(changed.get(i, x) for i, x in enumerate(operands))
         reads, g = operands[: len(self.needs)], operands[len(self.needs) :]
         values = self.again.run(dict(zip(self.again.reads, reads, strict=True)))
         return reverse(self.body, [values[v] for v in self.body.kept], g)

@@ -59,6 +59,14 @@ def test_the_body_runs_again_and_the_compiler_is_told():
     assert count(saving, "sin ") == 1
 
 
+@pytest.mark.parametrize(("prevent_cse", "expected"), [((False, True), 2), ((True, False), 2), ((False, False), 0)])
+def test_the_compiler_is_told_of_the_arguments_that_were_asked_for(prevent_cse, expected):
+    f = lambda x, w: jnp.sum(jax.checkpoint(block, prevent_cse=prevent_cse)(x, w))
+    equations = jax.make_jaxpr(fg.grad(f, (0, 1)))(X, W).eqns
+    found = [len(e.invars) for e in equations if e.primitive.name == "optimization_barrier"]
+    assert found == [expected] * bool(expected)
+
+
 def test_loops_and_branches_inside():
     assert_like_jax(jax.checkpoint(rnn), W, H, XS)
     assert_like_jax(jax.checkpoint(lambda x: jax.lax.cond(x[0, 0] > 0, jnp.sin, jnp.cos, x).sum()), X)
