@@ -1,7 +1,7 @@
 """The backward pass of a `cond`: the reverse pass of the branch that was taken."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -13,7 +13,7 @@ from funcgrad.graph import Constant, Measurement, Node, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import zeros_of
+from funcgrad.primitive import Equation, zeros_of
 from funcgrad.reverse import forward, reverse
 
 
@@ -97,7 +97,22 @@ class _Branches:
     def run_forward(self, *leaves: Any) -> list[Any]:
         """The results of the branch that is taken, then what it keeps and what is observed."""
         index, *operands = map(as_array, leaves)
-        return jax.lax.switch(index, [partial(self._run, b) for b in range(len(self.bodies))], *operands)
+        return self._choose(self._run, index, operands)
+
+    def _choose(self, function: Callable[..., list[Any]], index: Array, operands: Sequence[Array]) -> list[Any]:
+        """A function of the branch that is taken, and the operands.
+
+        Branches for platforms stay that, so that only the one for the platform at hand is compiled: another may hold
+        a kernel that cannot be.
+        """
+        assert isinstance(self.node.function, Equation)
+        branches = [partial(function, b) for b in range(len(self.bodies))]
+        platforms = self.node.function.source.params.get("branches_platforms")
+        if platforms is None:
+            return jax.lax.switch(index, branches, *operands)
+        by_name = {name: f for names, f in zip(platforms, branches, strict=True) for name in names or ()}
+        default = next((f for names, f in zip(platforms, branches, strict=True) if names is None), None)
+        return jax.lax.platform_dependent(*operands, default=default, **by_name)
 
     def _run(self, branch: int, *operands: Array) -> list[Any]:
         body, contents = self.bodies[branch], self.contents[branch]
@@ -127,7 +142,7 @@ class _Branches:
     def pull(self, *operands: Any) -> Sequence[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
         index, *others = map(as_array, operands)
-        return jax.lax.switch(index, [partial(self._pull, b) for b in range(len(self.bodies))], *others)
+        return self._choose(self._pull, index, others)
 
     def _pull(self, branch: int, *operands: Any) -> list[Any]:
         body, active = self.bodies[branch], self.found[branch]

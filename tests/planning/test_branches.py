@@ -102,3 +102,18 @@ def test_what_branches_keep_shares_its_room():
     (step, _) = fg.plan(f, X).steps
     assert len(step.saved) == 1
     assert fg.plan(f, X).totals.kept_bytes == X.nbytes + np.dtype(np.int32).itemsize
+
+
+def by_platform(x):
+    """The branch of another platform holds a loop, which a program for this one must not."""
+    loop = lambda x: jax.lax.scan(lambda c, y: (c * y, None), x, x[0])[0]
+    return jnp.sum(jnp.exp(jax.lax.platform_dependent(x, cpu=jnp.sin, cuda=loop, rocm=loop, default=jnp.cos)))
+
+
+@pytest.mark.parametrize(("platform", "has_loop"), [("cpu", False), ("cuda", True), ("rocm", True), ("tpu", False)])
+def test_only_the_branch_of_the_platform_is_compiled(platform, has_loop):
+    gradient = jax.jit(fg.grad(by_platform))
+    lowered = gradient.trace(X).lower(lowering_platforms=(platform,)).as_text()
+    assert ("stablehlo.while" in lowered) == has_loop
+    for call in (gradient, fg.grad(by_platform)):
+        np.testing.assert_allclose(call(X), jnp.cos(X) * jnp.exp(jnp.sin(X)), rtol=1e-12)
