@@ -24,6 +24,8 @@ class Program:
     """In units of the dtype's resolution, relative to the largest entry."""
     fails: str
     """Why it does not work yet, and what would end that: then the test demands that it fails."""
+    slow: bool
+    """More than four seconds of processor time, for JAX's derivative, ours and the watched one."""
 
     def __str__(self) -> str:
         return f"{self.packages[0]}-{self.name}"
@@ -43,12 +45,13 @@ class Field:
         jit: bool = True,
         tolerance: float = 256.0,
         fails: str = "",
+        slow: bool = False,
     ) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
         """Add the program that the decorated function builds."""
 
         def add(build: Callable[[], Built]) -> Callable[[], Built]:
             self.programs.append(
-                Program(build.__name__, tuple(packages.split()), build, argnums, jit, tolerance, fails)
+                Program(build.__name__, tuple(packages.split()), build, argnums, jit, tolerance, fails, slow)
             )
             return build
 

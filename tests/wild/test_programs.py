@@ -16,8 +16,12 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 def parameters() -> list[Any]:
     """A test per program."""
-    fails = lambda p: [pytest.mark.xfail(reason=p.fails, strict=True)] if p.fails else []
-    return [pytest.param(program, id=str(program), marks=fails(program)) for program in PROGRAMS]
+
+    def marks(program: Program) -> list[pytest.MarkDecorator]:
+        fails = [pytest.mark.xfail(reason=program.fails, strict=True)] if program.fails else []
+        return [*fails, pytest.mark.slow] if program.slow else fails
+
+    return [pytest.param(program, id=str(program), marks=marks(program)) for program in PROGRAMS]
 
 
 def assert_equal(found: Any, expected: Any, tolerance: float) -> None:

@@ -29,7 +29,7 @@ def joint_density_of_a_hierarchy() -> Built:
     return loss, ({"scale": jnp.asarray(0.8), "slope": draw(3), "rate": jnp.asarray(0.6)}, draw(5, 3))
 
 
-@field.program("numpyro")
+@field.program("numpyro", slow=True)
 def potential_of_unconstrained_latents() -> Built:
     import numpyro
     import numpyro.distributions as dist
@@ -114,7 +114,7 @@ def states_summed_out_by_scan() -> Built:
     return loss, ({"decay": jnp.asarray(0.7), "x": draw(4, seed=1)},)
 
 
-@field.program("distrax", (0, 1))
+@field.program("distrax", (0, 1), slow=True)
 def normalizing_flow_of_splines() -> Built:
     import distrax
 

@@ -9,7 +9,7 @@ from tests.wild.program import Built, Field
 field = Field()
 
 
-@field.program("jax_md", (0, 1))
+@field.program("jax_md", (0, 1), slow=True)
 def energy_of_particles() -> Built:
     import jax_md
 
@@ -21,7 +21,7 @@ def energy_of_particles() -> Built:
     return loss, (jnp.asarray([[0.0, 0, 0], [1, 0, 0], [0, 1.1, 0], [0.9, 1, 1]]) + 0.02 * draw(4, 3), jnp.asarray(0.9))
 
 
-@field.program("jax_md")
+@field.program("jax_md", slow=True)
 def simulated_particles() -> Built:
     import jax_md
 
@@ -49,7 +49,7 @@ ARM = """
 """
 
 
-@field.program("mujoco.mjx")
+@field.program("mujoco.mjx", slow=True)
 def pose_of_an_arm() -> Built:
     import mujoco
     from mujoco import mjx

@@ -49,7 +49,7 @@ def ode_solved_backwards() -> Built:
     return neural_ode("BacksolveAdjoint")
 
 
-@field.program("diffrax", (0, 1))
+@field.program("diffrax", (0, 1), slow=True)
 def adaptive_steps_saved_densely() -> Built:
     import diffrax
 
@@ -72,7 +72,7 @@ def adaptive_steps_saved_densely() -> Built:
     return loss, (draw_positive(3), draw_positive(2))
 
 
-@field.program("diffrax", (0, 1))
+@field.program("diffrax", (0, 1), slow=True)
 def sde_along_a_brownian_tree() -> Built:
     import diffrax
 
@@ -90,7 +90,7 @@ def sde_along_a_brownian_tree() -> Built:
     return loss, (draw_positive(2), draw_positive(2, seed=1), jax.random.key(0))
 
 
-@field.program("diffrax", (0, 1))
+@field.program("diffrax", (0, 1), slow=True)
 def cde_along_a_spline() -> Built:
     import diffrax
 
@@ -104,7 +104,7 @@ def cde_along_a_spline() -> Built:
     return loss, (draw(6, 3), draw(5, 2))
 
 
-@field.program("diffrax optimistix")
+@field.program("diffrax optimistix", slow=True)
 def event_in_an_ode() -> Built:
     import diffrax
     import optimistix
