@@ -26,8 +26,8 @@ class GraphError(FuncgradError, ValueError):
     """A network or a name refers to a node that is missing, repeated or part of a cycle."""
 
 
-class GradientError(FuncgradError, TypeError):
-    """A gradient was asked for where none is defined."""
+class GradientError(FuncgradError, TypeError, ValueError):
+    """A gradient was asked for where none is defined. JAX says so with either of the two classes."""
 
 
 class TrainingError(FuncgradError, ValueError):
