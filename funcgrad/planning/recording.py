@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from funcgrad.aliases import Array
 from funcgrad.graph import Node
 from funcgrad.plans import as_array
-from funcgrad.primitive import as_function, is_reference, without_constants
+from funcgrad.primitive import as_function, is_reference, typed, without_constants
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,8 @@ def record(node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Rec
     def pull_arrived(kept: Sequence[Any], *operands: Array) -> list[Array]:
         arrays, g = operands[: len(arrays_back)], operands[len(arrays_back) :]
         found = pull(*map(_as_operand, arrays), *map(_as_operand, kept), *g)
-        return [as_array(found[i]) for i in chosen]
+        # A rule may return another dtype than its argument's; what comes next was traced for that of the argument.
+        return [typed(found[i], avals[moving[i]]) for i in chosen]
 
     positions = tuple(moving[i] for i in chosen)
     return Recording(positions, forward, tuple(arrays), pull_arrived, tuple(arrays_back))
