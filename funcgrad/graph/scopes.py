@@ -39,13 +39,17 @@ def find(structure: Structure, pattern: str, values: Iterable[Value]) -> dict[st
 
 
 def refuse_shared(names: Iterable[str], structure: Structure) -> None:
-    """GradientError if one of the names is that of an argument, and the user gave it to another value as well."""
+    """GradientError if one of the names is that of an argument, and the user gave it to another value as well.
+
+    To the argument itself the user may give its own name.
+    """
     arguments = (part for v in structure.inputs for part in (v.name, v.name.partition("/")[0]))
     asked = set(names).intersection(arguments)
     for node in structure.all_nodes if asked else ():
         for v in node.outputs:
             base, _, number = v.name.rpartition("#")
-            if base in asked and number.isdecimal() and _is_labelled(node, v):
+            is_argument = node.op_name == "name" and node.inputs[0].name == base
+            if base in asked and number.isdecimal() and _is_labelled(node, v) and not is_argument:
                 raise GradientError(
                     f"'{base}' is an argument and the name of a value that is made from it or beside it, listed as "
                     f"'{v.name}'; ask for that, or for the argument by its position, or rename one."
