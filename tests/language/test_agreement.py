@@ -72,3 +72,13 @@ def test_nan_in_the_wrong_place_fails_the_comparison():
     with pytest.raises(AssertionError):
         assert_near(np.array([0.0, 1.0]), np.array([np.nan, 1.0]))
     assert_near(np.array([np.nan, np.inf]), np.array([np.nan, np.inf]))
+
+
+def test_a_wrong_derivative_in_another_dtype_fails_the_comparison():
+    def wrong_in_float32(function: Callable[..., Any], *primals: Any) -> Any:
+        return (scaled(1.01) if primals[0].dtype == jnp.float32 else fg.vjp)(function, *primals)
+
+    dtypes = (X,), (X.astype(jnp.float32),)
+    assert_agrees(jnp.sin, *dtypes, tolerances=(16.0, 16.0))
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_agrees(jnp.sin, *dtypes, tolerances=(16.0, 16.0), vjp=wrong_in_float32)

@@ -1,6 +1,6 @@
 """Every case, in every dtype it takes: `fg.vjp` is `jax.vjp`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,15 +18,25 @@ DEFAULT = ("control_flow", "custom_rules", "derivatives", "parallel", "values", 
 
 
 def over(cases: Iterable[Case]) -> pytest.MarkDecorator:
-    """A test per case and dtype; the first dtype of some families runs by default, all else in the long run."""
+    """The first dtype of some families runs by default, the others of a case together in the long run.
+
+    Each by itself where it must fail or raise.
+    """
     parameters = []
     for case in cases:
-        for i, dtype in enumerate(case.dtypes):
-            marks = [pytest.mark.slow] if case.slow or i > 0 or case.family not in DEFAULT else []
+        dtypes = tuple(case.dtypes)
+        n_first = 1 if case.family in DEFAULT and not case.slow else 0
+        if case.fails or case.raises:
+            groups = [(d,) for d in dtypes]
+        else:
+            groups = [group for group in (dtypes[:n_first], dtypes[n_first:]) if group]
+        for group in groups:
+            marks = [] if group == dtypes[:n_first] else [pytest.mark.slow]
             if case.fails:
                 marks.append(pytest.mark.xfail(reason=case.fails, strict=True))
-            parameters.append(pytest.param(case, dtype, id=f"{case}-{jnp.dtype(dtype).name}", marks=marks))
-    return pytest.mark.parametrize(("case", "dtype"), parameters)
+            names = "+".join(jnp.dtype(d).name for d in group)
+            parameters.append(pytest.param(case, group, id=f"{case}-{names}", marks=marks))
+    return pytest.mark.parametrize(("case", "dtypes"), parameters)
 
 
 def test_no_two_cases_have_the_same_name():
@@ -35,12 +45,13 @@ def test_no_two_cases_have_the_same_name():
 
 
 @over(case for case in AVAILABLE if not case.raises)
-def test_values_and_cotangents_are_those_of_jax(case: Case, dtype: Any):
-    assert_agrees(case.run, case.drawn(dtype), tolerance=case.tolerance_in(dtype))
+def test_values_and_cotangents_are_those_of_jax(case: Case, dtypes: Sequence[Any]):
+    assert_agrees(case.run, *map(case.drawn, dtypes), tolerances=[*map(case.tolerance_in, dtypes)])
 
 
 @over(case for case in AVAILABLE if case.raises)
-def test_where_jax_has_no_gradient_we_raise_as_it_does(case: Case, dtype: Any):
+def test_where_jax_has_no_gradient_we_raise_as_it_does(case: Case, dtypes: Sequence[Any]):
+    (dtype,) = dtypes
     args = case.drawn(dtype)
     with pytest.raises(Exception) as theirs:  # noqa: PT011
         pull_everything(jax.vjp, case.run, args)

@@ -71,7 +71,7 @@ def test_under_vmap(case: Case):
 @pytest.mark.slow
 @representative()
 def test_without_jit(case: Case):
-    assert_agrees(case.run, case.drawn(jnp.float64), tolerance=case.tolerance, jit=False)
+    assert_agrees(case.run, case.drawn(jnp.float64), tolerances=[case.tolerance], jit=False)
 
 
 @representative()
