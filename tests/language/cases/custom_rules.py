@@ -199,4 +199,5 @@ case(
     normal(3),
     call=lambda x: jax.grad(lambda x: jnp.sum(passed(x) ** 2 * x))(x),
     label="second derivatives by a rule that writes its function out",
+    dtypes="fh",
 )
