@@ -27,7 +27,7 @@ def sum_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
 @op
 def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     """`y = Σ x / n` over `axis`, `n` the number of entries summed; `x_bar = g / n`, repeated. Keeps the shape."""
-    return jnp.mean(x, axis=axis, keepdims=keepdims)
+    return jnp.mean(x, axis=normalize_axes(axis, x.ndim), keepdims=keepdims)
 
 
 @mean.pullback("x")

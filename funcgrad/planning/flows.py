@@ -8,8 +8,9 @@ must not be visited: there may be a loop without a known length behind it, or a 
 from collections.abc import Sequence
 from typing import Any
 
+from funcgrad.errors import GradientError
 from funcgrad.graph import Node
-from funcgrad.planning.foreign import answering_for
+from funcgrad.planning.foreign import answering_for, where
 from funcgrad.planning.recording import Recording, find_moved, record
 from funcgrad.planning.tangents import find_links
 from funcgrad.primitive import Equation, TangentRule
@@ -38,7 +39,7 @@ class Flows:
 
     def _find_moved(self, node: Node, moving: tuple[int, ...]) -> Sequence[int]:
         function, everything = node.function, range(len(node.outputs))
-        if not isinstance(function, Equation):
+        if not isinstance(function, Equation) or _only_closed_over(function, moving):
             return everything
         if function.is_custom_jvp:
             if (rule := self.rule(node, moving)) is None:
@@ -53,11 +54,17 @@ class Flows:
         """Tell which of the inputs `moving` get a cotangent where the outputs at `outputs` have one.
 
         Raises:
-            GradientError: a rule raises.
+            GradientError: a rule raises, or a function with a derivative of its own closes over all that moves.
         """
         function = node.function
         if not isinstance(function, Equation):
             return moving
+        if _only_closed_over(function, moving):
+            names = " and ".join(dict.fromkeys(f"'{node.inputs[p].name}'" for p in moving))
+            raise GradientError(
+                f"{where(node)}: the function closes over {names}, which is differentiated, and its own derivative "
+                f"says nothing of that; pass it to '{node.op_name}' as an argument."
+            )
         if function.keeps_residuals(in_loop=bool(node.loops)):
             return self.recording(node, moving, outputs).positions
         if function.is_custom_jvp:
@@ -88,6 +95,14 @@ class Flows:
             with answering_for(node):
                 self._recordings[key] = record(node, given, outputs)
         return self._recordings[key]
+
+
+def _only_closed_over(function: Equation, moving: tuple[int, ...]) -> bool:
+    """Whether nothing moves but what a function with a derivative of its own closes over.
+
+    Its rules are not asked then, and would know nothing of it: the gradient would be zero, silently.
+    """
+    return bool(moving) and max(moving) < function.n_closed_over
 
 
 def _tells_apart(node: Node, moving: tuple[int, ...]) -> bool:

@@ -152,9 +152,9 @@ class Rule:
         flat_avals, structure = jax.tree.flatten(avals)
         is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
         leaves = jax.tree.leaves(result, is_leaf=is_none)
-        if len(leaves) != len(flat_avals) or (
-            len(leaves) > 1 and jax.tree.structure(result, is_leaf=is_none) != structure
-        ):
+        found, is_leaf = jax.tree.structure(result, is_leaf=is_none), jax.tree_util.treedef_is_leaf
+        is_other = found != structure if len(leaves) > 1 else is_leaf(structure) and not is_leaf(found)
+        if len(leaves) != len(flat_avals) or is_other:
             raise RuleError(
                 f"{where}: rule {self.name} must return the cotangent of {argument} as {describe_tree(avals)}, "
                 f"got {describe_tree(result)}."

@@ -179,7 +179,7 @@ def test_padding_never_wins(pool, padding, before):
     np.testing.assert_array_equal(found(jnp.asarray(g)[..., None])[0][..., 0], expected)
 
 
-@pytest.mark.parametrize("op", [ops.softmax, ops.log_softmax, ops.logsumexp], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [ops.softmax, ops.log_softmax, ops.logsumexp, ops.mean], ids=lambda op: op.name)
 def test_an_axis_must_be_there(op):
     x = jnp.ones((3, 4))
     for axis in (2, -3):

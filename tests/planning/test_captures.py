@@ -132,3 +132,44 @@ def test_what_is_outside_of_a_loop_or_was_mapped_is_there_while_the_function_run
         r"which has ended when the rule runs; pass the array to the function as an argument\.",
     ):
         fg.grad(lambda x: fg.name(f(x), "loss"), of="loss")(X)
+
+
+def closing_vjp(w, x):
+    @jax.custom_vjp
+    def layer(x):
+        return jnp.tanh(x * w)
+
+    layer.defvjp(lambda x: (layer(x), x), lambda x, g: (g * w * (1 - jnp.tanh(x * w) ** 2),))
+    return jnp.sum(layer(x))
+
+
+def closing_jvp(w, x):
+    @jax.custom_jvp
+    def layer(x):
+        return x * w
+
+    layer.defjvp(lambda p, t: (p[0] * w, t[0] * w))
+    return jnp.sum(layer(x)) + jnp.sin(w)
+
+
+@pytest.mark.parametrize("f", [closing_vjp, closing_jvp])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda f: f,
+        lambda f: lambda w, x: f(2.0 * w, x),
+        jax.checkpoint,
+        jax.jit,
+        lambda f: lambda w, x: jax.vmap(f, (None, 0))(w, x).sum(),
+        lambda f: lambda w, x: jax.lax.scan(lambda c, a: (c + f(w, a), None), 0.0, x)[0],
+    ],
+    ids=["plain", "computed", "checkpoint", "jit", "vmap", "scan"],
+)
+def test_nothing_moves_but_what_the_function_closes_over(f, around):
+    """Its rules are not asked for anything then, and a gradient of zero would be silent."""
+    sentence = (
+        r".*layer at test_captures\.py:.*: the function closes over '.*', which is differentiated, and its own "
+        r"derivative says nothing of that; pass it to 'layer' as an argument\."
+    )
+    with raises_sentence(fg.errors.GradientError, sentence):
+        fg.grad(around(f))(1.5, jnp.linspace(0.1, 0.2, 2))

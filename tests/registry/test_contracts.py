@@ -205,3 +205,16 @@ def test_a_list_is_no_array(value, shown):
 
 def test_a_list_of_arrays_is_an_argument():
     np.testing.assert_array_equal(ops.concatenate([X, X], axis=0), [-1, 2, -1, 2])
+
+
+@pytest.mark.parametrize(
+    ("wrap", "found"), [(lambda g: {"w": g}, r"\{'w': f64\[3\]\}"), (lambda g: (g,), r"\(f64\[3\],\)")]
+)
+def test_the_cotangent_of_one_array_is_an_array(wrap, found):
+    def scaled_x(g):
+        return wrap(2 * g)
+
+    rules = fg.RuleSet().override(ops.square, scaled_x)
+    sentence = rf"square: rule scaled_x must return the cotangent of x as f64\[3\], got {found}\."
+    with raises_sentence(RuleError, sentence):
+        fg.grad(lambda x: ops.sum(ops.square(x)), rules=rules)(jnp.ones(3))
