@@ -15,7 +15,7 @@ def assert_same(found, expected, tolerance=1e-5):
         if jax.numpy.issubdtype(b.dtype, jax.dtypes.extended):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b) + 1e-7 * a.size
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b) + 1e-6 * a.size
 
 
 def scopes(function, *args):
