@@ -24,7 +24,8 @@ def _norm(x: Array) -> Array:
     largest, exponent = jnp.max(x, initial=0), jnp.finfo(x.dtype).maxexp
     high, low = 2.0 ** (exponent * 3 // 8), 2.0 ** (-exponent * 3 // 8)
     factor = jnp.where(largest > high, low * low, jnp.where(largest < low, high * high, 1.0)).astype(x.dtype)
-    return jnp.sqrt(jnp.sum((x * factor) ** 2)) / factor
+    # Of zeros known when compiling, XLA squares the factor first, which is infinite, and 0 times that is NaN.
+    return jnp.where(largest == 0, largest, jnp.sqrt(jnp.sum((x * factor) ** 2)) / factor)
 
 
 def _wide(x: Array) -> Array:

@@ -161,7 +161,8 @@ def losses(conditions: Conditions, spoiled: Spoiled, shares: Shares) -> list[Fin
         for place, when in guilty.items():
             others = [] if known else readers[:-1]
             turn = _first(when, v.loops, place, reverse=True)
-            if not spoiled.touch(place, turn):
+            # What makes NaN of an infinite cotangent is a consequence of what made that.
+            if not spoiled.touch(place, turn) and _at(_got(conditions, place, v.loops), turn) == FINITE:
                 detail = _given(conditions, v, place, known.get(place, conditions.cotangent(v)), turn, others)
                 found.append((tuple(-i for i in place.order(turn, v.loops)), place.node, detail))
     return _in_order("backward", found)

@@ -212,3 +212,8 @@ def test_finite_is_false_where_one_entry_is_not(bad, dtype):
     assert STATISTICS["finite"](x)
     assert not STATISTICS["finite"](x.at[4, 1].set(bad))
     assert STATISTICS["finite"](x[:0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_norm_of_zeros_that_the_compiler_knows(dtype):
+    assert jax.jit(lambda: STATISTICS["norm"](jnp.zeros(3, dtype)))() == 0

@@ -349,6 +349,12 @@ def test_a_consequence_is_no_finding():
     assert {f.kind for f in report.findings} == {"forward"}
 
 
+@pytest.mark.parametrize("f", [lambda x: jnp.linalg.norm(x * 0.0), lambda x: jnp.std(x * 0.0)])
+def test_a_consequence_backward_is_no_finding(f):
+    report = fg.blame(f, np.arange(3.0))
+    assert [(f.kind, f.op) for f in report.findings] == [("backward", "sqrt")]
+
+
 def test_a_consequence_in_later_turns_is_no_finding():
     def f(w, x):
         def turn(c, a):
@@ -369,6 +375,8 @@ ZERO = {
     "not read": (lambda w, x: jnp.sum(x), "cut", "w"),
     "saturated": (lambda w, x: jnp.sum(jax.nn.sigmoid(x * w * 500)), "zero", "logistic"),
     "times zero": (lambda w, x: jnp.sum(w * (x - x)), "zero", "mul"),
+    "times a zero that is known": (lambda w, x: jnp.sum(w * 0.0), "zero", "mul"),
+    "never chosen": (lambda w, x: jnp.sum(jnp.where(False, w, x)), "zero", "select_n"),
     "in a loop": (
         lambda w, x: jax.lax.scan(lambda c, a: (c + jnp.sum(jnp.floor(w * a)), None), 0.0, x)[0], "cut", "floor",
     ),
