@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array
@@ -171,10 +172,12 @@ class _Rows:
         parts = {n: _part(x, start, size, axis=-2) for n in names if (x := getattr(self, n)) is not None}
         return replace(self, **parts, first=self.first + start)
 
-    def logits(self) -> tuple[Array, Array | None]:
-        """`z = scale q kᵀ + bias`, the lowest number where masked, and where it is not: `[..., h, t, s]`.
+    def logits(self) -> Array:
+        """`z = scale q kᵀ + bias`, the lowest number where masked: `[..., h, t, s]`.
 
-        The lowest and not minus infinity, which `jax_debug_infs` takes for a fault of the program.
+        The lowest and not minus infinity, which `jax_debug_infs` takes for a fault of the program. What is seen is
+        above it, so that `e^{z - max z}` alone tells the two apart: a second choice by the mask takes an array more
+        (0.84 instead of 0.74 of plain JAX's memory in the transformer of the benchmark).
         """
         z = _ungroup(_product(_group(self.q, self.k), self.k, -1, -1), self.q) * self.scale
         if self.bias is not None:
@@ -185,7 +188,10 @@ class _Rows:
             earlier = earlier >= lax.broadcasted_iota(jnp.int32, z.shape[-2:], 1)
             earlier = lax.expand_dims(earlier, range(z.ndim - 2))
             seen = earlier if seen is None else seen & earlier
-        return (z if seen is None else jnp.where(seen, z, jnp.finfo(z.dtype).min)), seen
+        if seen is None:
+            return z
+        # A bias of minus infinity masks too; a NaN is seen.
+        return jnp.where(seen & ~(z < jnp.finfo(z.dtype).min), jnp.maximum(z, _least_seen(z)), jnp.finfo(z.dtype).min)
 
 
 class _Cotangents(NamedTuple):
@@ -240,19 +246,18 @@ def _forward(rows: _Rows, block: int | None) -> tuple[Array, Array, Array]:
         starts = jnp.arange(0, rows.n_queries, block, dtype=jnp.int32)
         blocks = lax.map(lambda start: _forward(rows.part(start, block), None), starts)
         return jax.tree.map(_unstack, blocks)
-    z, seen = rows.logits()
-    highest = lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True, initial=jnp.finfo(z.dtype).min))
-    e = _exponentials(z, seen, highest)
+    z = rows.logits()
+    highest = lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True, initial=_least_seen(z)))
+    e = jnp.exp(z - highest)
     total = jnp.sum(e, axis=-1, keepdims=True)
     total = jnp.where(total == 0, 1, total)
     y = _product(_group(e, rows.k).astype(rows.v.dtype), rows.v, -1, -2)
     return _ungroup(y, rows.q) / total, highest, total
 
 
-def _exponentials(z: Array, seen: Array | None, highest: Array) -> Array:
-    """`e = exp(z - max z)`, 0 where masked: also where all that is seen has the lowest logit, as masks by bias give."""
-    e = jnp.exp(z - highest)
-    return e if seen is None else jnp.where(seen, e, 0)
+def _least_seen(z: Array) -> np.ndarray:
+    """The least number above the lowest one, so far above that its exponential is the only one that counts."""
+    return np.asarray(np.nextafter(jnp.finfo(z.dtype).min, np.zeros((), z.dtype), dtype=z.dtype))
 
 
 def _pull(rows: _Rows, given: _Cotangents, block: int | None) -> _Pulled:
@@ -269,7 +274,7 @@ def _pull(rows: _Rows, given: _Cotangents, block: int | None) -> _Pulled:
         one_row = rows.bias is not None and rows.bias.shape[-2] == 1
         bias_bar = jax.tree.map(lambda x: jnp.sum(x, axis=0) if one_row else _unstack(x), bias_bar)
         return _Pulled(_unstack(q_bar), k_bar, v_bar, bias_bar)
-    e = _exponentials(*rows.logits(), given.highest)
+    e = jnp.exp(rows.logits() - given.highest)
     g = _group(given.g, rows.k)
     p_bar = _ungroup(_product(g, rows.v, -1, -1), rows.q)
     z_bar = jnp.where(e == 0, 0, e * (p_bar - given.delta))  # what is masked gets no NaN of g either
