@@ -184,6 +184,8 @@ def spread_to_windows(g: Array, axes: Axes) -> Array:
     """Each entry of `g` to all entries of its window, summed where windows overlap."""
     n = len(axes)
     leading, g = g.shape[: -n - 1], flatten_leading(g, n + 1)
+    if not all(a.output for a in axes):  # nothing fits, and no entry of `x` was read
+        return jnp.zeros((*leading, *(a.size for a in axes), g.shape[-1]), g.dtype)
     if all(a.window == a.stride for a in axes):
         shape = (g.shape[0], *(m for a in axes for m in (a.output, a.stride)), g.shape[-1])
         return _crop(lax.broadcast_in_dim(g, shape, (0, *range(1, 2 * n, 2), 2 * n + 1)), axes, leading)
