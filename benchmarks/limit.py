@@ -11,8 +11,8 @@ from typing import Any
 
 import jax
 
-from funcgrad.primitive import Equation, bodies
-from funcgrad.registry import Call
+from funcgrad.primitive import bodies
+from funcgrad.registry import Call, Equation
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 

@@ -20,8 +20,8 @@ from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.errors import GradientError, describe, require_function
 from funcgrad.graph import Constant, Value, read
 from funcgrad.plans import Plan
-from funcgrad.primitive import Equation, bodies, typed, zeros_of
-from funcgrad.registry import RuleSet
+from funcgrad.primitive import bodies, typed, zeros_of
+from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import reverse
 
 Mode = Literal["forward", "reverse"]
@@ -157,7 +157,7 @@ def _obstacle(plan: Plan, rules: RuleSet | None) -> str | None:
     is_complex = lambda values: any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in values)  # noqa: E731
     if is_complex(plan.wanted) and not is_complex(plan.sources):
         return "complex arguments of a real function"
-    return "replaced rules" if rules is not None and rules.overrides else None
+    return "replaced rules" if rules is not None and (rules.overrides or rules.hooks) else None
 
 
 def _custom_vjp(plan: Plan) -> str | None:

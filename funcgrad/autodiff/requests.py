@@ -16,7 +16,7 @@ from funcgrad.errors import FuncgradError, GradientError, describe, describe_tre
 from funcgrad.graph import Arguments, Constant, Graph, Tracing, Value, asks_for_values, trace_arguments
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
-from funcgrad.primitive import is_staged, primitives_in, size_of, type_of, typed
+from funcgrad.primitive import is_staged, size_of, type_of, typed
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward
 
@@ -141,7 +141,7 @@ class Request(NamedTuple):
         With `of` the function is run only up to there, so modules among the arguments keep their state. Unless it
         `opens` them, jitted functions inside stay whole where nothing inside of them was asked for.
         """
-        RuleSet.of(self.rules)  # refuses what is none
+        _ = self.chosen  # refuses what is no set of rules, before anything is traced
         parameters = parameter_names(self.fun, len(args))
         asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
         with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
@@ -179,17 +179,24 @@ class Request(NamedTuple):
     @property
     def names_something(self) -> bool:
         """Whether anything inside of the function is asked for."""
-        return self.of is not None or (self.rules is not None and bool(self.rules.overrides))
+        return self.of is not None or bool(self.chosen.overrides or self.chosen.hooks)
+
+    @property
+    def chosen(self) -> RuleSet:
+        """The rules; RuleError if what was passed is none."""
+        return RuleSet.of(self.rules)
 
     def _planned(
         self, tracing: Tracing, call: Opened, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
-        if not (opens or selection.names or self.of is not None or self.watch):
+        is_meant = self.chosen.means
+        if not (opens or selection.names or self.of is not None or self.watch or self.chosen.hooks):
             try:
-                return self._plan(tracing, tracing.opened(self._whole(tracing)), call, selection, parameters)
+                graph = tracing.opened(self._whole(tracing), is_meant)
+                return self._plan(tracing, graph, call, selection, parameters)
             except FuncgradError:
                 pass  # of the opened graph, the sentence has the name that the node has in a printed one
-        return self._plan(tracing, tracing.opened(), call, selection, parameters)
+        return self._plan(tracing, tracing.opened(None, is_meant), call, selection, parameters)
 
     def _whole(self, tracing: Tracing) -> Callable[[Any], bool]:
         """Which jitted functions stay whole: all where the call runs at once, as under `jax.grad`.
@@ -198,12 +205,12 @@ class Request(NamedTuple):
         small one costs less than that. None in which a rule is replaced.
         """
         is_traced = is_staged() or any(isinstance(x, Tracer) for x in (*tracing.inputs, *tracing.closed.consts))
-        replaced = {override.op.primitives.forward for override in RuleSet.of(self.rules).overrides}
+        rules = self.chosen
 
         def whole(inner: Any) -> bool:
             if is_traced and size_of(inner) < SMALL:
                 return False
-            return not replaced or replaced.isdisjoint(primitives_in(inner))
+            return not rules.reaches_into(inner.jaxpr)
 
         return whole
 

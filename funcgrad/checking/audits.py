@@ -20,8 +20,8 @@ from funcgrad.errors import CheckError, GradientError, describe
 from funcgrad.graph import Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import Equation, is_inexact, loop_of
-from funcgrad.registry import Call, RuleSet
+from funcgrad.primitive import is_inexact, loop_of
+from funcgrad.registry import Equation, Function, RuleSet
 from funcgrad.reverse import forward
 
 FACTOR = 4.0
@@ -257,10 +257,9 @@ def _is_modified(step: Step) -> bool:
 
 def _positions(pullback: Pullback) -> list[int]:
     """Which inputs of the node its arguments are."""
-    node, function = pullback.node, pullback.node.function
-    if not isinstance(function, Call):
-        return [int(name.removeprefix("in")) for name in pullback.arguments]
-    names = function.leaf_names(function.outline([v.aval for v in node.inputs]))
+    node = pullback.node
+    assert isinstance(node.function, Function)
+    names = list(node.function.leaf_names([v.aval for v in node.inputs]))
     return [names.index(name) for name in pullback.arguments]
 
 

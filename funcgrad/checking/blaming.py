@@ -17,9 +17,9 @@ from funcgrad.checking.findings import Finding, Thresholds, dead_units, growth, 
 from funcgrad.checking.shares import Shares, Uses
 from funcgrad.checking.zeros import Blocks, zeros
 from funcgrad.errors import GradientError
-from funcgrad.graph import Graph, Node, Structure, Value
-from funcgrad.primitive import Equation, bodies
-from funcgrad.registry import Call, Marker, RuleSet
+from funcgrad.graph import Graph, Measurement, Node, Structure, Value
+from funcgrad.primitive import bodies
+from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import reverse
 
 CHEAP = ("max",)
@@ -150,10 +150,11 @@ def _passed(request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> tu
 
 def _blocks(rules: RuleSet, node: Node, v: Value) -> bool:
     """Whether a node passes no cotangent to a value that it reads."""
-    if not isinstance(node.function, Call):
-        return getattr(node.function, "blocks", False)
-    arguments = {node.function.argument_of(i) for i, x in enumerate(node.inputs) if x is v}
-    return all(isinstance(rules.find(node.function.op, a, node.name), Marker) for a in arguments)
+    function, positions = node.function, [i for i, x in enumerate(node.inputs) if x is v]
+    if isinstance(function, Measurement) or not rules.overrides:
+        return all(function.blocks(i) for i in positions)
+    replaced = (rules.replaced(function, function.argument_of(i), node.name) for i in positions)
+    return all(rule is None and function.blocks(i) for i, rule in zip(positions, replaced, strict=True))
 
 
 def _innermost(finding: Finding, structure: Structure, values: Mapping[Value, Any]) -> Finding:

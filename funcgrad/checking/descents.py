@@ -11,7 +11,8 @@ import jax
 
 from funcgrad.checking.conditions import level_of
 from funcgrad.graph import Node, Structure, Value, open_jaxpr, read
-from funcgrad.primitive import Equation, as_function, closed, loop_of
+from funcgrad.primitive import as_function, closed, loop_of
+from funcgrad.registry import Equation
 
 _MOST_TURNS = 100_000
 """Of a loop that is followed turn by turn; a longer one is named as a whole."""

@@ -42,10 +42,10 @@ def trace(form: Form, rule: Rule) -> Trace:
         returned[:] = [_typeof(x) for x in jax.tree.leaves(result)]
         return result
 
-    positions, pull = call.pullback(call.linear(avals, active), replace(rule, function=listening), values)
+    positions, _, pull = call.pullback(replace(rule, function=listening), active, values)
     g = [a for a in outline.avals[: outline.n_outputs] if is_inexact(a)]
     _, used = prune(pull, [*(values[p] for p in positions), *g])
-    names = call.leaf_names(outline)
+    names = call.leaf_names(avals)
     unread = [p for n, p in enumerate(positions) if n not in used]
     return Trace(
         tuple(returned),

@@ -12,8 +12,8 @@ from funcgrad.aliases import Array
 from funcgrad.checking.subjects import as_dtype
 from funcgrad.graph import Constant, Node, Structure, Value, read
 from funcgrad.plans import as_array
-from funcgrad.primitive import Equation, bodies, is_inexact, loop_of
-from funcgrad.registry import Call
+from funcgrad.primitive import bodies, is_inexact, loop_of
+from funcgrad.registry import Call, Equation
 
 Run = Callable[..., list[Array]]
 
@@ -50,14 +50,14 @@ def derivative(run: Run, leaves: Sequence[Any], positions: Sequence[int], g: Seq
 def plain(node: Node, wide: bool) -> Run:
     """The function of a node without its rules: as it is, or, `wide`, for inputs in float64."""
     if isinstance(node.function, Call):
-        return node.function.plain.run
+        return node.function.plain.evaluate
     return partial(_run_wide, node) if wide else node.run
 
 
 def _run_wide(node: Node, *leaves: Array) -> list[Array]:
     """Run a node whose inputs are wide."""
     if isinstance(node.function, Call):
-        return node.function.plain.run(*leaves)
+        return node.function.plain.evaluate(*leaves)
     assert isinstance(node.function, Equation)
     if not node.bodies:
         return node.function.run_as(_wide_parameter, *leaves)

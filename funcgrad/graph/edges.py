@@ -8,7 +8,7 @@ import jax
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Node, Value
 from funcgrad.naming import name
-from funcgrad.primitive import Equation
+from funcgrad.registry import Equation
 
 
 def apart(structure: Structure, values: Collection[Value]) -> tuple[Structure, dict[Value, tuple[str, str]]]:

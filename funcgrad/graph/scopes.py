@@ -7,7 +7,8 @@ from funcgrad.graph.labels import labels_in
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Node, Value
 from funcgrad.naming import choose, is_glob, matches, suggest
-from funcgrad.primitive import Equation, bodies
+from funcgrad.primitive import bodies
+from funcgrad.registry import Equation
 
 
 def find(structure: Structure, pattern: str, values: Iterable[Value]) -> dict[str, Value]:

@@ -20,7 +20,6 @@ from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Surroundings, Value
 from funcgrad.naming import Names, escape, resolve
 from funcgrad.primitive import (
-    Equation,
     Wiring,
     as_function,
     as_one_call,
@@ -32,7 +31,7 @@ from funcgrad.primitive import (
     wirings,
     without_donation,
 )
-from funcgrad.registry import Call
+from funcgrad.registry import Call, Equation
 
 
 def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
@@ -53,6 +52,10 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         return trace_arguments(call.fun, arguments, call.args, call.kwargs).opened()
 
 
+Meant = Callable[[str, str], bool]
+"""Whether somebody means a function that holds others, by its name and that of its node, so that it stays a node."""
+
+
 class Tracing(NamedTuple):
     """A function that was traced, not yet opened into nodes."""
 
@@ -62,10 +65,17 @@ class Tracing(NamedTuple):
     """The leaves that are inputs, at which it was traced."""
     returned: Returned
 
-    def opened(self, whole: Callable[[Any], bool] | None = None) -> Graph:
-        """The graph; functions jitted inside stay one node where `whole` says so of their jaxpr, else are opened."""
+    def opened(self, whole: Callable[[Any], bool] | None = None, is_meant: Meant | None = None) -> Graph:
+        """The graph.
+
+        Args:
+            whole: functions jitted inside of which it says so, by their jaxprs, are nodes that hold a graph, shared by
+                all traces; others are opened.
+            is_meant: those of which it says so, and loops, are nodes that nothing is known of the inside.
+        """
         heads = [name.partition("/")[0] for name in self.arguments.names]
-        structure = open_jaxpr(self.closed, self.arguments.input_names, whole, (*self.arguments.names, *heads))
+        names = (*self.arguments.names, *heads)
+        structure = open_jaxpr(self.closed, self.arguments.input_names, whole, names, is_meant)
         structure, constants = self.returned.completed(structure, self.closed.consts)
         return Graph(structure, constants, self.arguments, self.returned.tree)
 
@@ -111,15 +121,19 @@ def open_jaxpr(
     input_names: Sequence[str] | None = None,
     whole: Callable[[Any], bool] | None = None,
     arguments: Sequence[str] = (),
+    is_meant: Meant | None = None,
 ) -> Structure:
     """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
 
     No two values have one name, and no two nodes. Those of inputs and `arguments` are given first, then what the user
     names has its name; whatever else would be called so is numbered. Functions that are jitted inside stay one node
-    where `whole` says so of their jaxpr, else are opened; what is in one that stays has names of its own.
+    where `whole` says so of their jaxpr, else are opened; what is in one that stays has names of its own. So do those
+    that are meant by name (`is_meant`), of which the inside is left alone.
     """
     names = input_names or [f"in{i}" for i in range(len(closed.jaxpr.invars))]
-    builder = _Builder(Names([*names, *arguments], map(resolve, labels_in(closed.jaxpr, whole))), whole=whole)
+    builder = _Builder(
+        Names([*names, *arguments], map(resolve, labels_in(closed.jaxpr, whole))), whole=whole, is_meant=is_meant
+    )
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
     constants = [Value(builder.names.give(f"const{i}"), jax.typeof(c)) for i, c in enumerate(closed.consts)]
     outputs = builder.open(closed, inputs, constants, "")
@@ -157,9 +171,11 @@ class _Builder:
         loops: tuple[int, ...] = (),
         everywhere: list[Mapping[Any, Any]] | None = None,
         whole: Callable[[Any], bool] | None = None,
+        is_meant: Meant | None = None,
     ) -> None:
         self.nodes: list[Node] = []
         self.whole = whole
+        self.is_meant: Meant = is_meant or (lambda function, node: False)  # noqa: ARG005
         self.names = names
         self.loops = loops
         self.calls: tuple[Any, ...] = ()
@@ -188,6 +204,8 @@ class _Builder:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
                 results = self.append(function, scope, operands, labels, known)
+            elif self.is_meant(function.name, join(scope, escape(function.name))):
+                results = self.append(Equation.of(without_donation(equation)), scope, operands, labels, known)
             elif self.whole and self.whole(inner):
                 results = self.append_whole(equation, scope, operands, inner)
             else:
@@ -247,7 +265,7 @@ class _Builder:
     def open_bodies(self) -> None:
         """Open the graphs that the nodes hold, and those inside."""
         for i, node in enumerate(self.nodes):
-            if found := wirings(node.origin):
+            if (found := wirings(node.origin)) and not self.is_meant(node.function.name, node.name):
                 bodies = tuple(self.hold(wiring, node) for wiring in found)
                 self.nodes[i] = replace(node, bodies=bodies)
 
@@ -255,7 +273,7 @@ class _Builder:
         """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
         is_loop = node.origin.primitive.name == "scan"
         loops = (*self.loops, loop_of(node.origin).length) if is_loop else self.loops
-        inside = _Builder(self.names, loops, self.everywhere)
+        inside = _Builder(self.names, loops, self.everywhere, is_meant=self.is_meant)
         inside.calls = (*node.calls, node.origin)
         avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
         names = [self.names.give(f"{node.name}/{n}") for n in wiring.input_names]

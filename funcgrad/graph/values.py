@@ -11,8 +11,8 @@ import numpy as np
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe, printed
-from funcgrad.primitive import Equation, is_inexact, source_line, variable_of, zeros_of
-from funcgrad.registry import Call
+from funcgrad.primitive import is_inexact, source_line, variable_of, zeros_of
+from funcgrad.registry import Call, Equation
 
 if TYPE_CHECKING:
     from funcgrad.graph.structures import Body
@@ -76,8 +76,12 @@ class Measurement:
 
     statistics: tuple[tuple[str, Statistic], ...]
     name = "measure"
-    blocks = True
     has_effects = False
+
+    def blocks(self, position: int) -> bool:
+        """Whether no cotangent passes: what watches changes nothing."""
+        del position
+        return True
 
     def run(self, x: Array) -> list[Array]:
         """Give one array per statistic."""
@@ -169,6 +173,4 @@ class Node:
 
     def run(self, *leaves: Array) -> list[Array]:
         """Apply the function to the arrays of the inputs."""
-        if isinstance(self.function, Call):
-            return self.function.op.primitives.bind(leaves, self.function)
         return self.function.run(*leaves)

@@ -1,5 +1,6 @@
 """Ops with registered rules, by mathematical family. Each is an ordinary function of JAX arrays."""
 
+from funcgrad.ops import equations as equations
 from funcgrad.ops.activations import gelu as gelu
 from funcgrad.ops.activations import log_sigmoid as log_sigmoid
 from funcgrad.ops.activations import mish as mish

@@ -12,8 +12,10 @@ from funcgrad.aliases import Array, PyTreeDef
 from funcgrad.graph import Constant, Measurement, Node, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import BodyActivity
+from funcgrad.planning.pullbacks import names_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import Equation, zeros_of
+from funcgrad.primitive import zeros_of
+from funcgrad.registry import Equation
 from funcgrad.reverse import forward, reverse
 
 
@@ -31,6 +33,7 @@ def plan_branches(
         names: those that are taken.
     """
     branches = _Branches(node, positions, found, bodies, names)
+    arguments = names_at(node)
     pullback = Pullback(
         node,
         None,
@@ -38,7 +41,7 @@ def plan_branches(
         targets=branches.targets,
         needs=branches.needs,
         pull=branches.pull,
-        arguments=tuple(f"in{p}" for p in positions),
+        arguments=tuple(arguments[p] for p in positions),
         reads=tuple(v.name for v in branches.needs),
     )
     pullbacks = (pullback,) if pullback.targets else ()

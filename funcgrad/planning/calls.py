@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 
 from funcgrad.graph import Body, Node, Value
+from funcgrad.planning.pullbacks import names_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import current_context
 from funcgrad.registry import Call
@@ -54,6 +55,7 @@ def plan_call(node: Node, positions: tuple[int, ...], outputs: Sequence[int], co
         *(node.outputs[k] for k in compiled.outputs_read),
         *((kept,) if compiled.kept else ()),
     )
+    names = names_at(node)
     pullback = Pullback(
         node,
         None,
@@ -61,7 +63,7 @@ def plan_call(node: Node, positions: tuple[int, ...], outputs: Sequence[int], co
         targets=tuple(v for p in positions if isinstance(v := node.inputs[p], Value)),
         needs=needs,
         pull=compiled.pull,
-        arguments=tuple(f"in{p}" for p in positions),
+        arguments=tuple(names[p] for p in positions),
         reads=tuple(v.name for v in needs),
     )
     return Step(node, positions, (pullback,), (kept,), compiled.run, (compiled.body,))

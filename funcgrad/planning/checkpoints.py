@@ -9,10 +9,11 @@ import jax
 
 from funcgrad.graph import Node, Value
 from funcgrad.planning.activity import BodyActivity
+from funcgrad.planning.pullbacks import names_at
 from funcgrad.planning.recomputation import Recomputation
 from funcgrad.plans import Plan, Pullback, Step
-from funcgrad.primitive import Equation, saves
-from funcgrad.registry import Call
+from funcgrad.primitive import saves
+from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward, reverse
 
 
@@ -28,6 +29,7 @@ def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity,
     assert isinstance(node.function, Equation)
     checkpoint = _Checkpoint(node, body, node.function.source.params)
     targets = (*(v for p in positions if isinstance(v := node.inputs[p], Value)), *body.returns[len(positions) :])
+    names = names_at(node)
     pullback = Pullback(
         node,
         None,
@@ -35,7 +37,7 @@ def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity,
         targets=targets,
         needs=checkpoint.needs,
         pull=checkpoint.pull,
-        arguments=tuple(f"in{p}" for p in positions),
+        arguments=tuple(names[p] for p in positions),
         reads=tuple(v.name for v in checkpoint.needs),
     )
     made = (*checkpoint.saved, *body.observed)

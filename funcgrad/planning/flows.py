@@ -5,7 +5,7 @@ optimization barrier or of a `jit` that is not opened depend on some inputs each
 must not be visited: there may be a loop without a known length behind it, or a rule that raises on purpose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from funcgrad.errors import GradientError
@@ -13,13 +13,16 @@ from funcgrad.graph import Node
 from funcgrad.planning.foreign import answering_for, where
 from funcgrad.planning.recording import Recording, find_moved, record
 from funcgrad.planning.tangents import find_links
-from funcgrad.primitive import Equation, TangentRule
+from funcgrad.primitive import TangentRule
+from funcgrad.registry import Equation
 
 
 class Flows:
     """What is found of the nodes of one plan; each is looked at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, replaces: Callable[[Node, int], bool]) -> None:
+        """`replaces` tells whether a rule was put in for the input of a node at a position."""
+        self._replaces = replaces
         self._rules: dict[Any, TangentRule | None] = {}
         self._moved: dict[Any, Sequence[int]] = {}
         self._recordings: dict[Any, Recording] = {}
@@ -27,8 +30,10 @@ class Flows:
     def moved(self, node: Node, moving: tuple[int, ...]) -> Sequence[int]:
         """Tell which outputs move where the inputs `moving` do.
 
-        All of them, where a rule raises: it does so again if the gradient passes.
+        All of them, where a rule raises: it does so again if the gradient passes; or where one was put in.
         """
+        if self.derived(node, moving) != moving:
+            return range(len(node.outputs))
         key = node, moving
         if key not in self._moved:
             try:
@@ -56,6 +61,17 @@ class Flows:
         Raises:
             GradientError: a rule raises, or a function with a derivative of its own closes over all that moves.
         """
+        derived = self.derived(node, moving)
+        if derived == moving:
+            return self._reached(node, moving, outputs)
+        found = {*self._reached(node, derived, outputs), *(set(moving) - set(derived))} if derived else moving
+        return tuple(p for p in moving if p in found)
+
+    def derived(self, node: Node, positions: tuple[int, ...]) -> tuple[int, ...]:
+        """The inputs among those at `positions` for which no rule was put in."""
+        return tuple(p for p in positions if not self._replaces(node, p))
+
+    def _reached(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[int, ...]:
         function = node.function
         if not isinstance(function, Equation):
             return moving
@@ -80,7 +96,7 @@ class Flows:
         if key not in self._rules:
             assert isinstance(node.function, Equation)
             with answering_for(node):
-                self._rules[key] = TangentRule.of(node.function, moving)
+                self._rules[key] = TangentRule.of(node.function.source, moving)
         return self._rules[key]
 
     def recording(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Recording:

@@ -16,9 +16,11 @@ import jax
 from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.activity import BodyActivity
+from funcgrad.planning.pullbacks import names_at
 from funcgrad.planning.recomputation import Recomputation
 from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import Equation, Loop, loop_of, zeros_of
+from funcgrad.primitive import Loop, loop_of, zeros_of
+from funcgrad.registry import Equation
 from funcgrad.reverse import forward, reverse
 
 
@@ -35,6 +37,7 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: BodyActivity, body:
     """
     assert isinstance(node.function, Equation)
     loop = _ReverseLoop(node, positions, found, body, loop_of(node.function.source))
+    names = names_at(node)
     pullback = Pullback(
         node,
         None,
@@ -42,7 +45,7 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: BodyActivity, body:
         targets=(*(v for p in positions if isinstance(v := node.inputs[p], Value)), *loop.inside),
         needs=loop.needs,
         pull=loop.pull,
-        arguments=tuple(f"in{p}" for p in positions),
+        arguments=tuple(names[p] for p in positions),
         reads=tuple(v.name for v in loop.needs),
     )
     pullbacks = (pullback,) if pullback.targets else ()

@@ -1,33 +1,26 @@
 """From what is wanted to a plan: the active nodes, the rule at each, and the plans of the graphs that nodes hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 from funcgrad.errors import GradientError, RuleError
-from funcgrad.graph import Body, Node, Structure, Value
+from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names, matches
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.branches import plan_branches
 from funcgrad.planning.calls import Compiled, plan_call, remembered
 from funcgrad.planning.captures import captured
 from funcgrad.planning.checkpoints import plan_checkpoint
-from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.flows import Flows
 from funcgrad.planning.loops import plan_loop
-from funcgrad.planning.pullbacks import (
-    RulePulls,
-    derived_pullback,
-    equation_pullback,
-    residual_pullback,
-    rule_pullback,
-    tangent_pullback,
-)
+from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.sharing import Shared, share
-from funcgrad.plans import Plan, Step, Tap
-from funcgrad.primitive import Equation, TangentRule, bodies, loop_of, scope_of
-from funcgrad.registry import Call, Marker, Op, Outline, Rule, RuleSet
+from funcgrad.planning.tangents import tangent_pullback
+from funcgrad.plans import Plan, Pullback, Step, Tap
+from funcgrad.primitive import TangentRule, bodies, loop_of
+from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, functions_in, rules_of
 
 
 def make_plan(
@@ -48,8 +41,9 @@ def make_plan(
         GradientError: the pass leads through a `while` loop.
     """
     rules = rules or RuleSet()
-    if rules.overrides:
-        rules.check([(n.function.op, n.name) for n in structure.all_nodes if isinstance(n.function, Call)])
+    if rules.overrides or rules.hooks:
+        nodes = [(n.function, n.name) for n in structure.all_nodes if not isinstance(n.function, Measurement)]
+        rules.check(nodes, _hookable(structure))
         _check_reach(rules, structure)
     planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps}, structure)
     watching = Watching(frozenset(planner.taps), planner.serves)
@@ -67,7 +61,7 @@ class _Planner:
         self.whole = whole
         self.rule_pulls: RulePulls = {}
         self.shared: Shared = {}
-        self.flows = Flows()
+        self.flows = Flows(self.replaces)
 
     @cached_property
     def names(self) -> Names:
@@ -78,23 +72,24 @@ class _Planner:
         """Whether a node passes no cotangent to the input at a position."""
         if not node.inputs[position].is_inexact:
             return True
-        if not isinstance(node.function, Call):
-            return node.function.blocks
-        rule = self.rules.find(node.function.op, node.function.argument_of(position), node.name)
-        return rule in (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
+        return node.function.blocks(position) and not self.replaces(node, position)
+
+    def replaces(self, node: Node, position: int) -> bool:
+        """Whether a rule was put in for the input of a node at a position."""
+        function = node.function
+        if not self.rules.overrides or isinstance(function, Measurement):
+            return False
+        return self.rules.replaced(function, function.argument_of(position), node.name) is not None
 
     def serves(self, node: Node, position: int) -> bool:
         """Whether a visited node can give an input its share for nothing but the rule that is written for it.
 
         A derived rule might raise, and watching must not.
         """
-        if isinstance(node.function, Call):
-            argument = node.function.argument_of(position)
-            return not node.function.saving and isinstance(self.rules.find(node.function.op, argument, node.name), Rule)
-        if not isinstance(node.function, Equation) or node.bodies or len(node.outputs) != 1:
+        function = node.function
+        if isinstance(function, Measurement) or node.bodies or (isinstance(function, Call) and function.saving):
             return False
-        avals = [v.aval for v in node.inputs]
-        return find_rules(node.function, (position,), avals, [node.outputs[0].aval]) is not None
+        return isinstance(self.rules.find(function, function.argument_of(position), node.name), Rule)
 
     def plan(self, structure: Structure, activity: Activity, wanted: Sequence[Value], sources: Sequence[Value]) -> Plan:
         steps = [
@@ -115,7 +110,19 @@ class _Planner:
             taps=taps,
             readings=tuple(readings) if self.taps else (),
             observed=tuple(structure.observed),
+            hooks=self.hooks(structure),
         )
+
+    def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
+        """The hooks of the values whose cotangents are whole in a graph: of what its nodes make, and of its inputs.
+
+        Not so of what a body takes: several turns add to that, or other readers outside.
+        """
+        if not self.rules.hooks:
+            return {}
+        inputs = structure.inputs if structure is self.whole else ()
+        values = (*inputs, *(v for node in structure.nodes for v in node.outputs))
+        return {v: found for v in values if (found := self.rules.hooks_at(v.name))}
 
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
         function = node.function
@@ -128,8 +135,18 @@ class _Planner:
         return self.equation(node, function, positions, activity)
 
     def equation(self, node: Node, function: Equation, positions: tuple[int, ...], activity: Activity) -> Step:
-        """The step of a node of JAX's that holds no graphs."""
-        moving = activity.moving.get(node, positions)
+        """The step of a node of JAX's that holds no graphs: its rules, and what is derived for the other inputs."""
+        found = self.rules_at(node, function, positions)
+        pullbacks = [self.written(node, function, rule, at, node.outputs, ()) for rule, at in found if rule]
+        left = tuple(p for rule, at in found if rule is None for p in at)
+        if not left:
+            return Step(node, positions, tuple(pullbacks), (), node.run)
+        derived = self.derived(node, function, left, activity)
+        return replace(derived, positions=positions, pullbacks=(*pullbacks, *derived.pullbacks))
+
+    def derived(self, node: Node, function: Equation, positions: tuple[int, ...], activity: Activity) -> Step:
+        """The step of a node of JAX's for the inputs that have no rule of their own."""
+        moving = self.flows.derived(node, activity.moving.get(node, positions))
         outputs = tuple(k for k, v in enumerate(node.outputs) if v in activity.reached)
         find = partial(captured, node, varied=activity.varied)
         if function.keeps_residuals(in_loop=bool(node.loops)):
@@ -142,6 +159,24 @@ class _Planner:
             run = partial(_run_primal, rule, len(node.inputs))
             return Step(node, positions, (pullback,), (), run, captured=find(rule.primal_arrays))
         return Step(node, positions, (equation_pullback(node, function, positions, moving, outputs),), (), node.run)
+
+    def written(
+        self,
+        node: Node,
+        function: Call | Equation,
+        rule: Rule,
+        at: tuple[int, ...],
+        outputs: Sequence[Value],
+        saved: Sequence[Value],
+    ) -> Pullback:
+        """A rule at a node, for its inputs `at`."""
+        return rule_pullback(node, function, rule, at, outputs, saved, self.rule_pulls)
+
+    def rules_at(
+        self, node: Node, function: Call | Equation, positions: tuple[int, ...]
+    ) -> list[tuple[Rule | None, tuple[int, ...]]]:
+        """The rules for the inputs of a node, each once; None stands for a derived one."""
+        return rules_of(function, positions, lambda a: self.rules.find(function, a, node.name), node.name)
 
     def holding(
         self, node: Node, equation: Equation, positions: tuple[int, ...], found: tuple[BodyActivity, ...]
@@ -194,7 +229,7 @@ class _Planner:
         # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
         saved = node.outputs[outline.n_outputs :] if call.saving else self.saved(node, call.recording, outline)
         pullbacks = [
-            rule_pullback(node, call, rule, at, outputs, saved, self.rule_pulls)
+            self.written(node, call.recording, rule, at, outputs, saved)
             if rule
             else derived_pullback(node, call, at, outputs)
             for rule, at in self.rules_at(node, call, positions)
@@ -208,23 +243,9 @@ class _Planner:
     def saved(self, node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
         """What an op's saving forward makes beside its outputs."""
         avals = outline.avals[outline.n_outputs :]
-        fields = recording.leaf_names(outline)[-len(avals) :] if avals else []
+        fields = recording.leaf_names([v.aval for v in node.inputs])[-len(avals) :] if avals else []
         names = (self.names.give(f"{node.name}.{name}") for name in fields)
         return tuple(Value(name, aval, node.loops) for name, aval in zip(names, avals, strict=True))
-
-    def rules_at(self, node: Node, call: Call, positions: tuple[int, ...]) -> list[tuple[Rule | None, tuple[int, ...]]]:
-        """The rules for the inputs of an op's node, each once; None stands for a derived one."""
-        groups: dict[Rule | None, list[int]] = {}
-        for p in positions:
-            argument = call.argument_of(p)
-            rule = self.rules.find(call.op, argument, node.name)
-            if isinstance(rule, Marker):
-                raise RuleError(
-                    f"{node.name}: the derivative with respect to {argument} is marked not implemented, and the "
-                    f"gradient passes through it; register a rule, override it, or detach {argument}."
-                )
-            groups.setdefault(rule, []).append(p)
-        return [(rule, tuple(group)) for rule, group in groups.items()]
 
 
 def _run_primal(rule: TangentRule, n_inputs: int, *operands: Any) -> list[Any]:
@@ -249,23 +270,24 @@ def _is_observed(body: Body) -> bool:
     return body.found is None and any(True for _ in body.structure.observed)
 
 
+def _hookable(structure: Structure) -> list[str]:
+    """The names of the values whose cotangents are whole somewhere: of what nodes make, and of the graph's inputs."""
+    return [v.name for v in (*structure.inputs, *(v for node in structure.all_nodes for v in node.outputs))]
+
+
 def _check_reach(rules: RuleSet, structure: Structure) -> None:
-    """RuleError if an override is meant for ops inside a body that is not opened: JAX differentiates there."""
+    """RuleError if an override is meant for something inside a body that is not opened: JAX differentiates there."""
     for override in rules.overrides:
         for node in structure.all_nodes:
-            inside = bodies(node.function.source) if isinstance(node.function, Equation) and not node.bodies else []
-            for name in (n for inner in inside for n in _ops_inside(inner, node.scope, override.op)):
-                if matches(override.at, name):
-                    raise RuleError(
-                        f"The override of {override.op.name} at '{override.at}' matches '{name}' inside the body of "
-                        f"'{node.name}', where rules cannot be replaced; narrow the pattern, or unroll '{node.name}'."
-                    )
-
-
-def _ops_inside(jaxpr: Any, scope: str, op: Op) -> Iterator[str]:
-    for equation in jaxpr.eqns:
-        here = "/".join(part for part in (scope, scope_of(equation)) if part)
-        if equation.primitive is op.primitives.forward and equation.params["call"].op is op:
-            yield f"{here}/{op.name}" if here else op.name
-        for inner in bodies(equation):
-            yield from _ops_inside(inner, here, op)
+            function = node.function
+            if not isinstance(function, Equation) or node.bodies or override.target.covers(function):
+                continue
+            for inner in bodies(function.source):
+                for scope, inside in functions_in(inner, node.scope):
+                    name = f"{scope}/{inside.name}" if scope else inside.name
+                    if override.target.covers(inside) and matches(override.at, name):
+                        raise RuleError(
+                            f"The override of {override.target.title} at '{override.at}' matches '{name}' inside the "
+                            f"body of '{node.name}', where rules cannot be replaced; narrow the pattern, or unroll "
+                            f"'{node.name}'."
+                        )

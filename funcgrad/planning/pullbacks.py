@@ -12,13 +12,11 @@ import jax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.foreign import answering_for
 from funcgrad.planning.recording import Recording
-from funcgrad.planning.tangents import find_transpose
-from funcgrad.plans import Pull, Pullback, as_array
-from funcgrad.primitive import Equation, TangentRule, bodies, is_inexact, prune, traced_once
-from funcgrad.registry import Call, Rule
+from funcgrad.plans import Pullback, as_array
+from funcgrad.primitive import bodies, is_inexact, prune, traced_once
+from funcgrad.registry import Call, Equation, Function, Pull, Rule
 
 RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull]]
 """The rules of a plan as flat functions, by rule and signature: what each reads and writes, and the function."""
@@ -26,21 +24,27 @@ RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull]]
 
 def rule_pullback(
     node: Node,
-    call: Call,
+    function: Function,
     rule: Rule,
     positions: tuple[int, ...],
     outputs: Sequence[Value],
     saved: Sequence[Value],
     made: RulePulls,
 ) -> Pullback:
-    """A hand rule for the inputs of an op node at `positions`; equal ones are one function in `made`."""
+    """A rule for the inputs of a node at `positions`; equal ones are one function in `made`.
+
+    Not so the rules that are written down for JAX's primitives, which cost less than the look-up.
+    """
     avals = _avals(node)
-    signature = call.recording, rule, positions, avals
-    if signature not in made:
-        made[signature] = _rule_pull(*signature)
-    taken, targets, pull = made[signature]
-    names = call.recording.leaf_names(call.recording.outline(avals))
-    return _make(node, rule, outputs, targets, (*node.inputs, *outputs, *saved), taken, pull, names)
+    if isinstance(function, Equation) and rule in function.rules.values():
+        taken, targets, pull = function.pullback(rule, positions, avals)
+    else:
+        signature = function.key if isinstance(function, Equation) else function, rule, positions, avals
+        if signature not in made:
+            made[signature] = function.pullback(rule, positions, avals)
+        taken, targets, pull = made[signature]
+    values = (*node.inputs, *outputs, *saved)
+    return make_pullback(node, rule, outputs, targets, values, taken, pull, function.leaf_names(avals))
 
 
 def derived_pullback(
@@ -49,13 +53,13 @@ def derived_pullback(
     """`jax.vjp` of an op's plain forward; with `of_saved`, of what its saving forward saves."""
     avals = _avals(node)
     taken, pull = _derived_pull(call.recording, positions, avals, of_saved)
-    return _make(node, None, outputs, positions, node.inputs, taken, pull, call.leaf_names(call.outline(avals)))
+    return make_pullback(node, None, outputs, positions, node.inputs, taken, pull, call.plain.leaf_names(avals))
 
 
 def equation_pullback(
     node: Node, equation: Equation, positions: tuple[int, ...], moving: tuple[int, ...], outputs: tuple[int, ...]
 ) -> Pullback:
-    """J^T of one JAX equation: written down, or by `jax.vjp`.
+    """J^T of one JAX equation by `jax.vjp`.
 
     Args:
         node: the node.
@@ -65,32 +69,11 @@ def equation_pullback(
         outputs: the outputs that have a cotangent.
     """
     avals, sources = tuple(v.aval for v in node.outputs), [node.outputs[k] for k in outputs]
-    if len(avals) == 1 and (written := find_rules(equation, positions, _avals(node), avals)):
-        taken, pull = written
-        return _make(
-            node, None, node.outputs, positions, (*node.inputs, *node.outputs), taken, pull, [*_places(node), "y"]
-        )
     # What has a body may hold arrays of the user's, and its body is no other's.
     derive = _equation_pull.function if bodies(equation.source) else _equation_pull
     with answering_for(node):
         taken, pull = derive(_Signature(equation), moving, positions, _avals(node), avals, outputs)
-    return _make(node, None, sources, positions, node.inputs, taken, pull, _places(node))
-
-
-def tangent_pullback(
-    node: Node,
-    rule: TangentRule,
-    arrays: Sequence[Value | Constant],
-    positions: tuple[int, ...],
-    outputs: tuple[int, ...],
-) -> Pullback:
-    """J^T of a `custom_jvp` by the tangent it was given; `arrays` is what the tangent closes over."""
-    n = rule.n_closed_over
-    values, names = (*arrays, *node.inputs[n:]), [*(v.name for v in arrays), *_places(node)[n:]]
-    with answering_for(node):
-        taken, pull = find_transpose(rule.tangent, tuple(p - n for p in positions), outputs)
-    sources = [node.outputs[k] for k in outputs]
-    return _make(node, None, sources, positions, values, taken, pull, names, _places(node))
+    return make_pullback(node, None, sources, positions, node.inputs, taken, pull, names_at(node))
 
 
 def residual_pullback(
@@ -102,12 +85,15 @@ def residual_pullback(
 ) -> Pullback:
     """The pullback of a node whose forward pass leaves residuals behind; `arrays` is what it closes over."""
     n = len(node.inputs)
-    values, names = (*node.inputs, residuals, *arrays), [*_places(node), "residuals", *(v.name for v in arrays)]
+    values = (*node.inputs, residuals, *arrays)
+    names = [*names_at(node)[:n], "residuals", *(v.name for v in arrays)]
     sources, taken = [node.outputs[k] for k in outputs], range(n, n + 1 + len(arrays))
-    return _make(node, None, sources, recording.positions, values, taken, recording.pull, names)
+    is_custom = isinstance(node.function, Equation) and node.function.is_custom_vjp
+    how = f"{node.op_name} (custom_vjp)" if is_custom else "jax.vjp"
+    return make_pullback(node, None, sources, recording.positions, values, taken, recording.pull, names, derivation=how)
 
 
-def _make(
+def make_pullback(
     node: Node,
     rule: Rule | None,
     outputs: Sequence[Value],
@@ -117,6 +103,7 @@ def _make(
     pull: Pull,
     names: Sequence[str],
     inputs: Sequence[str] | None = None,
+    derivation: str = "jax.vjp",
 ) -> Pullback:
     """A pullback that reads the `values` at positions `taken`.
 
@@ -131,24 +118,18 @@ def _make(
         pull=pull,
         arguments=tuple((inputs or names)[t] for t in targets),
         reads=tuple(names[t] for t in taken),
+        derivation=derivation,
     )
 
 
-def _places(node: Node) -> list[str]:
-    """Names for the inputs of an equation, which has none."""
-    return [f"in{i}" for i in range(len(node.inputs))]
+def names_at(node: Node) -> Sequence[str]:
+    """What a node's function calls its inputs and outputs."""
+    assert isinstance(node.function, Function)
+    return node.function.leaf_names(_avals(node))
 
 
 def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
-
-
-def _rule_pull(
-    call: Call, rule: Rule, positions: tuple[int, ...], avals: tuple[Aval, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
-    linear = call.linear(avals, positions)
-    taken, pull = call.pullback(linear, rule, avals)
-    return taken, call.targets(rule, positions), pull
 
 
 @traced_once()

@@ -13,8 +13,9 @@ from typing import Any
 
 import jax
 
-from funcgrad.plans import Pull, Pullback
+from funcgrad.plans import Pullback
 from funcgrad.primitive import current_trace, is_staged, traced_once
+from funcgrad.registry import Pull
 
 
 def _once_per_trace(function: Pull) -> Pull:

@@ -10,13 +10,32 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array
-from funcgrad.graph import Node, Value, open_jaxpr
+from funcgrad.graph import Constant, Node, Value, open_jaxpr
 from funcgrad.planning.activity import find_activity, find_varied
-from funcgrad.planning.elementary import find_rules
+from funcgrad.planning.foreign import answering_for
+from funcgrad.planning.pullbacks import make_pullback, names_at, rule_pullback
 from funcgrad.planning.recomputation import Recomputation
-from funcgrad.plans import Plan, Pull, Pullback, Step, as_array
-from funcgrad.primitive import Equation, Tangent, as_function, prune, traced_once, zeros_of
+from funcgrad.plans import Plan, Pullback, Step, as_array
+from funcgrad.primitive import Tangent, TangentRule, as_function, prune, traced_once, zeros_of
+from funcgrad.registry import Equation, Pull, rules_of
 from funcgrad.reverse import reverse
+
+
+def tangent_pullback(
+    node: Node,
+    rule: TangentRule,
+    arrays: Sequence[Value | Constant],
+    positions: tuple[int, ...],
+    outputs: tuple[int, ...],
+) -> Pullback:
+    """J^T of a `custom_jvp` by the tangent it was given; `arrays` is what the tangent closes over."""
+    n = rule.n_closed_over
+    values, names = (*arrays, *node.inputs[n:]), [*(v.name for v in arrays), *names_at(node)[n:]]
+    with answering_for(node):
+        taken, pull = find_transpose(rule.tangent, tuple(p - n for p in positions), outputs)
+    sources = [node.outputs[k] for k in outputs]
+    how = f"{node.op_name} (tangent, transposed)"
+    return make_pullback(node, None, sources, positions, values, taken, pull, names, names_at(node), how)
 
 
 def find_links(tangent: Tangent) -> dict[int, frozenset[int]]:
@@ -112,18 +131,14 @@ def _transpose_by_jax(
 
 
 def _step(node: Node, positions: tuple[int, ...]) -> Step | None:
-    """The step of a node by a rule that is written down."""
-    if not isinstance(node.function, Equation) or len(node.outputs) != 1:
+    """The step of a node by rules that are written down; None where some are not."""
+    function = node.function
+    if not isinstance(function, Equation):
         return None
-    (output,) = node.outputs
-    rules = find_rules(node.function, positions, [v.aval for v in node.inputs], [output.aval])
-    if rules is None:
-        return None
-    taken, pull = rules
-    values, targets = (*node.inputs, output), tuple(v for p in positions if isinstance(v := node.inputs[p], Value))
-    pullback = Pullback(node, None, (output,), targets, tuple(values[t] for t in taken), pull, (), ())
-    return Step(node, positions, (pullback,), (), node.run)
+    found = rules_of(function, positions, function.rules.get, node.name)
+    pullbacks = [rule_pullback(node, function, rule, at, node.outputs, (), {}) for rule, at in found if rule]
+    return Step(node, positions, tuple(pullbacks), (), node.run) if len(pullbacks) == len(found) else None
 
 
 def _blocks(node: Node, position: int) -> bool:
-    return not node.inputs[position].is_inexact or (isinstance(node.function, Equation) and node.function.blocks)
+    return not node.inputs[position].is_inexact or node.function.blocks(position)

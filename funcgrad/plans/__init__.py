@@ -4,6 +4,5 @@ from funcgrad.plans.patterns import Look as Look
 from funcgrad.plans.plan import Plan as Plan
 from funcgrad.plans.plan import Step as Step
 from funcgrad.plans.plan import Tap as Tap
-from funcgrad.plans.pullback import Pull as Pull
 from funcgrad.plans.pullback import Pullback as Pullback
 from funcgrad.plans.pullback import as_array as as_array

@@ -15,8 +15,8 @@ import jax
 from funcgrad.aliases import Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.pullback import Pullback
-from funcgrad.primitive import Equation, bodies, downgraded
-from funcgrad.registry import Call
+from funcgrad.primitive import bodies, downgraded
+from funcgrad.registry import Call, Equation
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Step
@@ -95,7 +95,7 @@ class Costs:
         if isinstance(call := equation.params.get("call"), Call):
             # An op's tangent is linear in as many outputs as the op has: its forward stands for its cost.
             operands = tuple(v.aval for v in equation.invars[: call.tree.num_leaves])
-            return self._of_function((call, operands), call.run, operands)
+            return self._of_function((call, operands), call.evaluate, operands)
         if inner := bodies(equation):
             costs = [self.of_jaxpr(body) for body in inner]
             return max(costs) if name == "cond" else sum(costs) * equation.params.get("length", 1)

@@ -1,7 +1,7 @@
 """One backward pass, decided before anything runs."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.table import Row, Totals, make_rows, render
+from funcgrad.registry import Hook
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,8 @@ class Plan:
     """What taps read, here and inside of nodes."""
     observed: tuple[Value, ...] = ()
     """Statistics of values, taken on the way forward, here and inside of nodes."""
+    hooks: Mapping[Value, tuple[Hook, ...]] = field(default_factory=dict)
+    """What changes the cotangents of values, once they are whole."""
 
     def __reduce__(self) -> str:
         """Its rules and equations are functions of this process."""

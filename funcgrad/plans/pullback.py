@@ -1,6 +1,6 @@
 """One rule at one node, ready to run: what it reads and what it writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.primitive import on_mesh_of, typed
-from funcgrad.registry import Rule
-
-Pull = Callable[..., Sequence[Any]]
-"""From what is read and the cotangents of the sources to those of the targets, or what a tap inside reads of one."""
+from funcgrad.registry import Pull, Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +19,7 @@ class Pullback:
 
     node: Node
     rule: Rule | None
-    """None where it is derived by `jax.vjp`."""
+    """None where it is derived."""
     sources: tuple[Value, ...]
     """The outputs whose cotangents it takes."""
     targets: tuple[Value, ...]
@@ -34,15 +31,17 @@ class Pullback:
     """What its targets are called in the node's function."""
     reads: tuple[str, ...]
     """What its needs are called there."""
+    derivation: str = "jax.vjp"
+    """What it is derived by, where it has no rule."""
 
     @property
     def name(self) -> str:
-        """The rule's name; `jax.vjp` where it is derived; a label passes its cotangent on, a loop is run in reverse."""
+        """The rule's name, or what it is derived by; a label passes its cotangent on, a loop is run in reverse."""
         if self.node.op_name == "name":
             return "g"
         if self.node.bodies:
             return "reverse"
-        return self.rule.name if self.rule else "jax.vjp"
+        return self.rule.name if self.rule else self.derivation
 
     @property
     def label(self) -> str:

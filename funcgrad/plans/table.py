@@ -61,8 +61,7 @@ def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
     """All rows, in forward order, those of a graph inside a node after the node's; and their sums."""
     given = _given(plan.structure)
     rows = tuple(_rows(plan, given, set(), Costs(), depth=0, kept=None))
-    kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.all_pullbacks)
-    del kinds["label"]
+    kinds = Counter(p.rule.kind.name if p.rule else p.label for p in plan.all_pullbacks if p.label != "label")
     outermost = [r for r in rows if r.depth == 0]
     totals = Totals(
         kept_bytes=sum(r.new_bytes for r in rows),

@@ -42,16 +42,16 @@ class Call(Protocol):
         """The same call, returning after its outputs the values its rules need saved."""
         ...
 
-    def run(self, *leaves: Array) -> list[Array]:
+    def evaluate(self, *leaves: Array) -> list[Array]:
         """Apply the plain forward."""
         ...
 
     def traced(self, avals: Sequence[Aval]) -> Any | None:
-        """Give the closed jaxpr that `run` was traced to, if it was."""
+        """Give the closed jaxpr that `evaluate` was traced to, if it was."""
         ...
 
     def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
-        """Give the avals of what `run` returns."""
+        """Give the avals of what `evaluate` returns."""
         ...
 
     @property
@@ -140,7 +140,7 @@ def _jitted(run: Callable[..., list[Array]], *params: tuple[str, Any]) -> Callab
 
 
 def _run_forward(*leaves: Array, call: Call) -> list[Array]:
-    return call.run(*leaves)
+    return call.evaluate(*leaves)
 
 
 def _lower_forward(ctx: Any, *operands: Any, call: Call) -> Any:

@@ -1,9 +1,7 @@
 """Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,16 +14,10 @@ from jax.interpreters import partial_eval
 from jax.ref import AbstractRef, Ref
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.primitive.keys import exact
-from funcgrad.primitive.sources import wrapped_name
 from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
 _TRANSPARENT = ("jit", "pjit", "closed_call")
-# A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
-# stands between the two.
-_RERUNNABLE = ("custom_jvp_call",)
-_FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 
@@ -84,86 +76,14 @@ def scope_of(equation: Any) -> str:
     return "/".join(part for part in stack.split("/") if part)
 
 
-@dataclass(frozen=True, eq=False)
-class Equation:
-    """One equation of a jaxpr, as a function of its inputs."""
-
-    source: Any
-    """As it is read: one of an upgraded primitive as what it was before."""
-    applied: Any = field(default=None, repr=False)
-    """As it is run, where that differs."""
-
-    @classmethod
-    def of(cls, equation: Any) -> "Equation":
-        """An equation of a jaxpr."""
-        source = downgraded(equation)
-        return cls(equation) if source is equation else cls(source, equation)
-
-    @cached_property
-    def name(self) -> str:
-        """The primitive's name; for a custom derivative, that of the function it was given to."""
-        if self.source.primitive.name.startswith("custom_"):
-            inner = self.source.params.get("call_jaxpr") or self.source.params.get("fun_jaxpr")
-            info = getattr(inner, "debug_info", None) or getattr(getattr(inner, "jaxpr", None), "debug_info", None)
-            name = getattr(info, "func_name", None) or self.source.primitive.name
-            return wrapped_name(getattr(inner, "jaxpr", inner), name)
-        return self.source.primitive.name
-
-    @cached_property
-    def key(self) -> Any:
-        """Equal for equations that compute the same function; the equation itself where its parameters do not hash."""
-        try:
-            key = (self.source.primitive, exact(named(self.source.params)), self.source.ctx)
-            hash(key)
-        except TypeError:
-            return self
-        return key
-
-    @cached_property
-    def blocks(self) -> bool:
-        """Whether no cotangent passes: it is stopped, or the derivative is zero wherever there is one."""
-        return self.source.primitive.name in _FLAT
-
-    @property
-    def is_custom_jvp(self) -> bool:
-        """Whether it applies a function with a tangent of its own."""
-        return self.source.primitive.name == "custom_jvp_call"
-
-    @property
-    def is_custom_vjp(self) -> bool:
-        """Whether it applies a function with a pullback of its own."""
-        return self.source.primitive.name in ("custom_vjp_call", "custom_vjp_call_jaxpr")
-
-    @property
-    def n_closed_over(self) -> int:
-        """How many of its inputs, the first ones, are values that a custom derivative's function closes over."""
-        return self.source.params["num_consts"] if self.is_custom_jvp or self.is_custom_vjp else 0
-
-    @cached_property
-    def has_effects(self) -> bool:
-        """Whether running it does more than compute, as printing does."""
-        return bool(self.source.effects)
-
-    def keeps_residuals(self, in_loop: bool) -> bool:
-        """Whether its pullback must be made in the forward pass, because making it later would run a body twice."""
-        return bool(bodies(self.source)) and (in_loop or self.source.primitive.name not in _RERUNNABLE)
-
-    def run(self, *leaves: Array) -> list[Array]:
-        """Apply the equation."""
-        return self._bind((self.applied or self.source).params, leaves)
-
-    def run_as(self, change: Callable[[Any], Any], *leaves: Array) -> list[Array]:
-        """Apply it with each of its parameters changed: to operands of other dtypes than those it was traced with."""
-        applied = self.applied or self.source
-        return self._bind({name: change(x) for name, x in applied.params.items()}, leaves)
-
-    def _bind(self, params: dict[str, Any], leaves: Sequence[Array]) -> list[Array]:
-        primitive = (self.applied or self.source).primitive
-        # A constant may be a numpy array, which what libraries let their own primitives run does not take.
-        leaves = [x if isinstance(x, jax.Array | Ref) or not np.ndim(x) else jnp.asarray(x) for x in leaves]
-        with self.source.ctx.manager:
-            outputs = primitive.bind(*leaves, **primitive.get_bind_params(params))
-        return list(outputs) if primitive.multiple_results else [outputs]
+def bind(equation: Any, params: Mapping[str, Any], leaves: Sequence[Array], context: Any) -> list[Array]:
+    """Apply an equation's primitive with these parameters, in the context in which it was traced."""
+    primitive = equation.primitive
+    # A constant may be a numpy array, which what libraries let their own primitives run does not take.
+    leaves = [x if isinstance(x, jax.Array | Ref) or not np.ndim(x) else jnp.asarray(x) for x in leaves]
+    with context.manager:
+        outputs = primitive.bind(*leaves, **primitive.get_bind_params(dict(params)))
+    return list(outputs) if primitive.multiple_results else [outputs]
 
 
 def named(params: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -203,18 +123,6 @@ def size_of(closed: Any) -> int:
         inside = (inner for equation in closed.jaxpr.eqns for inner in bodies(equation))
         _sizes[closed] = len(closed.jaxpr.eqns) + sum(_count(inner) for inner in inside)
     return _sizes[closed]
-
-
-def primitives_in(closed: Any) -> frozenset[Any]:
-    """The primitives of the equations of a closed jaxpr, those of the jaxprs inside it included."""
-    return frozenset(_primitives(closed.jaxpr))
-
-
-def _primitives(jaxpr: Any) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
-        yield equation.primitive
-        for inner in bodies(equation):
-            yield from _primitives(inner)
 
 
 def _count(jaxpr: Any) -> int:

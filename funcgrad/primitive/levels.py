@@ -76,8 +76,8 @@ class Linear(NamedTuple):
         return list(operands[: self.n_values]), list(operands[self.n_values :])
 
     def transpose(
-        self, pull: Callable[..., list[Array]], values: Sequence[int], targets: Sequence[int]
-    ) -> Callable[..., list[Array]]:
+        self, pull: Callable[..., Sequence[Array]], values: Sequence[int], targets: Sequence[int]
+    ) -> Callable[..., Sequence[Array]]:
         """A per-example pullback over all levels.
 
         `pull` takes the operands at positions `values`, then cotangents, and returns a cotangent for each primal
@@ -90,7 +90,7 @@ class Linear(NamedTuple):
 
 
 def _pull_level(
-    pull: Callable[..., list[Array]], level: Level, linear: Linear, values: Sequence[int], targets: Sequence[int]
+    pull: Callable[..., Sequence[Array]], level: Level, linear: Linear, values: Sequence[int], targets: Sequence[int]
 ) -> Callable[..., list[Array]]:
     operand_flags = tuple(level.batched[v] for v in values)
     target_flags = [level.batched[linear.n_values + linear.active.index(t)] for t in targets]

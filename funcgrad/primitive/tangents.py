@@ -10,7 +10,7 @@ from jax.interpreters import partial_eval
 
 from funcgrad.aliases import Array
 from funcgrad.primitive.binding import is_inexact
-from funcgrad.primitive.jaxprs import Equation, as_function, bodies, is_literal, named, without_constants
+from funcgrad.primitive.jaxprs import as_function, bodies, is_literal, named, without_constants
 from funcgrad.primitive.keys import exact
 
 
@@ -89,12 +89,12 @@ class TangentRule:
     primal_arrays: tuple[Any, ...]
 
     @classmethod
-    def of(cls, equation: Equation, moving: Sequence[int]) -> "TangentRule | None":
-        """Trace the rule of a `custom_jvp` where the operands at positions `moving` do.
+    def of(cls, source: Any, moving: Sequence[int]) -> "TangentRule | None":
+        """Trace the rule of a `custom_jvp`, an equation `source`, where the operands at positions `moving` do.
 
         None where an output depends on the tangents, which JAX refuses when it gets there.
         """
-        source, params = equation.source, equation.source.params
+        params = source.params
         n = params["num_consts"]
         inputs = range(len(source.invars) - n)
         taken = tuple(i for i in inputs if i + n in moving or not params["symbolic_zeros"])

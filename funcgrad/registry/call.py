@@ -6,7 +6,7 @@ here maps flat leaves to flat leaves; `Slot`s say which leaves make up the value
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -37,21 +37,11 @@ from funcgrad.primitive import (
 )
 from funcgrad.registry.broadcasting import Room, check_absorbed, check_core, declared
 from funcgrad.registry.cuts import batch_cut, describe_cut
+from funcgrad.registry.function import Function, Pull, Reading, Slot, leaf_names, rules_of, targets_of, with_integers
 from funcgrad.registry.rule import Marker, Rule
 
 if TYPE_CHECKING:
     from funcgrad.registry.op import Op
-
-
-class Slot(NamedTuple):
-    """The structure of a named value, and where its leaves stand among a call's values."""
-
-    tree: PyTreeDef
-    positions: tuple[int, ...]
-
-    def take(self, values: Sequence[Any] | Mapping[int, Any]) -> PyTree:
-        """The named value, from all values."""
-        return jax.tree.unflatten(self.tree, [values[p] for p in self.positions])
 
 
 class Outline(NamedTuple):
@@ -79,7 +69,7 @@ class Outline(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Call:
+class Call(Function):
     """An op with everything but its arrays."""
 
     op: "Op"
@@ -92,12 +82,12 @@ class Call:
     """What else decided the trace when the op was applied (see `funcgrad.primitive.contexts`)."""
     axes: frozenset[Hashable] = field(default=frozenset(), compare=False)
     """The names of the mapped axes that it sums over, or asks for its place along."""
-    key: Hashable = field(init=False, repr=False)
+    exact_attributes: Hashable = field(init=False, repr=False)
     """What tells apart attributes that are equal but not the same."""
 
     def __post_init__(self) -> None:
         key = tuple((name, exact(value)) for name, value in self.attributes), exact_structure(self.tree)
-        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "exact_attributes", key)
 
     def __repr__(self) -> str:
         marks = [f"{n}={v!r}" for n, v in self.attributes]
@@ -119,7 +109,7 @@ class Call:
         return replace(self, saving=False)
 
     @cached_property
-    def argument_slots(self) -> dict[str, Slot]:
+    def argument_slots(self) -> Mapping[str, Slot]:
         """Which leaves make up which argument."""
         slots, start = {}, 0
         for argument, tree in zip(self.op.arguments, self.tree.children(), strict=True):
@@ -131,10 +121,28 @@ class Call:
         """The argument to which the leaf at `position` belongs."""
         return next(a for a, slot in self.argument_slots.items() if position in slot.positions)
 
+    @cached_property
+    def rules(self) -> Mapping[str, Rule | Marker]:
+        """The op's own rules."""
+        return self.op.rules
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names that a rule may ask for."""
+        return self.op.known
+
+    def blocks(self, position: int) -> bool:
+        """Whether nothing flows to the leaf at a position, because its argument is marked so."""
+        return self.op.rules.get(self.argument_of(position)) in (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
+
     # -- forward ---------------------------------------------------------------------------------------------
 
     def run(self, *leaves: Array) -> list[Array]:
-        """Outputs, then saved values, over all batch levels."""
+        """Apply the op: outputs, then saved values, as one equation of a jaxpr."""
+        return self.op.primitives.bind(leaves, self)
+
+    def evaluate(self, *leaves: Array) -> list[Array]:
+        """Outputs, then saved values, over all batch levels: what the op's primitive runs."""
         return self.outline([jax.typeof(x) for x in leaves]).evaluate(*leaves)
 
     def _run_one(self, *leaves: Array) -> list[Array]:
@@ -183,11 +191,11 @@ class Call:
         return _outline.within(self.context, self, tuple(avals))
 
     def traced(self, avals: Sequence[Aval]) -> Any | None:
-        """The jaxpr of `run`, where there is one."""
+        """The jaxpr of `evaluate`, where there is one."""
         return self.outline(avals).jaxpr
 
     def output_avals(self, avals: Sequence[Aval]) -> list[Aval]:
-        """Avals of what `run` returns."""
+        """Avals of what `evaluate` returns."""
         return list(self.outline(avals).avals)
 
     def check(self, where: str, leaves: Sequence[Any]) -> list[Aval]:
@@ -312,11 +320,12 @@ class Call:
     ) -> list[Array]:
         one = linear._replace(levels=())
         avals = [jax.typeof(x) for x in values]
-        positions, pull = self.pullback(one, rule, avals)
+        targets = targets_of(self.argument_slots, rule, one.active)
+        positions, pull = self._pulled(one, rule, avals, targets)
         g_avals = [a for a in avals[one.n_primals :][: one.n_outputs] if is_inexact(a)]
         try:
             push = jax.linear_transpose(lambda g: pull(*[values[p] for p in positions], *g), g_avals)
-            return push([seeds[p] for p in self.targets(rule, one.active)])[0]
+            return push([seeds[p] for p in targets])[0]
         except (NotImplementedError, AssertionError, TypeError, RuntimeError) as error:
             raise RuleError(
                 f"{self.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "
@@ -344,64 +353,42 @@ class Call:
             if rule is None:
                 taken, pull, targets = range(linear.n_primals), self.derived(linear, avals, positions), positions
             else:
-                (taken, pull), targets = self.pullback(linear, rule, avals), self.targets(rule, linear.active)
+                targets = targets_of(self.argument_slots, rule, linear.active)
+                taken, pull = self._pulled(linear, rule, avals, targets)
             found.update(zip(targets, pull(*[values[p] for p in taken], *g), strict=True))
         return [found.get(p) for p in linear.active]
 
     def rules_for(self, active: Sequence[int]) -> list[tuple[Rule | None, tuple[int, ...]]]:
-        """The op's own rules for the leaves at positions `active`, each once; None stands for `derived`.
-
-        Marked arguments have none: nothing flows to them, or (NOT_IMPLEMENTED) RuleError.
-        """
-        groups: dict[Rule | None, list[int]] = {}
-        for p in active:
-            argument = self.argument_of(p)
-            rule = self.op.rules.get(argument)
-            if rule is Marker.NOT_IMPLEMENTED:
-                raise RuleError(
-                    f"{self.name}: the derivative with respect to {argument} is marked not implemented; "
-                    f"register a pullback for it, or detach the value."
-                )
-            if not isinstance(rule, Marker):
-                groups.setdefault(rule, []).append(p)
-        return [(rule, tuple(positions)) for rule, positions in groups.items()]
-
-    def targets(self, rule: Rule, active: Sequence[int]) -> tuple[int, ...]:
-        """Positions of the active leaves that the rule gives cotangents of."""
-        served = [p for a in rule.arguments for p in self.argument_slots[a].positions]
-        return tuple(p for p in served if p in active)
+        """The op's own rules for the leaves at positions `active`, each once; None stands for `derived`."""
+        return rules_of(self, active, self.op.rules.get, place(self.name))
 
     def pullback(
-        self, linear: Linear, rule: Rule, avals: Sequence[Aval]
-    ) -> tuple[tuple[int, ...], Callable[..., list[Any]]]:
-        """A rule as a flat function over all levels, and the positions of the values it takes.
+        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval]
+    ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
+        """A rule for leaves at `positions` as a flat function over all levels; see `Function`."""
+        targets = targets_of(self.argument_slots, rule, positions)
+        linear = self.linear(avals[: self.tree.num_leaves], positions)
+        taken, pull = self._pulled(linear, rule, avals, targets)
+        return taken, targets, pull
 
-        The function takes those values, then a cotangent per inexact output; it returns a cotangent per target.
-        `avals` are those of the primals at least.
-        """
+    def _pulled(
+        self, linear: Linear, rule: Rule, avals: Sequence[Aval], targets: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], Pull]:
+        """The positions of the values that a rule takes, and the rule as a function of these and the cotangents."""
         one, primal_avals = self._peel(linear.levels, avals)
         outline = one.outline(primal_avals)
-        slots = one._slots(outline)
-        named = [n for n in rule.needs if n in slots]
-        shapes = {f"{a}_aval": s.take(primal_avals) for a, s in self.argument_slots.items()}
-        positions = tuple(dict.fromkeys(p for n in named for p in slots[n].positions))
-        targets = self.targets(rule, linear.active)
-        statics = {n: v for n, v in (*self.attributes, *shapes.items()) if n in rule.needs}
-        served = {a: self.argument_slots[a].take(primal_avals) for a in rule.arguments}
-        order = [p for a in rule.arguments for p in self.argument_slots[a].positions]
-        room = one._room(outline, primal_avals)
-
-        def pull(*operands: Array) -> list[Any]:
-            values = dict(zip(positions, operands, strict=False))
-            needs = {n: slots[n].take(values) for n in named}
-            cotangents = one._cotangents(outline, operands[len(positions) :])
-            needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
-            result = dict(zip(order, rule.apply(needs | statics, served, place(self.name), room), strict=True))
-            return [result[t] for t in targets]
-
-        return positions, on_automatic_axes(
-            linear.transpose(pull, positions, targets), avals, [avals[t] for t in targets]
+        reading = Reading(
+            self.name,
+            self.argument_slots,
+            one._slots(outline),
+            dict(self.attributes),
+            primal_avals,
+            one._room(outline, primal_avals),
+            partial(one._cotangents, outline),
         )
+        positions, pull = reading.flat(rule, targets)
+        pull = linear.transpose(pull, positions, targets)
+        return positions, on_automatic_axes(pull, avals, [avals[t] for t in targets])
 
     def _room(self, outline: Outline, avals: Sequence[Aval]) -> Room:
         """To which shapes the arguments may have been broadcast."""
@@ -435,10 +422,9 @@ class Call:
         pull_all = linear.transpose(pull, range(linear.n_primals), targets)
         return on_automatic_axes(pull_all, avals, [avals[t] for t in targets])
 
-    def leaf_names(self, outline: Outline) -> list[str]:
-        """What rules call each primal, output and saved leaf: `x`, `y`, `rstd`; `xs0`, `xs1` for a tuple's."""
-        slots = self._slots(outline).items()
-        return [n if t.num_leaves == 1 else f"{n}{i}" for n, (t, _) in slots for i in range(t.num_leaves)]
+    def leaf_names(self, avals: Sequence[Aval]) -> list[str]:
+        """What rules call each primal, output and saved leaf."""
+        return leaf_names(self._slots(self.outline(avals)))
 
     def _peel(self, levels: Levels, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
         """The per-example call and the per-example avals of its primals, which come first."""
@@ -459,12 +445,7 @@ class Call:
 
     def _cotangents(self, outline: Outline, g: Sequence[Array]) -> dict[str, PyTree]:
         """Cotangents of the outputs under the names rules know; integer outputs get `float0` zeros, as in JAX."""
-        source = iter(g)
-        leaves = [
-            next(source) if is_inexact(a) else np.zeros(a.shape, jax.dtypes.float0)
-            for a in outline.avals[: outline.n_outputs]
-        ]
-        tree = jax.tree.unflatten(outline.outputs, leaves)
+        tree = jax.tree.unflatten(outline.outputs, with_integers(g, outline.avals[: outline.n_outputs]))
         return {f"g_{n}": x for n, x in zip(self.op.outputs, tree, strict=True)} if self.op.outputs else {"g": tree}
 
 

@@ -165,7 +165,7 @@ class Op:
             _check_name(f"{self.name}.saving", name, ("rstd",))
         if self.saving_function is not None:
             raise RuleError(f"{self.name} has a saving forward already.")
-        if taken := [n for n in names if n in self._known()]:
+        if taken := [n for n in names if n in self.known]:
             raise RuleError(f"{self.name} cannot save '{taken[0]}': the name is taken.")
 
         def register(function: PureFunction) -> PureFunction:
@@ -201,9 +201,9 @@ class Op:
     def check_rule(self, rule: Rule) -> None:
         """RuleError unless every parameter of the rule names something this op can give it, or has a default."""
         for need in rule.needs:
-            if need not in self._known() and need not in rule.defaults:
+            if need not in self.known and need not in rule.defaults:
                 raise RuleError(
-                    f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self._known())}."
+                    f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self.known)}."
                 )
 
     def _written_signature(self) -> inspect.Signature:
@@ -211,7 +211,9 @@ class Op:
         bare = [p.replace(annotation=p.empty) for p in self.signature.parameters.values()]
         return self.signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
 
-    def _known(self) -> tuple[str, ...]:
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names that a rule may ask for."""
         cotangents = tuple(f"g_{o}" for o in self.outputs) or ("g",)
         avals = tuple(f"{a}_aval" for a in self.arguments)
         return cotangents + self.arguments + avals + (self.outputs or ("y",)) + self.saved + self.attributes

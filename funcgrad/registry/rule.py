@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -77,6 +77,8 @@ class Rule:
     function: PureFunction
     arguments: tuple[str, ...]
     kind: Kind = exact
+    title: str = ""
+    """What it is called, where the function has no name of its own."""
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -90,12 +92,15 @@ class Rule:
                     f"write them out."
                 )
 
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return name_of(self.function)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.function, self.arguments, self.kind, self.title)
 
     @property
+    def name(self) -> str:
+        """The function's name, or the title that it was given."""
+        return self.title or name_of(self.function)
+
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """What the function asks for, and what it has defaults for."""
         return tuple(self._parameters)
@@ -105,7 +110,7 @@ class Rule:
         """The parameters that may go without a value."""
         return tuple(n for n, p in self._parameters.items() if p.default is not p.empty)
 
-    @property
+    @cached_property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         try:
             parameters = inspect.signature(self.function).parameters

@@ -1,14 +1,18 @@
-"""Which J^T stands for which op and argument, at which nodes."""
+"""Which J^T stands for which function and argument, at which nodes; and what changes cotangents on the way."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from funcgrad.aliases import PureFunction
+import jax
+
+from funcgrad.aliases import Array, PureFunction
 from funcgrad.errors import RuleError, describe
-from funcgrad.naming import matches
+from funcgrad.naming import matches, suggest
+from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
-from funcgrad.registry.rule import Kind, Marker, Rule, modified
+from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
+from funcgrad.registry.targets import Target, functions_in, only_argument
 
 if TYPE_CHECKING:
     from typing import Self
@@ -16,43 +20,96 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Override:
-    """One replaced rule: for which op, at which nodes."""
+    """One replaced rule: for which functions, at which nodes."""
 
-    op: Op
+    target: Target
     rule: Rule
+    """Its arguments are none where it serves the only one of its function."""
     at: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.op.name} at '{self.at}': {self.rule.name} for {', '.join(self.rule.arguments)} ({self.rule.kind})"
-        )
+        arguments = ", ".join(self.rule.arguments) or "its argument"
+        return f"{self.target.title} at '{self.at}': {self.rule.name} for {arguments} ({self.rule.kind})"
+
+    def bound(self, function: Function, node: str) -> Rule:
+        """The rule for a function that it is meant for.
+
+        Raises:
+            RuleError: the function has no such argument, or cannot give what the rule asks for.
+        """
+        rule = self.rule
+        if self.target.op is not None:  # checked when the rule was put in
+            return rule
+        if not rule.arguments:
+            rule = replace(rule, arguments=(only_argument(function, rule.name),))
+        if missing := [a for a in rule.arguments if a not in function.argument_slots]:
+            raise RuleError(
+                f"{node}: {function.name} has no argument '{missing[0]}' to override; it has "
+                f"{', '.join(function.argument_slots)}."
+            )
+        for need in rule.needs:
+            if need not in function.known and need not in rule.defaults:
+                raise RuleError(
+                    f"{node}: rule {rule.name} asks for '{need}'; it may ask for {', '.join(function.known)}."
+                )
+        return rule
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A function that changes the cotangent of the values whose names match."""
+
+    at: str
+    function: Callable[[Array], Array]
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return name_of(self.function)
+
+    def changed(self, g: Array, value: str) -> Array:
+        """The cotangent of a value, changed; RuleError if it is no longer like the value."""
+        found, aval = self.function(g), jax.typeof(g)
+        try:
+            fits = (jax.typeof(found).shape, jax.typeof(found).dtype) == (aval.shape, aval.dtype)
+        except TypeError:
+            fits = False
+        if not fits:
+            raise RuleError(
+                f"{value}: hook {self.name} must return the cotangent as {describe(aval)}, got {describe(found)}."
+            )
+        return found
+
+    def __str__(self) -> str:
+        return f"the cotangent of '{self.at}': {self.name}"
 
 
 @dataclass(frozen=True)
 class RuleSet:
-    """An immutable choice of rules: the ops' own, with overrides; the latest matching override wins.
+    """An immutable choice of rules: the functions' own, with overrides; the latest matching override wins.
 
-    `override` leaves the set as it is and returns another one: keep what it returns.
+    `override` and `hook` leave the set as it is and return another one: keep what they return.
 
     >>> rules = fg.RuleSet().override(fg.ops.relu, guided_relu, at="block3/*")
     >>> fg.grad(loss, rules=rules)(params, x)
     """
 
     overrides: tuple[Override, ...] = ()
+    hooks: tuple[Hook, ...] = ()
 
     def __repr__(self) -> str:
-        listed = "; ".join(map(str, self.overrides))
+        listed = "; ".join(map(str, (*self.overrides, *self.hooks)))
         return f"<RuleSet of {listed or 'no overrides'}; immutable: override(...) returns another set>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its ops and rules, each as its module and name."""
-        for override in self.overrides:
-            if any(mark in getattr(override.rule.function, "__qualname__", "") for mark in ("<locals>", "<lambda>")):
+        for x in (*(o.rule for o in self.overrides), *self.hooks):
+            if any(mark in getattr(x.function, "__qualname__", "") for mark in ("<locals>", "<lambda>")):
                 raise RuleError(
-                    f"A RuleSet with rule {override.rule.name} cannot be pickled, because no other process can find "
+                    f"A RuleSet with rule {x.name} cannot be pickled, because no other process can find "
                     f"a function that is defined inside another or has no name; define it at the top level of a module."
                 )
-        return type(self), (self.overrides,)
+        return type(self), (self.overrides, self.hooks)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> "Self":
         """Nothing of it changes, so its copy is itself."""
@@ -73,59 +130,129 @@ class RuleSet:
 
     def override(
         self,
-        op: Op,
+        function: Op | str | Callable[..., Any],
         rule: PureFunction | Rule,
         *arguments: str,
         at: str = "**",
         kind: Kind = modified,
     ) -> "Self":
-        """A new set in which `rule` stands for the pullback of `op` at the nodes whose names match `at`.
+        """A new set in which `rule` stands for the pullback of a function at the nodes whose names match `at`.
 
         Args:
-            op: the op.
-            rule: a function as for `op.pullback`, or a `Rule`.
-            arguments: the arguments it serves; may be left out for an op with one argument.
+            function: an op; a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
+                prints as the name of a node's function (`"relu"`, `"dot_general"`). A jitted function that is meant
+                is one node.
+            rule: a function as for `op.pullback`, or a `Rule`. For a function of JAX's it asks for the parameters of
+                the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`, where a
+                parameter is called so), and for `<argument>_aval`.
+            arguments: the arguments it serves; may be left out for a function with one argument.
             at: a glob over node names, `*` within a segment, `**` across segments.
             kind: what the rule claims; `modified` by default.
 
+        Returns:
+            Another set.
+
         Raises:
-            RuleError: the op has no such argument, or the rule asks for something the op cannot give. A pattern
-                that matches no node raises when the set is used in a plan.
+            RuleError: the op has no such argument, or the rule asks for something the op cannot give; for functions
+                of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node.
+
+        >>> fg.RuleSet().override(jax.nn.relu, lambda g, x: g * (x > 0) * (g > 0), at="encoder/**")
         """
-        if not isinstance(op, Op):
-            raise RuleError(f"RuleSet.override expects an op made by fg.op, got {type(op).__name__}.")
+        target = Target.of(function)
         if not isinstance(rule, Rule):
-            rule = Rule(rule, arguments or _only_argument(op), kind)
-        for a in rule.arguments:
-            if a not in op.arguments:
-                raise RuleError(f"{op.name} has no argument '{a}' to override; it has {', '.join(op.arguments)}.")
-        op.check_rule(rule)
-        return type(self)((*self.overrides, Override(op, rule, at)))
+            rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind)
+        if target.op is not None:
+            for a in rule.arguments:
+                if a not in target.op.arguments:
+                    raise RuleError(
+                        f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
+                    )
+            target.op.check_rule(rule)
+        return replace(self, overrides=(*self.overrides, Override(target, rule, at)))
 
-    def find(self, op: Op, argument: str, node: str) -> Rule | Marker | None:
-        """The rule for an argument of an op at a node; None where it is to be derived."""
+    def hook(self, at: str, function: Callable[[Array], Array]) -> "Self":
+        """A new set in which the cotangents of the values whose names match `at` are changed by a function.
+
+        What is changed is the sum over all readers of a value, before the rule of its node reads it; the cotangent
+        of an input is changed before it is returned. Inside a loop that is done at every turn.
+
+        Args:
+            at: the name of a value, or a glob.
+            function: from a cotangent to one of the same shape and dtype: `lambda g: -g` reverses it,
+                `lambda g: jnp.clip(g, -1, 1)` clips it. Where several match, the first that was added comes first.
+
+        Returns:
+            Another set.
+
+        Raises:
+            RuleError: `function` is none. A pattern that matches no value raises when the set is used in a plan.
+
+        >>> fg.grad(loss, rules=fg.RuleSet().hook("features", lambda g: -g))(params, x)
+        """
+        if not callable(function):
+            raise RuleError(f"RuleSet.hook expects a function of a cotangent, got {type(function).__name__}.")
+        if not isinstance(at, str):
+            raise RuleError(f"RuleSet.hook expects the name of a value, or a glob, got {type(at).__name__}.")
+        return replace(self, hooks=(*self.hooks, Hook(at, function)))
+
+    def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
+        """The rule for an argument of a function at a node; None where it is to be derived."""
+        return self.replaced(function, argument, node) or function.rules.get(argument)
+
+    def replaced(self, function: Function, argument: str, node: str) -> Rule | None:
+        """The rule that overrides those of a function at a node; None where none does."""
         for override in reversed(self.overrides):
-            if override.op is op and argument in override.rule.arguments and matches(override.at, node):
-                return override.rule
-        return op.rules.get(argument)
+            if override.target.covers(function) and matches(override.at, node):
+                rule = override.bound(function, node)
+                if argument in rule.arguments:
+                    return rule
+        return None
 
-    def check(self, nodes: Iterable[tuple[Op, str]]) -> None:
-        """RuleError if an override matches none of the nodes, given as (op, name)."""
+    def means(self, function: str, node: str) -> bool:
+        """Whether a rule is meant for a function that holds others, by its name and the node's, numbered or not."""
+        names = (node, node.partition("#")[0])
+        at = (o.at for o in self.overrides if o.target.is_called(function))
+        return any(matches(pattern, n) or matches(pattern.partition("#")[0], n) for pattern in at for n in names)
+
+    def reaches_into(self, jaxpr: Any) -> bool:
+        """Whether a rule may be meant for something inside a jaxpr."""
+        targets = [override.target for override in self.overrides]
+        return bool(targets) and any(t.covers(f) for _, f in functions_in(jaxpr) for t in targets)
+
+    def check(self, nodes: Iterable[tuple[Function, str]], values: Sequence[str]) -> None:
+        """RuleError if an override matches none of the nodes, given as (function, name), or a hook no value."""
         nodes = list(nodes)
         for override in self.overrides:
-            if not any(op is override.op and matches(override.at, name) for op, name in nodes):
-                there = [name for op, name in nodes if op is override.op]
-                hint = f"its nodes are {', '.join(there[:5])}" if there else f"the graph has no {override.op.name} node"
-                raise RuleError(f"The override of {override.op.name} at '{override.at}' matches nothing; {hint}.")
+            title, there = override.target.title, [name for f, name in nodes if override.target.covers(f)]
+            if not any(matches(override.at, name) for name in there):
+                near = suggest(title, list(dict.fromkeys(f.name for f, _ in nodes)))
+                nothing = f"the graph has no {title} node" + (f", {near}" if near else "")
+                hint = f"its nodes are {', '.join(there[:5])}" if there else nothing
+                raise RuleError(
+                    f"The override of {title} at '{override.at}' matches nothing; {hint.removesuffix('?')}"
+                    f"{'?' if hint.endswith('?') else '.'}"
+                )
+        for hook in self.hooks:
+            if not any(matches(hook.at, value) for value in values):
+                near = suggest(hook.at, values)
+                raise RuleError(
+                    f"The hook {hook.name} at '{hook.at}' matches no value; "
+                    f"{near or 'print(fg.trace(...)) shows their names.'}"
+                )
+
+    def hooks_at(self, value: str) -> tuple[Hook, ...]:
+        """The hooks of a value, in the order in which they were added."""
+        return tuple(hook for hook in self.hooks if matches(hook.at, value))
 
     def diff(self, other: "RuleSet") -> str:
-        """What `other` overrides that this set does not (`+`), and the other way round (`-`)."""
-        lines = [f"- {o}" for o in self.overrides if o not in other.overrides]
-        lines += [f"+ {o}" for o in other.overrides if o not in self.overrides]
+        """What `other` replaces or changes that this set does not (`+`), and the other way round (`-`)."""
+        mine, others = (*self.overrides, *self.hooks), (*other.overrides, *other.hooks)
+        lines = [f"- {x}" for x in mine if x not in others]
+        lines += [f"+ {x}" for x in others if x not in mine]
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.overrides)) or "the ops' own rules"
+        return "\n".join(map(str, (*self.overrides, *self.hooks))) or "the ops' own rules"
 
 
 def _only_argument(op: Op) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The one place where cotangents are added."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
 from funcgrad.primitive import on_mesh_of, zeros_of
+from funcgrad.registry import Hook
 
 
 class Cotangents:
@@ -14,9 +15,18 @@ class Cotangents:
     The first cotangent of a value is stored, later ones are added; a value that none has reached costs nothing.
     """
 
-    def __init__(self, wanted: Collection[Value], loops: tuple[int, ...] = ()):
-        """`wanted` are kept until the end; `loops` are the lengths of the loops around the pass."""
+    def __init__(
+        self,
+        wanted: Collection[Value],
+        loops: tuple[int, ...] = (),
+        hooks: Mapping[Value, Sequence[Hook]] | None = None,
+    ):
+        """`wanted` are kept until the end; `loops` are the lengths of the loops around the pass.
+
+        `hooks` change the cotangents of values as soon as these are finished.
+        """
         self._sums: dict[Value, Array] = {}
+        self._hooks: dict[Value, Sequence[Hook]] = dict(hooks) if hooks else {}
         self._wanted = frozenset(wanted)
         self._loops = loops
 
@@ -33,4 +43,6 @@ class Cotangents:
     def _take(self, value: Value) -> Array:
         if value not in self._sums:
             return zeros_of(value.seen_from(self._loops))
+        for hook in self._hooks.pop(value, ()):
+            self._sums[value] = hook.changed(self._sums[value], value.name)
         return self._sums[value] if value in self._wanted else self._sums.pop(value)

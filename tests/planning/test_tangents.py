@@ -8,7 +8,8 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.planning.tangents import _transpose, _transpose_by_rules
-from funcgrad.primitive import Equation, TangentRule
+from funcgrad.primitive import TangentRule
+from funcgrad.registry import Equation
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 2.0, 6).reshape(2, 3)
@@ -83,7 +84,7 @@ def transpose_of(function, *args):
     """What is found for the one equation with a custom derivative."""
     (equation,) = (e for e in jax.make_jaxpr(function)(*args).eqns if e.primitive.name == "custom_jvp_call")
     positions = tuple(range(len(args)))
-    rule = TangentRule.of(Equation(equation), positions)
+    rule = TangentRule.of(equation, positions)
     assert rule is not None
     return _transpose_by_rules(rule.tangent, positions, (0,))
 

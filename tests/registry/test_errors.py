@@ -238,8 +238,8 @@ REGISTRATION = [
     (saves_twice, "planted has a saving forward already."),
     (saves_with_other_parameters, "planted: the saving forward must take the op's parameters x, w, got x."),
     (saves_another_name, "planted: the saving forward must return the saved values h, got k."),
-    (not_implemented, "planted: the derivative with respect to w is marked not implemented; register a pullback for "
-     "it, or detach the value."),
+    (not_implemented, "planted: the derivative with respect to w is marked not implemented, and the gradient passes "
+     "through it; register a rule, override it, or detach w."),
 ]  # fmt: skip
 
 
@@ -256,17 +256,23 @@ def guided(g, y):
     return jnp.where((y > 0) & (g > 0), g, 0)
 
 
+def call_of(op):
+    """A call of an op of one argument, as a graph has it."""
+    return fg.trace(op, jnp.ones(3)).nodes[0].function
+
+
 RULES = fg.RuleSet()
 OVERRIDES = [
-    (lambda: RULES.override(jnp.tanh, guided), "RuleSet.override expects an op made by fg.op, got PjitFunction."),
+    (lambda: RULES.override(3, guided),
+     "RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got int."),
     (lambda: RULES.override(fg.ops.linear, guided),
      "linear has several arguments (x, w, b); say which the rule serves: override(linear, rule, 'x')."),
     (lambda: RULES.override(fg.ops.linear, guided, "v"), "linear has no argument 'v' to override; it has x, w, b."),
     (lambda: RULES.override(fg.ops.relu, asks_for_hidden),
      "relu: rule asks_for_hidden asks for 'hidden'; it may ask for g, x, x_aval, y."),
-    (lambda: RULES.override(fg.ops.relu, guided, at="block9/*").check([(fg.ops.relu, "block1/relu")]),
+    (lambda: RULES.override(fg.ops.relu, guided, at="block9/*").check([(call_of(fg.ops.relu), "block1/relu")], []),
      "The override of relu at 'block9/*' matches nothing; its nodes are block1/relu."),
-    (lambda: RULES.override(fg.ops.relu, guided, at="block9/*").check([(fg.ops.tanh, "block1/tanh")]),
+    (lambda: RULES.override(fg.ops.relu, guided, at="block9/*").check([(call_of(fg.ops.tanh), "block1/tanh")], []),
      "The override of relu at 'block9/*' matches nothing; the graph has no relu node."),
 ]  # fmt: skip
 

@@ -1,0 +1,170 @@
+"""What every node of a graph applies: a function of named arguments, with a rule for each.
+
+An op of ours, a primitive of JAX's, a function with a derivative of its own and a jitted function are all of this kind:
+a rule finds what it needs by name, whoever wrote it, and stands for J^T with respect to the arguments that it serves.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
+from funcgrad.errors import RuleError
+from funcgrad.naming import place
+from funcgrad.primitive import is_inexact
+from funcgrad.registry.broadcasting import Room
+from funcgrad.registry.rule import Marker, Rule
+
+Pull = Callable[..., Sequence[Any]]
+"""From the values that a rule reads and a cotangent per inexact output to those of its targets."""
+
+
+class Slot(NamedTuple):
+    """The structure of a named value, and where its leaves stand among a function's values."""
+
+    tree: PyTreeDef
+    positions: tuple[int, ...]
+
+    def take(self, values: Sequence[Any] | Mapping[int, Any]) -> PyTree:
+        """The named value, from all values."""
+        return jax.tree.unflatten(self.tree, [values[p] for p in self.positions])
+
+
+class Function(ABC):
+    """What a node applies to flat leaves; named values are made up of those that their slots say."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What graphs print, and what rules are registered for."""
+
+    @cached_property
+    def argument_slots(self) -> Mapping[str, Slot]:
+        """Which leaves make up which argument, in order."""
+        raise NotImplementedError
+
+    @cached_property
+    def rules(self) -> Mapping[str, Rule | Marker]:
+        """Its own rules, by argument; what has none is derived."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def known(self) -> tuple[str, ...]:
+        """The names that a rule may ask for."""
+
+    @abstractmethod
+    def leaf_names(self, avals: Sequence[Aval]) -> Sequence[str]:
+        """What rules call each leaf of the inputs, of the outputs, and of what is saved."""
+
+    @abstractmethod
+    def argument_of(self, position: int) -> str:
+        """The argument to which the leaf at a position belongs."""
+
+    @abstractmethod
+    def blocks(self, position: int) -> bool:
+        """Whether no cotangent passes to the inexact leaf at a position, unless a rule is put in."""
+
+    @abstractmethod
+    def run(self, *leaves: Array) -> list[Array]:
+        """Apply it: as one equation of a jaxpr, where it is traced."""
+
+    @abstractmethod
+    def pullback(
+        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval]
+    ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
+        """A rule for inputs at `positions` as a flat function.
+
+        Returns the positions of what it reads, among inputs, outputs and saved values; those of its targets; and the
+        function.
+        """
+
+
+def rules_of(
+    function: Function, positions: Sequence[int], find: Callable[[str], Rule | Marker | None], where: str
+) -> list[tuple[Rule | None, tuple[int, ...]]]:
+    """The rules for the inputs at `positions`, each once; None stands for what is derived.
+
+    Marked arguments have none: nothing flows to them.
+
+    Args:
+        function: the function.
+        positions: the inputs that may get a cotangent.
+        find: the rule for an argument.
+        where: the node, or the function, for errors.
+
+    Raises:
+        RuleError: an argument is marked not implemented.
+    """
+    groups: dict[Rule | None, list[int]] = {}
+    for p in positions:
+        argument = function.argument_of(p)
+        rule = find(argument)
+        if rule is Marker.NOT_IMPLEMENTED:
+            raise RuleError(
+                f"{where}: the derivative with respect to {argument} is marked not implemented, and the gradient "
+                f"passes through it; register a rule, override it, or detach {argument}."
+            )
+        if not isinstance(rule, Marker):
+            groups.setdefault(rule, []).append(p)
+    return [(rule, tuple(group)) for rule, group in groups.items()]
+
+
+def targets_of(slots: Mapping[str, Slot], rule: Rule, active: Sequence[int]) -> tuple[int, ...]:
+    """Positions of the active leaves that a rule gives cotangents of."""
+    return tuple(p for a in rule.arguments for p in slots[a].positions if p in active)
+
+
+def leaf_names(slots: Mapping[str, Slot]) -> list[str]:
+    """What each leaf of named values is called: `x`; `xs0`, `xs1` for a tuple's."""
+    return [n if t.num_leaves == 1 else f"{n}{i}" for n, (t, _) in slots.items() for i in range(t.num_leaves)]
+
+
+class Reading(NamedTuple):
+    """All that a rule of one function can read."""
+
+    name: str
+    """The function's."""
+    arguments: Mapping[str, Slot]
+    slots: Mapping[str, Slot]
+    """Arguments, outputs and saved values."""
+    statics: Mapping[str, Any]
+    """Attributes and parameters."""
+    avals: Sequence[Aval]
+    """Of the arguments' leaves."""
+    room: Room
+    cotangents: Callable[[Sequence[Array]], Mapping[str, PyTree]]
+    """Those of the inexact outputs under the names that rules know."""
+
+    def flat(self, rule: Rule, targets: Sequence[int]) -> tuple[tuple[int, ...], Pull]:
+        """The positions of the values that a rule takes; and the rule as a function of these and the cotangents.
+
+        It returns a cotangent per target.
+        """
+        named = [n for n in rule.needs if n in self.slots]
+        positions = tuple(dict.fromkeys(p for n in named for p in self.slots[n].positions))
+        shapes = {n: s.take(self.avals) for a, s in self.arguments.items() if (n := f"{a}_aval") in rule.needs}
+        statics = {n: v for n, v in self.statics.items() if n in rule.needs and n not in self.slots} | shapes
+        served = {a: self.arguments[a].take(self.avals) for a in rule.arguments}
+        order = [p for a in rule.arguments for p in self.arguments[a].positions]
+
+        def pull(*operands: Array) -> list[Any]:
+            values = dict(zip(positions, operands, strict=False))
+            needs = {n: self.slots[n].take(values) for n in named}
+            cotangents = self.cotangents(operands[len(positions) :])
+            needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
+            found = rule.apply(needs | statics, served, place(self.name), self.room)
+            result = dict(zip(order, found, strict=True))
+            return [result[t] for t in targets]
+
+        return positions, pull
+
+
+def with_integers(g: Sequence[Array], avals: Sequence[Aval]) -> list[Any]:
+    """A cotangent per output: those of inexact outputs as given, `float0` zeros for integers, as in JAX."""
+    source = iter(g)
+    return [next(source) if is_inexact(a) else np.zeros(a.shape, jax.dtypes.float0) for a in avals]

@@ -1,0 +1,100 @@
+"""Which functions a replaced rule is meant for: an op of ours, a function of JAX's, or whatever has a name."""
+
+from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
+from typing import Any, NamedTuple
+
+import jax
+
+from funcgrad.errors import RuleError
+from funcgrad.naming import place
+from funcgrad.primitive import bodies, scope_of
+from funcgrad.registry.call import Call
+from funcgrad.registry.equation import Equation
+from funcgrad.registry.function import Function
+from funcgrad.registry.op import Op
+from funcgrad.registry.rule import name_of
+
+
+class Target(NamedTuple):
+    """What a rule is for: the nodes of one op, or those whose function has one of these names."""
+
+    title: str
+    op: Op | None = None
+    names: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, what: Any) -> "Target":
+        """What was passed to `RuleSet.override`.
+
+        Raises:
+            RuleError: it is neither an op, nor a function, nor a name.
+        """
+        if isinstance(what, Op):
+            return cls(what.name, what)
+        if isinstance(what, str) and what:
+            return cls(what, None, frozenset([what]))
+        if callable(what) and not isinstance(what, type):
+            name = name_of(what)
+            return cls(name, None, frozenset([name, f"_{name}", *_only_equation(what)]))
+        raise RuleError(
+            f"RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got "
+            f"{type(what).__name__}."
+        )
+
+    def covers(self, function: Function) -> bool:
+        """Whether a function is meant."""
+        if self.op is not None:
+            return isinstance(function, Call) and function.op is self.op
+        return function.name in self.names
+
+    def is_called(self, name: str) -> bool:
+        """Whether a jitted function of this name is meant."""
+        return self.op is None and name in self.names
+
+
+def _only_equation(function: Callable[..., Any]) -> list[str]:
+    """The name of the only equation that a function of JAX's leaves in a trace, where that is all.
+
+    `jax.nn.sigmoid` leaves `logistic`: it is jitted, and written out where it is called.
+    """
+    try:
+        needed = [p for p in signature(function).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        return []
+    if any(p.kind not in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for p in needed):
+        return []
+    for shape in ((), (2, 2)):
+        arguments = [jax.ShapeDtypeStruct(shape, "float32")] * len(needed)
+        try:
+            equations = jax.make_jaxpr(lambda *args: function(*args))(*arguments).eqns
+        except Exception:
+            continue
+        return [Equation.of(equations[0]).name] if len(equations) == 1 else []
+    return []
+
+
+def functions_in(jaxpr: Any, scope: str = "") -> Iterator[tuple[str, Function]]:
+    """The functions that a jaxpr applies, those inside of others included, with their scopes."""
+    for equation in jaxpr.eqns:
+        here = "/".join(part for part in (scope, scope_of(equation)) if part)
+        call = equation.params.get("call")
+        is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
+        yield here, call if is_op else Equation.of(equation)
+        for inner in bodies(equation):
+            yield from functions_in(inner, here)
+
+
+def only_argument(function: Function, rule: str) -> str:
+    """The argument that a rule serves which does not say.
+
+    Raises:
+        RuleError: the function has several.
+    """
+    arguments = tuple(function.argument_slots)
+    if len(arguments) != 1:
+        raise RuleError(
+            f"{place(function.name)} has several arguments ({', '.join(arguments)}); say which the rule serves: "
+            f"override('{function.name}', {rule}, '{arguments[0]}')."
+        )
+    return arguments[0]
