@@ -9,15 +9,16 @@ from jax.core import Tracer
 
 from funcgrad.adapters import Opened, opened, parameter_names
 from funcgrad.aliases import Array, PyTree, PyTreeDef
-from funcgrad.autodiff.finding import Names, find_sources
+from funcgrad.autodiff.finding import Names, find_sources, listed
 from funcgrad.autodiff.selection import Argnums, Asked, Selection, Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import FuncgradError, GradientError, describe, describe_tree
-from funcgrad.graph import Arguments, Constant, Graph, Tracing, Value, asks_for_values, trace_arguments
+from funcgrad.graph import Arguments, Constant, Graph, Meant, Tracing, Value, asks_for_values, trace_arguments
+from funcgrad.naming import escape, matches, unnumbered
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
-from funcgrad.primitive import is_staged, size_of, type_of, typed
-from funcgrad.registry import RuleSet
+from funcgrad.primitive import body, is_staged, size_of, type_of, typed
+from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import forward
 
 SMALL = 8
@@ -189,7 +190,7 @@ class Request(NamedTuple):
     def _planned(
         self, tracing: Tracing, call: Opened, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
-        is_meant = self.chosen.means
+        is_meant = self._meant(selection)
         if not (opens or selection.names or self.of is not None or self.watch or self.chosen.hooks):
             try:
                 graph = tracing.opened(self._whole(tracing), is_meant)
@@ -197,6 +198,22 @@ class Request(NamedTuple):
             except FuncgradError:
                 pass  # of the opened graph, the sentence has the name that the node has in a printed one
         return self._plan(tracing, tracing.opened(None, is_meant), call, selection, parameters)
+
+    def _meant(self, selection: Selection) -> Meant:
+        """What stays one node: a call or a loop that has a rule, and a call whose result is asked for by its name."""
+        rules, of = self.chosen, () if self.of is None else listed("of", self.of)
+        patterns = [*selection.names, *of, *(self.watch.patterns if self.watch else ()), *(h.at for h in rules.hooks)]
+        named = [unnumbered(p) for p in patterns if isinstance(p, str)]
+
+        def is_meant(function: Equation, node: str) -> bool:
+            if rules.means(function, node):
+                return True
+            name = escape(function.name)
+            return body(function.source) is not None and any(
+                pattern.rpartition("/")[2] == name and matches(pattern, unnumbered(node)) for pattern in named
+            )
+
+        return is_meant
 
     def _whole(self, tracing: Tracing) -> Callable[[Any], bool]:
         """Which jitted functions stay whole: all where the call runs at once, as under `jax.grad`.

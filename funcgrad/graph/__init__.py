@@ -12,6 +12,7 @@ from funcgrad.graph.scopes import missing as missing
 from funcgrad.graph.scopes import refuse_shared as refuse_shared
 from funcgrad.graph.structures import Body as Body
 from funcgrad.graph.structures import Structure as Structure
+from funcgrad.graph.tracing import Meant as Meant
 from funcgrad.graph.tracing import Tracing as Tracing
 from funcgrad.graph.tracing import open_jaxpr as open_jaxpr
 from funcgrad.graph.tracing import trace as trace

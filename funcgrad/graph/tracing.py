@@ -52,8 +52,8 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         return trace_arguments(call.fun, arguments, call.args, call.kwargs).opened()
 
 
-Meant = Callable[[str, str], bool]
-"""Whether somebody means a function that holds others, by its name and that of its node, so that it stays a node."""
+Meant = Callable[[Equation, str], bool]
+"""Whether somebody means a call or a loop by the name of its node, so that it stays a node."""
 
 
 class Tracing(NamedTuple):
@@ -204,7 +204,7 @@ class _Builder:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
                 results = self.append(function, scope, operands, labels, known)
-            elif self.is_meant(function.name, join(scope, escape(function.name))):
+            elif self.is_meant(function, join(scope, escape(function.name))):
                 results = self.append(Equation.of(without_donation(equation)), scope, operands, labels, known)
             elif self.whole and self.whole(inner):
                 results = self.append_whole(equation, scope, operands, inner)
@@ -265,7 +265,8 @@ class _Builder:
     def open_bodies(self) -> None:
         """Open the graphs that the nodes hold, and those inside."""
         for i, node in enumerate(self.nodes):
-            if (found := wirings(node.origin)) and not self.is_meant(node.function.name, node.name):
+            is_meant = isinstance(node.function, Equation) and self.is_meant(node.function, node.name)
+            if not is_meant and (found := wirings(node.origin)):
                 bodies = tuple(self.hold(wiring, node) for wiring in found)
                 self.nodes[i] = replace(node, bodies=bodies)
 

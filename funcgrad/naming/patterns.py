@@ -102,6 +102,11 @@ def suggest(pattern: str, names: Sequence[str], most: int = 2) -> str:
     return f"did you mean {' or '.join(map(_quoted, found[:most]))}?" if found else ""
 
 
+def unnumbered(name: str) -> str:
+    """A name or pattern without the number that makes it a new one: `h` of `h#2`."""
+    return re.sub(r"#\d+$", "", name)
+
+
 def paths_of(paths: Iterable[Sequence[Any]]) -> list[str]:
     r"""A name for each path of JAX's keys or strings: `fc1/w`; `a\/b` where a key's slash would be taken for two keys.
 

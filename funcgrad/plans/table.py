@@ -142,6 +142,9 @@ def render(plan: "Plan") -> str:
         f"pruned   {totals.pruned} of {sum(r.depth == 0 for r in rows)} nodes, which no wanted gradient passes through",
         f"wanted   {listed([v.name for v in plan.wanted], 6)}",
     ]
+    if plan.hooks:
+        hooks = [f"{v.name}: {', '.join(h.name for h in found)}" for v, found in plan.hooks.items()]
+        lines.append(f"hooks    {listed(hooks, 4, between='; ')}")
     if unreached := [v.name for v in plan.wanted if v not in plan.reached]:
         lines.append(f"zero     {listed(unreached, 6)}: nothing that is differentiated depends on them")
     if plan.suggestions:

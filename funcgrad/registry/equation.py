@@ -98,7 +98,9 @@ class Equation(Function):
 
     @cached_property
     def statics(self) -> Mapping[str, Any]:
-        """The parameters of the primitive, by the names that rules ask for."""
+        """The parameters of the primitive, by the names that rules ask for; none of a call, which are JAX's affair."""
+        if bodies(self.source):
+            return {}
         primitive, params = self.source.primitive.name, self.source.params
         return {_RENAMED.get((primitive, n)) or n: x for n, x in params.items()}
 

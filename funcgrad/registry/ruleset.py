@@ -8,7 +8,7 @@ import jax
 
 from funcgrad.aliases import Array, PureFunction
 from funcgrad.errors import RuleError, describe
-from funcgrad.naming import matches, suggest
+from funcgrad.naming import matches, suggest, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
 from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
@@ -208,11 +208,10 @@ class RuleSet:
                     return rule
         return None
 
-    def means(self, function: str, node: str) -> bool:
-        """Whether a rule is meant for a function that holds others, by its name and the node's, numbered or not."""
-        names = (node, node.partition("#")[0])
-        at = (o.at for o in self.overrides if o.target.is_called(function))
-        return any(matches(pattern, n) or matches(pattern.partition("#")[0], n) for pattern in at for n in names)
+    def means(self, function: Function, node: str) -> bool:
+        """Whether a rule is meant for a function that holds others, at a node whose number is not known yet."""
+        at = (override.at for override in self.overrides if override.target.covers(function))
+        return any(matches(unnumbered(pattern), unnumbered(node)) for pattern in at)
 
     def reaches_into(self, jaxpr: Any) -> bool:
         """Whether a rule may be meant for something inside a jaxpr."""

@@ -48,10 +48,6 @@ class Target(NamedTuple):
             return isinstance(function, Call) and function.op is self.op
         return function.name in self.names
 
-    def is_called(self, name: str) -> bool:
-        """Whether a jitted function of this name is meant."""
-        return self.op is None and name in self.names
-
 
 def _only_equation(function: Callable[..., Any]) -> list[str]:
     """The name of the only equation that a function of JAX's leaves in a trace, where that is all.

@@ -148,7 +148,8 @@ def test_an_override_that_matches_nothing_is_an_error():
         fg.plan(mlp, PARAMS, X, rules=rules)
     rules = fg.RuleSet().override(ops.gelu, lambda g: g)
     with raises_sentence(
-        fg.errors.RuleError, r"The override of gelu at '\*\*' matches nothing; the graph has no gelu node, did you mean 'relu'\?"
+        fg.errors.RuleError,
+        r"The override of gelu at '\*\*' matches nothing; the graph has no gelu node, did you mean 'relu'\?",
     ):
         fg.plan(mlp, PARAMS, X, rules=rules)
 

@@ -9,7 +9,6 @@ import pytest
 import funcgrad as fg
 from funcgrad.planning.tangents import _transpose, _transpose_by_rules
 from funcgrad.primitive import TangentRule
-from funcgrad.registry import Equation
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 2.0, 6).reshape(2, 3)

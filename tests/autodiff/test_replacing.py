@@ -1,0 +1,273 @@
+"""Rules for functions that are not ours, by name or by the function itself; and hooks on cotangents.
+
+The oracle is the same model with a `jax.custom_vjp` in the place of the function, under `jax.grad`.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import funcgrad as fg
+from funcgrad.errors import RuleError
+from tests.raising import raises_sentence
+
+X = jnp.linspace(-1.3, 1.7, 6).reshape(2, 3)
+W = jnp.linspace(0.9, -1.1, 9).reshape(3, 3)
+
+
+def with_rule(function, rule):
+    """The function as somebody writes it who must edit the model: `rule(g, x)` is its J^T."""
+    one = jax.custom_vjp(lambda x: function(x))
+    one.defvjp(lambda x: (function(x), x), lambda x, g: (rule(g, x),))
+    return one
+
+
+def guided_x(g, x):
+    return jnp.where((x > 0) & (g > 0), g, 0)
+
+
+def straight_x(g, x):
+    return jnp.where(jnp.abs(x) < 1, g, 0)
+
+
+guided, straight, smooth = (
+    with_rule(f, rule) for f, rule in ((jax.nn.relu, guided_x), (jnp.round, straight_x), (jax.nn.silu, straight_x))
+)
+RULES = (
+    fg.RuleSet()
+    .override(jax.nn.relu, guided_x, at="**/blk/*")
+    .override(jnp.round, lambda g, a: straight_x(g, a))
+    .override("silu", straight_x, "x")
+)
+
+
+def block(x, w, relu, rounded, silu):
+    with fg.scope("blk"):
+        return rounded(2 * silu(relu(x @ w))) + relu(x)
+
+
+def plainly(make):
+    return make(jax.nn.relu, jnp.round, jax.nn.silu)
+
+
+def edited(make):
+    return make(guided, straight, smooth)
+
+
+def in_a_chain(*f):
+    return lambda w, x: jnp.sum(block(block(x, w, *f), w, *f) ** 2)
+
+
+def in_a_scan(*f):
+    def turn(x, w):
+        y = block(x, w, *f)
+        return y, y
+
+    def loss(w, x):
+        x, ys = lax.scan(turn, x, jnp.stack([w, 0.3 * w, w.T]))
+        return jnp.sum(x**2) + jnp.sum(jnp.sin(ys))
+
+    return loss
+
+
+def in_a_branch(*f):
+    return lambda w, x: jnp.sum(lax.cond(x[0, 0] < 0, lambda x: block(x, w, *f), lambda x: x @ w, x) ** 2)
+
+
+def in_a_checkpoint(*f):
+    return lambda w, x: jnp.sum(jax.checkpoint(lambda w, x: block(x, w, *f))(w, x) ** 2)
+
+
+def in_a_jit(*f):
+    return lambda w, x: jnp.sum(jax.jit(lambda w, x: block(x, w, *f))(w, x) ** 2)
+
+
+def in_a_vmap(*f):
+    return lambda w, x: jnp.sum(jax.vmap(lambda x: block(x, w, *f))(x) ** 2)
+
+
+PLACES = [in_a_chain, in_a_scan, in_a_branch, in_a_checkpoint, in_a_jit, in_a_vmap]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda f: f.__name__)
+def test_it_is_as_if_the_model_had_been_edited(place):
+    found = fg.grad(plainly(place), (0, 1), rules=RULES)
+    expected = jax.grad(edited(place), (0, 1))(W, X)
+    chex.assert_trees_all_close(found(W, X), expected, rtol=1e-12)
+    chex.assert_trees_all_close(jax.jit(found)(W, X), expected, rtol=1e-12)
+    assert not np.allclose(expected[0], jax.grad(plainly(place))(W, X))
+
+
+def test_under_vmap_and_differentiated_again():
+    loss, one = in_a_chain(jax.nn.relu, jnp.tanh, jax.nn.silu), in_a_chain(guided, jnp.tanh, smooth)
+    rules = fg.RuleSet().override("relu", guided_x, at="**/blk/*").override("silu", straight_x, "x")
+    found = jax.vmap(fg.grad(loss, 1, rules=rules), (None, 0))(W, X[:, None])
+    chex.assert_trees_all_close(found, jax.vmap(jax.grad(one, 1), (None, 0))(W, X[:, None]), rtol=1e-12)
+    again = lambda grad: lambda x: jnp.sum(grad(W, x) ** 2)
+    twice = jax.grad(again(fg.grad(loss, 1, rules=rules)))(X)
+    chex.assert_trees_all_close(twice, jax.grad(again(jax.grad(one, 1)))(X), rtol=1e-10)
+
+
+INPUT = X.astype(jnp.float32)
+
+
+def flax_model(relu):
+    from flax import nnx
+
+    class Model(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.last = nnx.Linear(3, 5, rngs=rngs), nnx.Linear(5, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.last(relu(self.first(x)))
+
+    return Model(nnx.Rngs(0))
+
+
+def equinox_model(relu):
+    import equinox as eqx
+
+    model = eqx.nn.MLP(3, 2, 5, 2, activation=relu, key=jax.random.key(1))
+    return lambda x: jax.vmap(model)(x)
+
+
+def haiku_model(relu):
+    import haiku as hk
+
+    model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([5, 2], activation=relu)(x)))
+    params = model.init(jax.random.key(2), INPUT)
+    return lambda x: model.apply(params, x)
+
+
+@pytest.mark.parametrize("make", [flax_model, equinox_model, haiku_model], ids=lambda f: f.__name__)
+def test_models_that_nobody_edits(make):
+    pytest.importorskip({"flax": "flax", "equinox": "equinox", "haiku": "haiku"}[make.__name__.partition("_")[0]])
+    model, changed = make(jax.nn.relu), make(guided)
+    x = X if make is equinox_model else INPUT
+    rules = fg.RuleSet().override("relu", guided_x)
+    found = fg.grad(lambda x: jnp.sum(model(x) ** 2), rules=rules)(x)
+    chex.assert_trees_all_close(found, jax.grad(lambda x: jnp.sum(changed(x) ** 2))(x), rtol=1e-5)
+    plan = fg.plan(lambda x: jnp.sum(model(x) ** 2), x, rules=rules)
+    assert ("modified", str(plan).count("guided_x [modified]")) in plan.totals.kinds
+
+
+def test_a_primitive_by_name_and_by_function():
+    """A product whose gradient to the left forgets the right: feedback alignment's seam."""
+    fixed = jnp.ones_like(W)
+
+    def lhs(g, rhs, dimension_numbers):
+        assert dimension_numbers == (((1,), (0,)), ((), ()))
+        return g @ fixed[: rhs.shape[0]].T
+
+    loss = lambda x: jnp.sum((x @ W) ** 2)
+    for name in ("dot_general", lax.dot_general):
+        rules = fg.RuleSet().override(name, lhs, "lhs")
+        np.testing.assert_allclose(fg.grad(loss, rules=rules)(X), 2 * (X @ W) @ fixed.T, rtol=1e-12)
+    assert fg.grad(lambda x: jax.nn.sigmoid(x).sum(), rules=fg.RuleSet().override(jax.nn.sigmoid, lambda g: g))(X).all()
+
+
+def test_a_rule_lets_through_what_is_flat():
+    rules = fg.RuleSet().override("stop_gradient", lambda g: g).override("sign", lambda g: g)
+    f = lambda x: jnp.sum(lax.stop_gradient(x) * 3 + jnp.sign(x))
+    np.testing.assert_array_equal(fg.grad(f, rules=rules)(X), np.full((2, 3), 4.0))
+
+
+def test_what_was_not_replaced_of_a_function_is_derived():
+    @jax.custom_jvp
+    def product(x, y):
+        return x * y
+
+    product.defjvp(lambda p, t: (p[0] * p[1], t[0] * p[1] + p[0] * t[1]))
+    rules = fg.RuleSet().override("product", lambda g: -g, "x")
+    x_bar, y_bar = fg.grad(lambda x, y: product(x, y).sum(), (0, 1), rules=rules)(X, 2 * X)
+    np.testing.assert_array_equal(x_bar, -np.ones((2, 3)))
+    np.testing.assert_array_equal(y_bar, X)
+
+
+def test_a_whole_loop_has_a_rule():
+    def loss(x):
+        return jnp.sum(lax.scan(lambda c, v: (jnp.sin(c) * v, c), x[0], x)[0])
+
+    rules = fg.RuleSet().override("scan", lambda g, carry0_aval: g[0] * 7 + jnp.zeros(carry0_aval.shape), "carry0")
+    np.testing.assert_allclose(fg.grad(loss, rules=rules)(X)[0], 7 + fg.grad(lambda xs: jnp.sum(
+        lax.scan(lambda c, v: (jnp.sin(c) * v, c), X[0], xs)[0]))(X)[0], rtol=1e-12)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        (fg.RuleSet().override("rellu", guided_x),
+         r"The override of rellu at '\*\*' matches nothing; the graph has no rellu node, did you mean 'relu'\?"),
+        (fg.RuleSet().override("relu", lambda g, y1: g),
+         r"relu: rule <lambda> asks for 'y1'; it may ask for g, x, x_aval, y\."),
+        (fg.RuleSet().override("dot_general", lambda g: g),
+         r"dot_general has several arguments \(lhs, rhs\); say which the rule serves: "
+         r"override\('dot_general', <lambda>, 'lhs'\)\."),
+        (fg.RuleSet().override("dot_general", lambda g: g, "w"),
+         r"dot_general: dot_general has no argument 'w' to override; it has lhs, rhs\."),
+        (fg.RuleSet().hook("rellu", lambda g: g),
+         r"The hook <lambda> at 'rellu' matches no value; did you mean 'relu'\?"),
+        (fg.RuleSet().hook("relu", jnp.sum),
+         r"relu: hook sum must return the cotangent as f64\[2,3\], got f64\[\]\."),
+    ],
+)  # fmt: skip
+def test_mistakes(rules, sentence):
+    with raises_sentence(RuleError, sentence):
+        fg.grad(lambda x: jnp.sum(jax.nn.relu(x @ W)), rules=rules)(X)
+
+
+def test_mistakes_in_a_hook():
+    with raises_sentence(RuleError, r"RuleSet\.hook expects a function of a cotangent, got int\."):
+        fg.RuleSet().hook("x", 3)
+    with raises_sentence(RuleError, r"RuleSet\.hook expects the name of a value, or a glob, got int\."):
+        fg.RuleSet().hook(3, jnp.negative)
+
+
+# -- hooks ---------------------------------------------------------------------------------------------------
+
+
+def turned(factor):
+    return with_rule(lambda x: x, lambda g, x: factor * g)
+
+
+def test_hooks_change_a_sum_once():
+    """`h` has two readers; what comes of both is changed, whether or not `h` is wanted too."""
+
+    def loss(x, of=lambda h: h):
+        h = of(fg.name(jnp.sin(x), "h"))
+        return jnp.sum(h * h) + jnp.sum(jnp.cos(h))
+
+    rules = fg.RuleSet().hook("h", lambda g: -3 * g)
+    expected = jax.grad(lambda x: loss(x, turned(-3.0)))(X)
+    np.testing.assert_allclose(fg.grad(loss, rules=rules)(X), expected, rtol=1e-12)
+    found = fg.grad(loss, wrt=["x", "h"], rules=rules)(X)
+    np.testing.assert_allclose(found["x"], expected, rtol=1e-12)
+    np.testing.assert_allclose(found["h"] * jnp.cos(X), expected, rtol=1e-12)
+    twice = rules.hook("x", lambda g: g + 1).hook("x", lambda g: 2 * g)
+    np.testing.assert_allclose(fg.grad(loss, rules=twice)(X), 2 * (expected + 1), rtol=1e-12)
+    assert "hooks    " in str(fg.plan(loss, X, rules=rules))
+
+
+def test_hooks_inside_of_loops_branches_and_jitted_functions():
+    def loss(x, of=lambda h: h):
+        def turn(c, v):
+            h = of(fg.name(jnp.sin(c) * v, "h"))
+            return jax.jit(lambda h: of(fg.name(jnp.tanh(h), "t")))(h), h
+
+        c, hs = lax.scan(turn, x[0], x)
+        return jnp.sum(lax.cond(c[0] < 9, lambda c: of(fg.name(c**2, "b")), lambda c: c, c)) + jnp.sum(hs**3)
+
+    rules = fg.RuleSet().hook("h", lambda g: 2 * g).hook("t", lambda g: 2 * g).hook("b", lambda g: 2 * g)
+    expected = jax.grad(lambda x: loss(x, turned(2.0)))(X)
+    np.testing.assert_allclose(fg.grad(loss, rules=rules)(X), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(fg.grad(loss, rules=rules))(X), expected, rtol=1e-12)
+
+
+def test_hooks_are_a_part_of_the_set():
+    rules = fg.RuleSet().hook("h", jnp.negative)
+    assert str(rules) == "the cotangent of 'h': negative"
+    assert fg.RuleSet().diff(rules) == "+ the cotangent of 'h': negative"
+    assert rules == fg.RuleSet().hook("h", jnp.negative)
