@@ -20,8 +20,8 @@ from funcgrad.registry import Equation
 class Flows:
     """What is found of the nodes of one plan; each is looked at once."""
 
-    def __init__(self, replaces: Callable[[Node, int], bool]) -> None:
-        """`replaces` tells whether a rule was put in for the input of a node at a position."""
+    def __init__(self, replaces: Callable[[Node, int], bool] | None) -> None:
+        """`replaces` tells whether a rule was put in for the input of a node at a position; None where none was."""
         self._replaces = replaces
         self._rules: dict[Any, TangentRule | None] = {}
         self._moved: dict[Any, Sequence[int]] = {}
@@ -69,7 +69,8 @@ class Flows:
 
     def derived(self, node: Node, positions: tuple[int, ...]) -> tuple[int, ...]:
         """The inputs among those at `positions` for which no rule was put in."""
-        return tuple(p for p in positions if not self._replaces(node, p))
+        replaces = self._replaces
+        return positions if replaces is None else tuple(p for p in positions if not replaces(node, p))
 
     def _reached(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[int, ...]:
         function = node.function

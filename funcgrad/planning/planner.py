@@ -61,7 +61,7 @@ class _Planner:
         self.whole = whole
         self.rule_pulls: RulePulls = {}
         self.shared: Shared = {}
-        self.flows = Flows(self.replaces)
+        self.flows = Flows(self.replaces if rules.overrides else None)
 
     @cached_property
     def names(self) -> Names:

@@ -36,7 +36,7 @@ def rule_pullback(
     Not so the rules that are written down for JAX's primitives, which cost less than the look-up.
     """
     avals = _avals(node)
-    if isinstance(function, Equation) and rule in function.rules.values():
+    if False and isinstance(function, Equation) and rule in function.rules.values():
         taken, targets, pull = function.pullback(rule, positions, avals)
     else:
         signature = function.key if isinstance(function, Equation) else function, rule, positions, avals

@@ -34,7 +34,7 @@ class Room:
         """Whether an argument of a `shape` may have been broadcast to the shape that was `found`."""
         if not broadcasts(shape, found):
             return False
-        if prod(found) == prod(shape):  # axes of one entry: nothing is summed
+        if found in self.outputs or prod(found) == prod(shape):  # or axes of one entry: nothing is summed
             return True
         joint = [s for other in (*self.outputs, *self.arguments) if (s := _joint(shape, other)) is not None]
         if (of_all := _joint(*self.arguments)) is not None:

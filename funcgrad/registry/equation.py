@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 
@@ -57,44 +57,22 @@ class Equation(Function):
     # -- what a rule can name ----------------------------------------------------------------------------------
 
     @cached_property
-    def argument_slots(self) -> Mapping[str, Slot]:
-        """Which inputs make up which argument; several inputs of one name are a tuple."""
-        positions: dict[str, list[int]] = {}
-        for i, name in enumerate(parameter_names(self.source)):
-            positions.setdefault(name if name != "g" else "g_", []).append(i)
-        return {name: Slot(_tree(len(at)), tuple(at)) for name, at in positions.items()}
+    def _names(self) -> "_Names":
+        return _names_of(parameter_names(self.source), len(self.source.outvars))
 
     @cached_property
-    def _argument_names(self) -> tuple[str, ...]:
-        owners = {p: name for name, slot in self.argument_slots.items() for p in slot.positions}
-        return tuple(owners[p] for p in range(len(owners)))
+    def argument_slots(self) -> Mapping[str, Slot]:
+        """Which inputs make up which argument; several inputs of one name are a tuple."""
+        return self._names.arguments
 
     def argument_of(self, position: int) -> str:
         """The argument to which the input at a position belongs."""
-        return self._argument_names[position]
-
-    @property
-    def output_name(self) -> str:
-        """What rules call the output, or the tuple of outputs: `y`; `out` where an argument is called so."""
-        return "out" if "y" in self.argument_slots else "y"
-
-    @cached_property
-    def slots(self) -> Mapping[str, Slot]:
-        """Arguments and output."""
-        n, n_outputs = len(self.source.invars), len(self.source.outvars)
-        output = Slot(_tree(n_outputs), tuple(range(n, n + n_outputs)))
-        return {**self.argument_slots, self.output_name: output}
+        return self._names.owners[position]
 
     def leaf_names(self, avals: Sequence[Aval]) -> Sequence[str]:
         """What rules call each input, then each output."""
         del avals
-        return self._leaf_names
-
-    @cached_property
-    def _leaf_names(self) -> Sequence[str]:
-        places = [p for slot in self.slots.values() for p in slot.positions]
-        found = dict(zip(places, leaf_names(self.slots), strict=True))
-        return [found[p] for p in range(len(places))]
+        return self._names.leaves
 
     @cached_property
     def statics(self) -> Mapping[str, Any]:
@@ -108,7 +86,7 @@ class Equation(Function):
     def known(self) -> tuple[str, ...]:
         """The names that a rule may ask for."""
         avals = tuple(f"{a}_aval" for a in self.argument_slots)
-        return tuple(dict.fromkeys(("g", *self.argument_slots, *avals, self.output_name, *self.statics)))
+        return tuple(dict.fromkeys(("g", *self.argument_slots, *avals, self._names.output, *self.statics)))
 
     @cached_property
     def rules(self) -> Mapping[str, Rule | Marker]:
@@ -135,7 +113,7 @@ class Equation(Function):
         core_axes = 2 if bodies(self.source) else 0
         room = Room(tuple(a.shape for a in outputs), tuple(a.shape for a in avals), core_axes)
         cotangents = partial(_cotangents, outputs)
-        reading = Reading(self.name, self.argument_slots, self.slots, self.statics, avals, room, cotangents)
+        reading = Reading(self.name, self.argument_slots, self._names.slots, self.statics, avals, room, cotangents)
         targets = targets_of(self.argument_slots, rule, positions)
         taken, pull = reading.flat(rule, targets)
         return taken, targets, pull
@@ -192,6 +170,32 @@ class Equation(Function):
         """Apply it with each of its parameters changed: to operands of other dtypes than those it was traced with."""
         applied = self.applied or self.source
         return bind(applied, {name: change(x) for name, x in applied.params.items()}, leaves, self.source.ctx)
+
+
+class _Names(NamedTuple):
+    """What rules call the inputs and outputs of an equation."""
+
+    arguments: Mapping[str, Slot]
+    output: str
+    """The output, or the tuple of outputs: `y`; `out` where an argument is called so."""
+    slots: Mapping[str, Slot]
+    """Arguments and output."""
+    owners: tuple[str, ...]
+    """The argument of each input."""
+    leaves: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def _names_of(parameters: tuple[str, ...], n_outputs: int) -> _Names:
+    owners = tuple("g_" if name == "g" else name for name in parameters)
+    positions: dict[str, list[int]] = {}
+    for i, name in enumerate(owners):
+        positions.setdefault(name, []).append(i)
+    arguments = {name: Slot(_tree(len(at)), tuple(at)) for name, at in positions.items()}
+    output, n = "out" if "y" in arguments else "y", len(owners)
+    slots = {**arguments, output: Slot(_tree(n_outputs), tuple(range(n, n + n_outputs)))}
+    found = dict(zip((p for slot in slots.values() for p in slot.positions), leaf_names(slots), strict=True))
+    return _Names(arguments, output, slots, owners, tuple(found[p] for p in range(len(found))))
 
 
 def _tree(n: int) -> Any:
