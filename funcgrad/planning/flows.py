@@ -13,7 +13,7 @@ from funcgrad.graph import Node
 from funcgrad.planning.foreign import answering_for, where
 from funcgrad.planning.recording import Recording, find_moved, record
 from funcgrad.planning.tangents import find_links
-from funcgrad.primitive import Equation, TangentRule
+from funcgrad.primitive import Equation, TangentRule, rule_key
 
 
 class Flows:
@@ -21,6 +21,7 @@ class Flows:
 
     def __init__(self) -> None:
         self._rules: dict[Any, TangentRule | None] = {}
+        self._rules_traced: dict[Any, TangentRule | None] = {}
         self._moved: dict[Any, Sequence[int]] = {}
         self._recordings: dict[Any, Recording] = {}
 
@@ -75,12 +76,18 @@ class Flows:
         return self.recording(node, moving, outputs).positions if _tells_apart(node, moving) else moving
 
     def rule(self, node: Node, moving: tuple[int, ...]) -> TangentRule | None:
-        """The rule of a `custom_jvp`, traced where the inputs `moving` do."""
+        """The rule of a `custom_jvp`, traced where the inputs `moving` do; once for all nodes with that rule.
+
+        So a rule that reads Python state reads the same at all of them, and anew in the next plan.
+        """
         key = node, moving
         if key not in self._rules:
             assert isinstance(node.function, Equation)
-            with answering_for(node):
-                self._rules[key] = TangentRule.of(node.function, moving)
+            alike = rule_key(node.function) or node, moving
+            if alike not in self._rules_traced:
+                with answering_for(node):
+                    self._rules_traced[alike] = TangentRule.of(node.function, moving)
+            self._rules[key] = self._rules_traced[alike]
         return self._rules[key]
 
     def recording(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Recording:

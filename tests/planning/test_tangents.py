@@ -40,6 +40,57 @@ def test_equal_tangents_are_transposed_once(monkeypatch):
     assert len(transposed) == 1
 
 
+def test_a_rule_is_traced_once_for_all_its_nodes_and_anew_for_each_gradient():
+    traced, scale = [], [2.0]
+
+    def tangent(primals, tangents):
+        traced.append(primals[0].shape)
+        return scale[0] * jnp.cos(primals[0]) * tangents[0]
+
+    f = with_tangent(jnp.sin, tangent)
+    loss = lambda x: jnp.sum(f(f(f(x)))) + jnp.sum(f(x[0]))
+    for scale[0] in (2.0, 3.0):
+        traced.clear()
+        assert_as_jax(loss, X)  # JAX runs it at each of the four
+        assert sorted(traced) == sorted([(2, 3), (3,), *[(2, 3)] * 3, (3,)])
+
+
+def test_rules_that_differ_in_what_their_key_has_are_not_shared():
+    """One rule for other arguments: other dtypes, structures and static values, which the rule looks at."""
+    tangent = lambda p, t: t[0] * (2 if p[0].dtype == jnp.float32 else 3)
+    f = with_tangent(lambda x: x, tangent)
+    assert_as_jax(lambda x: jnp.sum(f(x)) + jnp.sum(f(x.astype(jnp.float32)).astype(jnp.float64)), X)
+
+    pair = jax.custom_jvp(lambda tree: sum(jax.tree.leaves(tree)))
+    pair.defjvp(lambda p, t: (pair(*p), jax.tree.leaves(t)[0] * (5 if isinstance(p[0], dict) else 7)))
+    assert_as_jax(lambda x: jnp.sum(pair({"a": x, "b": x}) * pair([x, x])), X)
+
+    power = jax.custom_jvp(lambda n, x: x**n, nondiff_argnums=(0,))
+    power.defjvp(lambda n, p, t: (power(n, *p), 10 * n * t[0]))
+    assert_as_jax(lambda x: jnp.sum(power(2, x) * power(3, x)), X)
+
+
+def test_one_function_with_two_rules_in_turn():
+    """A rule that is given anew holds for the calls after that."""
+    f = jax.custom_jvp(jnp.sin)
+    first, second = (lambda p, t, n=n: (jnp.sin(p[0]), n * t[0]) for n in (2.0, 3.0))
+
+    def loss(x):
+        f.defjvp(first)
+        y = f(x)
+        f.defjvp(second)
+        return jnp.sum(y * f(x))
+
+    assert_as_jax(loss, X)
+
+
+def test_a_rule_is_shared_with_the_inside_of_loops_but_not_with_vmap():
+    f = scaled(2.0)
+    turn = lambda carry, x: (f(carry) + x, f(x))
+    loss = lambda x: jnp.sum(jax.lax.scan(turn, f(x[0]), x)[1]) + jnp.sum(jax.vmap(f)(x) * f(x))
+    assert_as_jax(loss, X)
+
+
 @pytest.mark.parametrize("other", [3.0, -2.0, 2.0 + 1e-12])
 def test_tangents_of_other_numbers_are_not_equal(other):
     one, two = scaled(2.0), scaled(other)
