@@ -4,10 +4,15 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import jax
+from jax.core import Tracer
 
 from funcgrad.adapters.calls import Opened
 from funcgrad.aliases import PyTree
+
+T = TypeVar("T")
 
 # Where a library is imported, the module here that knows it.
 _ADAPTERS = {"flax.nnx": "flax_nnx", "equinox": "equinox"}
@@ -83,3 +88,20 @@ def in_use() -> tuple[Library, ...]:
     """The adapters of the libraries that are imported."""
     names = [adapter for library, adapter in _ADAPTERS.items() if library in sys.modules]
     return tuple(importlib.import_module(f"funcgrad.adapters.{name}") for name in names)  # pyright: ignore[reportReturnType]
+
+
+def by_kind(ask: Callable[[Any], T]) -> Callable[[Any], T]:
+    """A question about things that is asked once for each kind of them, during one walk.
+
+    What a library says of a thing, it says of its class; of a tracer, by what it stands for. A model has many leaves of
+    few kinds, and NNX takes a microsecond to tell that one is no variable.
+    """
+    answers: dict[type, T] = {}
+
+    def answer(x: Any) -> T:
+        kind = type(jax.typeof(x)) if isinstance(x, Tracer) else type(x)
+        if kind not in answers:
+            answers[kind] = ask(x)
+        return answers[kind]
+
+    return answer

@@ -21,8 +21,8 @@ from typing import Any
 import jax
 
 from funcgrad.adapters.classes import Method, instrumented
-from funcgrad.adapters.finding import captured, join, objects_in
-from funcgrad.adapters.library import Library, in_use
+from funcgrad.adapters.finding import Search, captured, join
+from funcgrad.adapters.library import Library, by_kind, in_use
 from funcgrad.naming import scope
 
 
@@ -87,10 +87,11 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
 
     @wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:
-        libraries, seen = in_use(), set()
+        libraries = in_use()
+        search = Search(libraries)
         given = [*zip(names, args, strict=True), *kwargs.items()]
-        handed = [found for name, x in given for found in objects_in(x, name, libraries, seen)]
-        closed_over = [found for name, x in captured(fun, set()) for found in objects_in(x, name, libraries, seen)]
+        handed = [found for name, x in given for found in search.objects(x, name)]
+        closed_over = [found for name, x in captured(fun, set()) for found in search.objects(x, name)]
         objects = [*handed, *closed_over]
         classes = {c: library for library in libraries for _, x in objects for c in library.classes(x)}
         if not classes:
@@ -175,9 +176,7 @@ def _anew(module: Any, frames: Sequence[_Frame], library: Library) -> _Frame:
     path = _path_of_one_alike(module, frames, library)
 
     def held() -> list[tuple[str, Any]]:
-        libraries, seen = in_use(), {id(module)}
-        items = library.members(module) or ()
-        return [found for name, x in items for found in objects_in(x, join(path, name), libraries, seen)]
+        return Search(in_use()).objects(module, path)[1:]
 
     return _Frame(module, path, held)
 
@@ -214,9 +213,10 @@ def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
 def _shapes(module: Any) -> list[Any]:
     """Of all arrays, once each module: one may hold itself."""
     libraries, seen = in_use(), set()
+    has_members = by_kind(lambda x: any(library.members(x) is not None for library in libraries))
 
     def is_known(x: Any) -> bool:
-        if not any(library.members(x) for library in libraries):
+        if not has_members(x):
             return False
         is_repeated = id(x) in seen
         seen.add(id(x))

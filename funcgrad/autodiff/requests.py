@@ -144,8 +144,9 @@ class Request(NamedTuple):
         RuleSet.of(self.rules)  # refuses what is none
         parameters = parameter_names(self.fun, len(args))
         asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
-        with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
-            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced, described=not runs)
+        is_pure = self.of is not None
+        with opened(self.fun, parameters, args, kwargs, asked.wanted, self.has_aux, is_pure) as call:
+            arguments = Arguments.of(parameters, call.args, call.kwargs, traced=asked.traced, described=not runs)
             selection = asked.found_in(call, arguments, self.allow_int, described=not runs)
             yield call, self._traced(call, arguments, selection, parameters, opens)
 
