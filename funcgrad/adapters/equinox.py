@@ -26,11 +26,11 @@ def members(x: Any) -> Iterable[tuple[str, Any]] | None:
     return vars(x).items()
 
 
-def classes(x: Any) -> Sequence[type]:
-    """The classes whose methods run when a module is called."""
-    if not isinstance(x, eqx.Module):
-        return ()
-    return [c for c in type(x).__mro__ if issubclass(c, eqx.Module) and c is not eqx.Module and not _is_wrapper(c)]
+def classes(objects: Iterable[Any]) -> Sequence[type]:
+    """The classes whose methods run when modules among the objects are called."""
+    kinds = dict.fromkeys(kind for kind in map(type, objects) if issubclass(kind, eqx.Module))
+    of_modules = dict.fromkeys(c for kind in kinds for c in kind.__mro__ if issubclass(c, eqx.Module))
+    return [c for c in of_modules if c is not eqx.Module and not _is_wrapper(c)]
 
 
 def body(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,11 +44,11 @@ class Library(Protocol):
     """The functions that each adapter has."""
 
     def members(self, x: Any) -> Iterable[tuple[str, Any]] | None:
-        """Attributes of an object of this library that may hold modules; None for anything else."""
+        """Attributes of an object of this library that may hold modules; None for anything else, by its class."""
         ...
 
-    def classes(self, x: Any) -> Sequence[type]:
-        """The classes whose methods run when a module is called: those of `x`, or that `x` describes."""
+    def classes(self, objects: Iterable[Any]) -> Sequence[type]:
+        """The classes whose methods run when modules are called that are among the objects, or described by them."""
         ...
 
     def body(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +80,7 @@ class Library(Protocol):
         ...
 
     def leaf_paths(self, x: Any) -> list[tuple[Any, ...]] | None:
-        """Key paths of the leaves of a pytree node that has shorter ones than JAX says; None for any other."""
+        """Key paths of the leaves of a pytree node that has shorter ones than JAX says; None for any other class."""
         ...
 
 

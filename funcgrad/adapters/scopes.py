@@ -93,7 +93,7 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
         handed = [found for name, x in given for found in search.objects(x, name)]
         closed_over = [found for name, x in captured(fun, set()) for found in search.objects(x, name)]
         objects = [*handed, *closed_over]
-        classes = {c: library for library in libraries for _, x in objects for c in library.classes(x)}
+        classes = {c: library for library in libraries for c in library.classes([x for _, x in objects])}
         if not classes:
             return fun(*args, **kwargs)
         root = _Frame(None, "", lambda: objects)

@@ -16,7 +16,7 @@ from funcgrad.errors import FuncgradError, GradientError, describe, describe_tre
 from funcgrad.graph import Arguments, Constant, Graph, Tracing, Value, asks_for_values, trace_arguments
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
-from funcgrad.primitive import is_staged, primitives_in, size_of, type_of, typed
+from funcgrad.primitive import is_staged, one_like, primitives_in, size_of, type_of, typed
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward
 
@@ -82,7 +82,7 @@ class Output(NamedTuple):
     def ones(self, value: PyTree) -> list[Array]:
         """The cotangents of `sources` where each is a loss, with this value: 1."""
         leaves = zip(self.leaves, jax.tree.leaves(value), strict=True)
-        return [jax.lax.full_like(x, 1) for v, x in leaves if is_source(v)]
+        return [one_like(x) for v, x in leaves if is_source(v)]
 
     def describe(self) -> str:
         """The output as `(f32[8,64], f32[])`."""

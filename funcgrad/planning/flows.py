@@ -21,7 +21,7 @@ class Flows:
 
     def __init__(self) -> None:
         self._rules: dict[Any, TangentRule | None] = {}
-        self._rules_traced: dict[Any, TangentRule | None] = {}
+        self._rules_alike: dict[Any, TangentRule] = {}
         self._moved: dict[Any, Sequence[int]] = {}
         self._recordings: dict[Any, Recording] = {}
 
@@ -83,11 +83,14 @@ class Flows:
         key = node, moving
         if key not in self._rules:
             assert isinstance(node.function, Equation)
-            alike = rule_key(node.function) or node, moving
-            if alike not in self._rules_traced:
+            alike = rule_key(node.function), moving
+            rule = self._rules_alike.get(alike)
+            if rule is None:
                 with answering_for(node):
-                    self._rules_traced[alike] = TangentRule.of(node.function, moving)
-            self._rules[key] = self._rules_traced[alike]
+                    rule = TangentRule.of(node.function, moving)
+                if rule is not None and rule.closes_over_nothing and alike[0] is not None:
+                    self._rules_alike[alike] = rule
+            self._rules[key] = rule
         return self._rules[key]
 
     def recording(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Recording:

@@ -90,6 +90,11 @@ class TangentRule:
     them, and what JAX differentiates, should it do so once more."""
     primal_arrays: tuple[Any, ...]
 
+    @property
+    def closes_over_nothing(self) -> bool:
+        """Whether the rule reads no arrays but the function's inputs."""
+        return not (self.tangent_arrays or self.primal_arrays)
+
     @classmethod
     def of(cls, equation: Equation, moving: Sequence[int]) -> "TangentRule | None":
         """Trace the rule of a `custom_jvp` where the operands at positions `moving` do.
@@ -119,21 +124,29 @@ class TangentRule:
 def rule_key(equation: Equation) -> Hashable | None:
     """What decides how the rule of a `custom_jvp` is traced, beside which inputs move and what it reads of Python.
 
-    None where it cannot be told: of a function with static arguments, or under `vmap`. The key is no good any more
-    when the equation is gone. An equation has its rule in a thunk that traces it, so we look for the rule in what
-    that closes over; of 8 layers with a ReLU each, tracing its rule at every one is a third of tracing the gradient.
+    None where it cannot be told, as of a function with static arguments. The key is no good any more when the equation
+    is gone, and is for rules that close over no arrays: which `vmap` it was is left out.
+
+    An equation has its rule in a thunk that traces it, so we look for the rule in what that closes over. Of 8 layers
+    with a ReLU each, tracing its rule at every one is a third of tracing the gradient.
     """
     source = equation.source
     rule = _closed_over(_closed_over(source.params["jvp_jaxpr_fun"].f, "fn"), "jvp")
-    if not isinstance(rule, WrappedFun) or rule.params or len(rule.transforms) != 1:
+    if not isinstance(rule, WrappedFun) or rule.params or not rule.transforms:
         return None
-    structures = [x for x in rule.transforms[0][1] if isinstance(x, PyTreeDef)]
-    if len(structures) != 1:
+    *vmaps, (_, flattening) = rule.transforms
+    structures = [x for x in flattening if isinstance(x, PyTreeDef)]
+    if len(structures) != 1 or not all(_is_vmap(static) for _, static in vmaps):
         return None
-    (tree,) = structures
+    around = tuple((transform, exact(static[1:])) for transform, static in vmaps)
     avals = tuple(v.aval for v in (*source.invars, *source.outvars))
     params = source.params["num_consts"], source.params["symbolic_zeros"]
-    return id(rule.f), tree, exact_structure(tree), avals, params, source.ctx
+    return id(rule.f), *((tree, exact_structure(tree)) for tree in structures), around, avals, params, source.ctx
+
+
+def _is_vmap(static: Sequence[Any]) -> bool:
+    """Whether these are the arguments of a `vmap` of a rule: which one it is, its axis, and where that is."""
+    return len(static) == 3 and type(static[0]).__name__ == "TraceTag" and type(static[1]).__name__ == "AxisData"
 
 
 def _closed_over(function: Any, name: str) -> Any:

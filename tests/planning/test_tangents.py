@@ -84,11 +84,30 @@ def test_one_function_with_two_rules_in_turn():
     assert_as_jax(loss, X)
 
 
-def test_a_rule_is_shared_with_the_inside_of_loops_but_not_with_vmap():
-    f = scaled(2.0)
-    turn = lambda carry, x: (f(carry) + x, f(x))
-    loss = lambda x: jnp.sum(jax.lax.scan(turn, f(x[0]), x)[1]) + jnp.sum(jax.vmap(f)(x) * f(x))
+def test_a_rule_is_shared_between_vmaps_along_the_same_axes():
+    traced, rows = [], jnp.sin(X.T)
+
+    def tangent(p, t):
+        traced.append(p[0].shape)
+        return 2 * jnp.cos(p[0]) * t[0]
+
+    f = with_tangent(jnp.sin, tangent)
+    twice = lambda x: f(jax.vmap(f)(jax.vmap(f)(x)) + jax.vmap(f, 1, 1)(x))
+    loss = lambda x: jnp.sum(twice(x)) + jnp.sum(jax.vmap(f)(rows * x.T))
+    fg.grad(loss)(X)
+    # As a whole; along the first axis of two shapes; along the second.
+    assert sorted(traced) == sorted([(2, 3), (3,), (2,), (2,)])
     assert_as_jax(loss, X)
+
+
+def test_a_rule_that_closes_over_the_array_of_a_vmap_is_that_ones():
+    def inside(x, a):
+        f = with_tangent(jnp.sin, lambda p, t: a * t[0])
+        return f(x) * f(2 * x) + jnp.sum(jax.vmap(f)(jnp.stack([x, 3 * x])))
+
+    a = jnp.arange(3.0) + 1
+    loss = lambda x: jnp.sum(jax.vmap(inside)(x, a) + jax.vmap(inside)(x, 2 * a))
+    assert_as_jax(loss, X[0])
 
 
 @pytest.mark.parametrize("other", [3.0, -2.0, 2.0 + 1e-12])
