@@ -53,7 +53,7 @@ def main() -> None:
     elif options.suite == "calling":
         rows = calling.compare(rounds)
         verdict = calling.misses(rows) or ["All ratios are within their targets."]
-        print("\n".join([calling.table(rows), "", report.setting([]), "", *verdict]))
+        print("\n".join([calling.table(rows), "", report.setting(calling.left_out()), "", *verdict]))
         if options.json:
             report.write_json(rows, options.json)
     elif options.suite == "models":

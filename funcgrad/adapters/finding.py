@@ -6,7 +6,7 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from funcgrad.adapters.library import Library, by_kind
+from funcgrad.adapters.library import ByKind, in_use
 from funcgrad.naming import Names
 
 # How far captured functions are followed, and how long a captured container may be to be searched.
@@ -14,41 +14,45 @@ _DEPTH = 4
 _LENGTH = 1000
 
 
+@ByKind
+def _holder(value: Any) -> Any:
+    """The library that an object is of, the base of a container; None for what holds nothing."""
+    bases = (base for base in (dict, list, tuple) if isinstance(value, base))
+    return next((library for library in in_use() if library.members(value) is not None), next(bases, None))
+
+
+def is_module(value: Any) -> bool:
+    """Whether a thing is one of the libraries' objects."""
+    return _holder(value) not in (None, dict, list, tuple)
+
+
 class Search:
     """Finds the libraries' objects in nests of containers and modules; each once, however often it is held."""
 
-    def __init__(self, libraries: Sequence[Library]):
-        self._libraries = libraries
+    def __init__(self) -> None:
         self._seen: set[int] = set()
-        self._holder = by_kind(self._find_holder)
 
     def objects(self, value: Any, path: str) -> list[tuple[str, Any]]:
         """The objects in a value that were not found before, with their paths; outermost first."""
         found: list[tuple[str, Any]] = []
-        if self._holder(value) is not None:
-            self._collect(value, path, found)
+        if (holder := _holder(value)) is not None:
+            self._collect(value, holder, path, found)
         return found
 
-    def _collect(self, value: Any, path: str, found: list[tuple[str, Any]]) -> None:
+    def _collect(self, value: Any, holder: Any, path: str, found: list[tuple[str, Any]]) -> None:
         if id(value) in self._seen:
             return
-        holder = self._holder(value)
-        if isinstance(holder, type):
+        if holder in (dict, list, tuple):
             if len(value) > _LENGTH:
                 return
-            held = value.items() if isinstance(value, dict) else zip(_names_of(value), value, strict=False)
+            held = value.items() if holder is dict else zip(_names_of(value), value, strict=False)
         else:
             held = holder.members(value)
             found.append((path, value))
         self._seen.add(id(value))  # containers too: one may hold itself
         for name, item in held:
-            if self._holder(item) is not None:
-                self._collect(item, join(path, str(name)), found)
-
-    def _find_holder(self, value: Any) -> Any:
-        """The library that an object is of, the type of a container; None for what holds nothing."""
-        library = next((library for library in self._libraries if library.members(value) is not None), None)
-        return library or (type(value) if isinstance(value, dict | list | tuple) else None)
+            if (inner := _holder(item)) is not None:
+                self._collect(item, inner, join(path, str(name)), found)
 
 
 def _names_of(items: Sequence[Any]) -> Sequence[Any]:

@@ -21,7 +21,7 @@ from funcgrad.adapters import flax_trees
 from funcgrad.adapters.calls import Opened, replace_item, rest_key
 from funcgrad.adapters.flax_changes import is_node, is_variable
 from funcgrad.adapters.flax_trees import check_plain
-from funcgrad.adapters.library import Parts, by_kind
+from funcgrad.adapters.library import Parts
 from funcgrad.aliases import PyTree, PyTreeDef
 from funcgrad.errors import GradientError
 
@@ -74,8 +74,7 @@ def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: E
         GradientError: one variable is in an argument to differentiate and in one that is not, or a variable to
             differentiate by is a reference.
     """
-    holds = by_kind(is_node)
-    if not any(map(holds, jax.tree.leaves((call.args, call.kwargs), is_leaf=holds))):
+    if not any(map(is_node, jax.tree.leaves((call.args, call.kwargs), is_leaf=is_node))):
         return call
     if not flax_trees.is_graph_mode():
         return flax_trees.open(call, names, wanted)

@@ -4,7 +4,8 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import jax
 from jax.core import Tracer
@@ -90,18 +91,23 @@ def in_use() -> tuple[Library, ...]:
     return tuple(importlib.import_module(f"funcgrad.adapters.{name}") for name in names)  # pyright: ignore[reportReturnType]
 
 
-def by_kind(ask: Callable[[Any], T]) -> Callable[[Any], T]:
-    """A question about things that is asked once for each kind of them, during one walk.
+class ByKind(Generic[T]):
+    """A question about things that is asked once for each kind of them.
 
     What a library says of a thing, it says of its class; of a tracer, by what it stands for. A model has many leaves of
-    few kinds, and NNX takes a microsecond to tell that one is no variable.
+    few kinds, and NNX takes a microsecond to tell that one is no variable: a tenth of a second trace of a jitted model.
+    Classes are not kept alive; answers must not hold them.
     """
-    answers: dict[type, T] = {}
 
-    def answer(x: Any) -> T:
+    def __init__(self, ask: Callable[[Any], T]):
+        self._ask = ask
+        self._answers: WeakKeyDictionary[type, T] = WeakKeyDictionary()
+
+    def __call__(self, x: Any) -> T:
+        """The answer."""
         kind = type(jax.typeof(x)) if isinstance(x, Tracer) else type(x)
-        if kind not in answers:
-            answers[kind] = ask(x)
-        return answers[kind]
-
-    return answer
+        try:
+            return self._answers[kind]
+        except KeyError:
+            answer = self._answers[kind] = self._ask(x)
+            return answer

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from funcgrad.adapters.calls import Opened, unchanged
-from funcgrad.adapters.library import Parts, by_kind, in_use
+from funcgrad.adapters.library import ByKind, Parts, in_use
 from funcgrad.adapters.scopes import named
 from funcgrad.aliases import PyTree
 
@@ -60,17 +60,19 @@ def taken_apart(model: PyTree) -> Parts | None:
     return next((parts for library in in_use() if (parts := library.taken_apart(model)) is not None), None)
 
 
+_owner = ByKind(lambda x: next((library for library in in_use() if library.leaf_paths(x) is not None), None))
+"""The library whose variables are shorter than JAX spells them, for such a one."""
+
+
 def named_leaves(tree: PyTree) -> list[tuple[tuple[Any, ...], Any]]:
     """The leaves of a pytree with their key paths, in which modules' variables are as short as their owners spell them.
 
     `model/blocks/0/attn/query/kernel`, where JAX's own path of an `nnx.State` goes on with `/value`.
     """
-    libraries = in_use()
-    owner = by_kind(lambda x: next((library for library in libraries if library.leaf_paths(x) is not None), None))
-    nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: owner(x) is not None)
+    nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: _owner(x) is not None)
     named = []
     for path, node in nodes:
-        if (library := owner(node)) is None:
+        if (library := _owner(node)) is None:
             named.append((path, node))
         else:  # none, for a variable whose array was taken out
             inside = zip(library.leaf_paths(node) or (), jax.tree.leaves(node), strict=True)

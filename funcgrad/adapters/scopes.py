@@ -21,8 +21,8 @@ from typing import Any
 import jax
 
 from funcgrad.adapters.classes import Method, instrumented
-from funcgrad.adapters.finding import Search, captured, join
-from funcgrad.adapters.library import Library, by_kind, in_use
+from funcgrad.adapters.finding import Search, captured, is_module, join
+from funcgrad.adapters.library import Library, in_use
 from funcgrad.naming import scope
 
 
@@ -87,8 +87,7 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
 
     @wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:
-        libraries = in_use()
-        search = Search(libraries)
+        libraries, search = in_use(), Search()
         given = [*zip(names, args, strict=True), *kwargs.items()]
         handed = [found for name, x in given for found in search.objects(x, name)]
         closed_over = [found for name, x in captured(fun, set()) for found in search.objects(x, name)]
@@ -176,7 +175,7 @@ def _anew(module: Any, frames: Sequence[_Frame], library: Library) -> _Frame:
     path = _path_of_one_alike(module, frames, library)
 
     def held() -> list[tuple[str, Any]]:
-        return Search(in_use()).objects(module, path)[1:]
+        return Search().objects(module, path)[1:]
 
     return _Frame(module, path, held)
 
@@ -212,11 +211,10 @@ def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
 
 def _shapes(module: Any) -> list[Any]:
     """Of all arrays, once each module: one may hold itself."""
-    libraries, seen = in_use(), set()
-    has_members = by_kind(lambda x: any(library.members(x) is not None for library in libraries))
+    seen = set()
 
     def is_known(x: Any) -> bool:
-        if not has_members(x):
+        if not is_module(x):
             return False
         is_repeated = id(x) in seen
         seen.add(id(x))
