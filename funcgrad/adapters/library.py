@@ -96,7 +96,8 @@ class ByKind(Generic[T]):
 
     What a library says of a thing, it says of its class; of a tracer, by what it stands for. A model has many leaves of
     few kinds, and NNX takes a microsecond to tell that one is no variable: a tenth of a second trace of a jitted model.
-    Classes are not kept alive; answers must not hold them.
+    An answer stands, for no class of a library is met before the library is imported. Classes are not kept alive;
+    answers must not hold them.
     """
 
     def __init__(self, ask: Callable[[Any], T]):
@@ -111,3 +112,5 @@ class ByKind(Generic[T]):
         except KeyError:
             answer = self._answers[kind] = self._ask(x)
             return answer
+        except TypeError:  # a class without a hash: its metaclass has `__eq__` alone
+            return self._ask(x)

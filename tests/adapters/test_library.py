@@ -27,3 +27,15 @@ def test_classes_are_not_kept_alive():
     del Model
     gc.collect()
     assert gone() is None
+
+
+def test_a_class_without_a_hash_is_asked_each_time():
+    class Meta(type):
+        def __eq__(cls, other):
+            return cls is other
+
+    class Odd(metaclass=Meta): ...
+
+    ask = ByKind(lambda x: x.value)
+    for Odd.value in (1, 2):
+        assert ask(Odd()) == Odd.value
