@@ -334,7 +334,7 @@ def zeros_of(aval: Any) -> Array:
 def one_like(x: Array) -> Array:
     """The number 1 as an array like a scalar: of its dtype, weak type, sharding.
 
-    Under `jit` it is a number in the jaxpr, which costs a fifth of what `full_like` takes to find that out.
+    Under `jit` it is a number in the jaxpr, which costs a third of what `full_like` takes to find that out.
     """
     aval = jax.typeof(x)
     if isinstance(x, Tracer) and is_plain(aval) and not aval.weak_type:

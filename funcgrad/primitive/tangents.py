@@ -13,7 +13,7 @@ from jax.tree_util import PyTreeDef
 from funcgrad.aliases import Array
 from funcgrad.primitive.binding import is_inexact
 from funcgrad.primitive.jaxprs import Equation, as_function, bodies, is_literal, named, without_constants
-from funcgrad.primitive.keys import exact, exact_structure
+from funcgrad.primitive.keys import exact, exact_structure, is_hashable
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +60,7 @@ class Tangent:
             rows.append((e.primitive, exact(named(e.params)), inputs, e.ctx))
         wiring = (self.n_arrays, self.moving, self.outputs)
         key = (wiring, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)))
-        try:
-            hash(key)
-        except TypeError:
-            return self
-        return key
+        return key if is_hashable(key) else self
 
     def __hash__(self) -> int:
         return id(self) if self.key is self else hash(self.key)
@@ -124,8 +120,8 @@ class TangentRule:
 def rule_key(equation: Equation) -> Hashable | None:
     """What decides how the rule of a `custom_jvp` is traced, beside which inputs move and what it reads of Python.
 
-    None where it cannot be told, as of a function with static arguments. The key is no good any more when the equation
-    is gone, and is for rules that close over no arrays: which `vmap` it was is left out.
+    None where it cannot be told, as of a function with static arguments, or does not hash. The key is no good any more
+    when the equation is gone, and is for rules that close over no arrays: which `vmap` it was is left out.
 
     An equation has its rule in a thunk that traces it, so we look for the rule in what that closes over. Of 8 layers
     with a ReLU each, tracing its rule at every one is a third of tracing the gradient.
@@ -141,7 +137,8 @@ def rule_key(equation: Equation) -> Hashable | None:
     around = tuple((transform, exact(static[1:])) for transform, static in vmaps)
     avals = tuple(v.aval for v in (*source.invars, *source.outvars))
     params = source.params["num_consts"], source.params["symbolic_zeros"]
-    return id(rule.f), *((tree, exact_structure(tree)) for tree in structures), around, avals, params, source.ctx
+    key = id(rule.f), structures[0], exact_structure(structures[0]), around, avals, params, source.ctx
+    return key if is_hashable(key) else None
 
 
 def _is_vmap(static: Sequence[Any]) -> bool:

@@ -1,5 +1,8 @@
 """Functions with a custom tangent: transposed once for equal tangents, and never for ones that only look equal."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -68,6 +71,18 @@ def test_rules_that_differ_in_what_their_key_has_are_not_shared():
     power = jax.custom_jvp(lambda n, x: x**n, nondiff_argnums=(0,))
     power.defjvp(lambda n, p, t: (power(n, *p), 10 * n * t[0]))
     assert_as_jax(lambda x: jnp.sum(power(2, x) * power(3, x)), X)
+
+
+def test_arguments_whose_structure_does_not_hash():
+    @partial(jax.tree_util.register_dataclass, data_fields=["x"], meta_fields=["names"])
+    @dataclass
+    class Named:
+        x: jax.Array
+        names: list[str]
+
+    f = jax.custom_jvp(lambda tree: jnp.sin(tree.x))
+    f.defjvp(lambda p, t: (f(*p), len(p[0].names) * t[0].x))
+    assert_as_jax(lambda x: jnp.sum(f(Named(x, ["a"])) * f(Named(x, ["a", "b"]))), X)
 
 
 def test_one_function_with_two_rules_in_turn():
