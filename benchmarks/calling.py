@@ -1,4 +1,4 @@
-"""What it costs to ask for the gradient of a jitted function: at once, outside of `jit`, and when it is traced again.
+"""What it costs to ask for the gradient of a function: at once, outside of `jit`, and when it is traced again.
 
 `eager` is a call of `value_and_grad` outside of `jit`: the programs that the first one compiles, and the processor time
 of later ones. `second trace` is the processor time of `jit(value_and_grad(f))` where the body of `f` was traced before.

@@ -32,7 +32,7 @@ def test_a_model_whose_package_is_missing_is_left_out_and_named(monkeypatch):
 )
 def test_both_find_the_same_gradient_of_what_is_measured(name):
     for package in captured.MODELS[name][1]:
-        pytest.importorskip(package, reason=f"{package} is not installed; the extra `wild` has it")
+        pytest.importorskip(package, reason=f"{package} is not installed; the extra `models` has it")
     loss, arguments = captured.MODELS[name][0]()
     found = {lib: make(loss)(*arguments) for lib, make in calling.MAKERS.items()}
     chex.assert_trees_all_close(found["ours"], found["jax"], rtol=1e-9)
