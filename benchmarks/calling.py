@@ -1,4 +1,4 @@
-"""What it costs to ask for the gradient of a jitted function: at once, outside of `jit`, and when it is traced again.
+"""What it costs to ask for the gradient of a function: at once, outside of `jit`, and when it is traced again.
 
 `eager` is a call of `value_and_grad` outside of `jit`: the programs that the first one compiles, and the processor time
 of later ones. `second trace` is the processor time of `jit(value_and_grad(f))` where the body of `f` was traced before.
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import funcgrad as fg
+from benchmarks import captured
 from benchmarks.report import Rows
 from benchmarks.timing import forget, in_turns
 
@@ -47,29 +48,35 @@ FUNCTIONS = {"a jitted network": jax.jit(net), "jitted layers": in_jitted_layers
 
 
 def compare(rounds: int) -> Rows:
-    """Rows `{network, against, metric, ratio}`, ours over JAX's."""
+    """Rows `{network, against, metric, ratio}`, ours over JAX's; models whose packages are missing are left out."""
     params = [{"w": jnp.eye(8) * (1 + k / 100), "b": jnp.zeros(8)} for k in range(DEPTH)]
-    arguments, rows = (params, jnp.ones((4, 8))), []
-    for name, function in FUNCTIONS.items():
-        calls = {lib: make(function) for lib, make in MAKERS.items()}
-        programs = {lib: _programs(lambda call=call: call(*arguments)) for lib, call in calls.items()}
-        eager = {lib: (lambda call=call: jax.block_until_ready(call(*arguments))) for lib, call in calls.items()}
-        traces = {lib: (lambda call=call: _trace(call, arguments)) for lib, call in calls.items()}
-        measured = {
-            "programs": programs,
-            "eager": _processor(eager, rounds),
-            "second trace": _processor(traces, rounds),
-        }
-        for metric, found in measured.items():
-            ratio = round(found["ours"] / found["jax"], 3)
-            rows.append({"network": name, "against": "jax", "metric": metric, "ratio": ratio})
-    return rows
+    cases = {name: captured.Case(function, (params, jnp.ones((4, 8)))) for name, function in FUNCTIONS.items()}
+    cases |= {name: make() for name, (make, _) in captured.MODELS.items() if not captured.missing(name)}
+    return [row for name, case in cases.items() for row in _compare(name, case, rounds)]
+
+
+def _compare(name: str, case: captured.Case, rounds: int) -> Rows:
+    calls = {lib: make(case.loss) for lib, make in MAKERS.items()}
+    programs = {lib: _programs(lambda call=call: call(*case.arguments)) for lib, call in calls.items()}
+    eager = {lib: (lambda call=call: jax.block_until_ready(call(*case.arguments))) for lib, call in calls.items()}
+    traces = {lib: (lambda call=call: _trace(call, case.arguments)) for lib, call in calls.items()}
+    measured = {
+        "programs": programs,
+        "eager": _processor(eager, rounds),
+        "second trace": _processor(traces, rounds),
+    }
+    ratios = {metric: round(found["ours"] / found["jax"], 3) for metric, found in measured.items()}
+    return [{"network": name, "against": "jax", "metric": m, "ratio": ratio} for m, ratio in ratios.items()]
 
 
 def misses(rows: Rows) -> list[str]:
-    """Where a ratio is above 1, one line each; a function that is not jitted is traced anew by both, and has none."""
-    jitted = [r for r in rows if r["network"] != "nothing jitted"]
-    return [f"{r['network']}, {r['metric']}: {r['ratio']:.3f} > {TARGET:g}" for r in jitted if r["ratio"] > TARGET]
+    """Where a ratio is above 1, one line each."""
+    return [f"{r['network']}, {r['metric']}: {r['ratio']:.3f} > {TARGET:g}" for r in rows if r["ratio"] > TARGET]
+
+
+def left_out() -> list[str]:
+    """The packages that models need and that are not installed."""
+    return sorted({package for name in captured.MODELS for package in captured.missing(name)})
 
 
 def table(rows: Rows) -> str:

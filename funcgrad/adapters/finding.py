@@ -6,7 +6,7 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from funcgrad.adapters.library import Library
+from funcgrad.adapters.library import ByKind, in_use
 from funcgrad.naming import Names
 
 # How far captured functions are followed, and how long a captured container may be to be searched.
@@ -14,24 +14,45 @@ _DEPTH = 4
 _LENGTH = 1000
 
 
-def objects_in(value: Any, path: str, libraries: Sequence[Library], seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """The libraries' objects in a nest of containers and modules, with their paths; each once, outermost first."""
-    if id(value) in seen:
-        return
-    held = None
-    for library in libraries:
-        held = library.members(value)
-        if held is not None:
-            yield path, value
-            break
-    if held is None:
-        if not isinstance(value, dict | list | tuple) or len(value) > _LENGTH:
+@ByKind
+def _holder(value: Any) -> Any:
+    """The library that an object is of, the base of a container; None for what holds nothing."""
+    bases = (base for base in (dict, list, tuple) if isinstance(value, base))
+    return next((library for library in in_use() if library.members(value) is not None), next(bases, None))
+
+
+def is_module(value: Any) -> bool:
+    """Whether a thing is one of the libraries' objects."""
+    return _holder(value) not in (None, dict, list, tuple)
+
+
+class Search:
+    """Finds the libraries' objects in nests of containers and modules; each once, however often it is held."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def objects(self, value: Any, path: str) -> list[tuple[str, Any]]:
+        """The objects in a value that were not found before, with their paths; outermost first."""
+        found: list[tuple[str, Any]] = []
+        if (holder := _holder(value)) is not None:
+            self._collect(value, holder, path, found)
+        return found
+
+    def _collect(self, value: Any, holder: Any, path: str, found: list[tuple[str, Any]]) -> None:
+        if id(value) in self._seen:
             return
-        items = value.items() if isinstance(value, dict) else zip(_names_of(value), value, strict=False)
-        held = [(str(name), item) for name, item in items]
-    seen.add(id(value))  # containers too: one may hold itself
-    for name, item in held:
-        yield from objects_in(item, join(path, name), libraries, seen)
+        if holder in (dict, list, tuple):
+            if len(value) > _LENGTH:
+                return
+            held = value.items() if holder is dict else zip(_names_of(value), value, strict=False)
+        else:
+            held = holder.members(value)
+            found.append((path, value))
+        self._seen.add(id(value))  # containers too: one may hold itself
+        for name, item in held:
+            if (inner := _holder(item)) is not None:
+                self._collect(item, inner, join(path, str(name)), found)
 
 
 def _names_of(items: Sequence[Any]) -> Sequence[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from flax import nnx  # pyright: ignore[reportMissingImports]
 
+from funcgrad.adapters.library import ByKind
 from funcgrad.errors import GradientError
 
 Nodes = Mapping[int, Any]
@@ -22,11 +23,13 @@ Changes = Mapping[int, tuple[str, ...]]
 """For each node that changed, the names of the attributes that did."""
 
 
+@ByKind
 def is_node(x: Any) -> bool:
     """Whether `x` is a module or a variable."""
     return isinstance(x, nnx.Pytree | nnx.Variable)
 
 
+@ByKind
 def is_variable(x: Any) -> bool:
     """Whether `x` is a variable."""
     return isinstance(x, nnx.Variable)

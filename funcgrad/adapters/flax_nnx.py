@@ -39,9 +39,12 @@ def members(x: Any) -> Iterable[tuple[str, Any]] | None:
     return [(name, value) for name, value in vars(x).items() if not name.startswith("_pytree__")]
 
 
-def classes(x: Any) -> Sequence[type]:
-    """The classes whose methods run when a module is called, or those of the modules that a `GraphDef` describes."""
-    kinds = [getattr(node, "type", None) for node in x.nodes] if isinstance(x, nnx.GraphDef) else [type(x)]
+def classes(objects: Iterable[Any]) -> Sequence[type]:
+    """The classes whose methods run when modules are called: those of the objects, or that a `GraphDef` describes."""
+    kinds: dict[Any, None] = {}
+    for x in objects:
+        described = [getattr(node, "type", None) for node in x.nodes] if isinstance(x, nnx.GraphDef) else [type(x)]
+        kinds |= dict.fromkeys(described)
     modules = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, nnx.Module)]
     return [c for kind in modules for c in kind.__mro__ if issubclass(c, nnx.Module) and c not in _BASES]
 

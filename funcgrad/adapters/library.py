@@ -4,10 +4,16 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+import jax
+from jax.core import Tracer
 
 from funcgrad.adapters.calls import Opened
 from funcgrad.aliases import PyTree
+
+T = TypeVar("T")
 
 # Where a library is imported, the module here that knows it.
 _ADAPTERS = {"flax.nnx": "flax_nnx", "equinox": "equinox"}
@@ -39,11 +45,11 @@ class Library(Protocol):
     """The functions that each adapter has."""
 
     def members(self, x: Any) -> Iterable[tuple[str, Any]] | None:
-        """Attributes of an object of this library that may hold modules; None for anything else."""
+        """Attributes of an object of this library that may hold modules; None for anything else, by its class."""
         ...
 
-    def classes(self, x: Any) -> Sequence[type]:
-        """The classes whose methods run when a module is called: those of `x`, or that `x` describes."""
+    def classes(self, objects: Iterable[Any]) -> Sequence[type]:
+        """The classes whose methods run when modules are called that are among the objects, or described by them."""
         ...
 
     def body(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,7 +81,7 @@ class Library(Protocol):
         ...
 
     def leaf_paths(self, x: Any) -> list[tuple[Any, ...]] | None:
-        """Key paths of the leaves of a pytree node that has shorter ones than JAX says; None for any other."""
+        """Key paths of the leaves of a pytree node that has shorter ones than JAX says; None for any other class."""
         ...
 
 
@@ -83,3 +89,28 @@ def in_use() -> tuple[Library, ...]:
     """The adapters of the libraries that are imported."""
     names = [adapter for library, adapter in _ADAPTERS.items() if library in sys.modules]
     return tuple(importlib.import_module(f"funcgrad.adapters.{name}") for name in names)  # pyright: ignore[reportReturnType]
+
+
+class ByKind(Generic[T]):
+    """A question about things that is asked once for each kind of them.
+
+    What a library says of a thing, it says of its class; of a tracer, by what it stands for. A model has many leaves of
+    few kinds, and NNX takes a microsecond to tell that one is no variable: a tenth of a second trace of a jitted model.
+    An answer stands, for no class of a library is met before the library is imported. Classes are not kept alive;
+    answers must not hold them.
+    """
+
+    def __init__(self, ask: Callable[[Any], T]):
+        self._ask = ask
+        self._answers: WeakKeyDictionary[type, T] = WeakKeyDictionary()
+
+    def __call__(self, x: Any) -> T:
+        """The answer."""
+        kind = type(jax.typeof(x)) if isinstance(x, Tracer) else type(x)
+        try:
+            return self._answers[kind]
+        except KeyError:
+            answer = self._answers[kind] = self._ask(x)
+            return answer
+        except TypeError:  # a class without a hash: its metaclass has `__eq__` alone
+            return self._ask(x)

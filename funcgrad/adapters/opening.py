@@ -7,8 +7,7 @@ from typing import Any
 import jax
 
 from funcgrad.adapters.calls import Opened, unchanged
-from funcgrad.adapters.finding import parameter_names
-from funcgrad.adapters.library import Parts, in_use
+from funcgrad.adapters.library import ByKind, Parts, in_use
 from funcgrad.adapters.scopes import named
 from funcgrad.aliases import PyTree
 
@@ -16,6 +15,7 @@ from funcgrad.aliases import PyTree
 @contextlib.contextmanager
 def opened(
     fun: Callable[..., Any],
+    names: Sequence[str],
     args: Sequence[Any],
     kwargs: dict[str, Any],
     wanted: Mapping[int, Any] | None = None,
@@ -26,6 +26,7 @@ def opened(
 
     Args:
         fun: the user's function.
+        names: those of its positional arguments (`parameter_names`).
         args: its arguments.
         kwargs: those by name.
         wanted: positions in `args` to differentiate; for each the variables that a library's own filter chooses, or
@@ -33,7 +34,7 @@ def opened(
         has_aux: whether `fun` returns `(value, aux)`.
         is_pure: let modules forget what changes in them while they run.
     """
-    libraries, names = in_use(), parameter_names(fun, len(args))
+    libraries = in_use()
     call = Opened(named(fun, names) if libraries else fun, tuple(args), kwargs, has_aux, is_pure, unchanged)
     with contextlib.ExitStack() as stack:
         for library in libraries:
@@ -59,17 +60,21 @@ def taken_apart(model: PyTree) -> Parts | None:
     return next((parts for library in in_use() if (parts := library.taken_apart(model)) is not None), None)
 
 
+_owner = ByKind(lambda x: next((library for library in in_use() if library.leaf_paths(x) is not None), None))
+"""The library whose variables are shorter than JAX spells them, for such a one."""
+
+
 def named_leaves(tree: PyTree) -> list[tuple[tuple[Any, ...], Any]]:
     """The leaves of a pytree with their key paths, in which modules' variables are as short as their owners spell them.
 
     `model/blocks/0/attn/query/kernel`, where JAX's own path of an `nnx.State` goes on with `/value`.
     """
-    libraries = in_use()
-    paths_in = lambda x: next((p for library in libraries if (p := library.leaf_paths(x)) is not None), None)  # noqa: E731
-    nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: paths_in(x) is not None)
+    nodes, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: _owner(x) is not None)
     named = []
     for path, node in nodes:
-        inside = paths_in(node)  # empty for a variable whose array was taken out
-        inside = [()] if inside is None else inside
-        named += [((*path, *inner), leaf) for inner, leaf in zip(inside, jax.tree.leaves(node), strict=True)]
+        if (library := _owner(node)) is None:
+            named.append((path, node))
+        else:  # none, for a variable whose array was taken out
+            inside = zip(library.leaf_paths(node) or (), jax.tree.leaves(node), strict=True)
+            named += [((*path, *inner), leaf) for inner, leaf in inside]
     return named

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 
 from funcgrad.adapters.classes import Method, instrumented
-from funcgrad.adapters.finding import captured, join, objects_in
+from funcgrad.adapters.finding import Search, captured, is_module, join
 from funcgrad.adapters.library import Library, in_use
 from funcgrad.naming import scope
 
@@ -87,12 +87,12 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
 
     @wraps(fun)
     def call(*args: Any, **kwargs: Any) -> Any:
-        libraries, seen = in_use(), set()
+        libraries, search = in_use(), Search()
         given = [*zip(names, args, strict=True), *kwargs.items()]
-        handed = [found for name, x in given for found in objects_in(x, name, libraries, seen)]
-        closed_over = [found for name, x in captured(fun, set()) for found in objects_in(x, name, libraries, seen)]
+        handed = [found for name, x in given for found in search.objects(x, name)]
+        closed_over = [found for name, x in captured(fun, set()) for found in search.objects(x, name)]
         objects = [*handed, *closed_over]
-        classes = {c: library for library in libraries for _, x in objects for c in library.classes(x)}
+        classes = {c: library for library in libraries for c in library.classes([x for _, x in objects])}
         if not classes:
             return fun(*args, **kwargs)
         root = _Frame(None, "", lambda: objects)
@@ -175,9 +175,7 @@ def _anew(module: Any, frames: Sequence[_Frame], library: Library) -> _Frame:
     path = _path_of_one_alike(module, frames, library)
 
     def held() -> list[tuple[str, Any]]:
-        libraries, seen = in_use(), {id(module)}
-        items = library.members(module) or ()
-        return [found for name, x in items for found in objects_in(x, join(path, name), libraries, seen)]
+        return Search().objects(module, path)[1:]
 
     return _Frame(module, path, held)
 
@@ -213,10 +211,10 @@ def _choose(module: Any, alike: Sequence[tuple[str, Any]]) -> str:
 
 def _shapes(module: Any) -> list[Any]:
     """Of all arrays, once each module: one may hold itself."""
-    libraries, seen = in_use(), set()
+    seen = set()
 
     def is_known(x: Any) -> bool:
-        if not any(library.members(x) for library in libraries):
+        if not is_module(x):
             return False
         is_repeated = id(x) in seen
         seen.add(id(x))

@@ -17,7 +17,7 @@ from funcgrad.graph import Arguments, Constant, Graph, Meant, Tracing, Value, as
 from funcgrad.naming import escape, matches, unnumbered
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
-from funcgrad.primitive import body, is_staged, size_of, type_of, typed
+from funcgrad.primitive import body, is_staged, one_like, size_of, type_of, typed
 from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import forward
 
@@ -83,7 +83,7 @@ class Output(NamedTuple):
     def ones(self, value: PyTree) -> list[Array]:
         """The cotangents of `sources` where each is a loss, with this value: 1."""
         leaves = zip(self.leaves, jax.tree.leaves(value), strict=True)
-        return [jax.lax.full_like(x, 1) for v, x in leaves if is_source(v)]
+        return [one_like(x) for v, x in leaves if is_source(v)]
 
     def describe(self) -> str:
         """The output as `(f32[8,64], f32[])`."""
@@ -145,8 +145,9 @@ class Request(NamedTuple):
         _ = self.chosen  # refuses what is no set of rules, before anything is traced
         parameters = parameter_names(self.fun, len(args))
         asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
-        with opened(self.fun, args, kwargs, asked.wanted, self.has_aux, is_pure=self.of is not None) as call:
-            arguments = Arguments.of(call.fun, call.args, call.kwargs, traced=asked.traced, described=not runs)
+        is_pure = self.of is not None
+        with opened(self.fun, parameters, args, kwargs, asked.wanted, self.has_aux, is_pure) as call:
+            arguments = Arguments.of(parameters, call.args, call.kwargs, traced=asked.traced, described=not runs)
             selection = asked.found_in(call, arguments, self.allow_int, described=not runs)
             yield call, self._traced(call, arguments, selection, parameters, opens)
 

@@ -14,7 +14,7 @@ from funcgrad.errors import GradientError, describe
 from funcgrad.graph import Arguments, Graph, Value, refuse_shared
 from funcgrad.naming import choose, is_glob
 from funcgrad.plans import Plan
-from funcgrad.primitive import no_cotangent, type_of
+from funcgrad.primitive import is_inexact, no_cotangent, type_of
 
 Place = int | str
 """An argument: its position, or its keyword."""
@@ -114,7 +114,7 @@ class Asked(NamedTuple):
                         f"pass an array, or use fg.plan, which runs nothing."
                     )
                 aval = _aval(leaf, arguments.names[i], key, arguments.is_input[i], allow_int) if flag else None
-                slots.append(i if aval is not None and _is_inexact(aval) else aval)
+                slots.append(i if aval is not None and is_inexact(aval) else aval)
             wholes.append(Argument(key, tree, tuple(slots)))
         return Selection(tuple(wholes), self.names, self.form, self.is_strict, self.spelled)
 
@@ -212,22 +212,18 @@ def _aval(leaf: Any, name: str, key: int | str, is_input: bool, allow_int: bool)
             f"{argument} has a leaf '{name}' of type {type(leaf).__name__}; gradients need arrays, so pass it as "
             f"another argument."
         )
-    if not _is_inexact(aval) and not allow_int:
+    if not is_inexact(aval) and not allow_int:
         if key == name:
             raise GradientError(f"'{name}' is {describe(aval)}; only floating or complex values have gradients.")
         raise GradientError(
             f"{argument} has a leaf '{name}' of {describe(aval)}; gradients need floating or complex arrays: "
             f"cast it, leave it out of argnums, or pass allow_int=True."
         )
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    return aval
 
 
 def _called(key: int | str) -> str:
     return f"Argument {key}" if isinstance(key, int) else f"Argument '{key}'"
-
-
-def _is_inexact(aval: Aval) -> bool:
-    return jax.numpy.issubdtype(aval.dtype, jax.numpy.inexact)
 
 
 def _filled(slot: int | Aval | None, cotangents: Any, lead: tuple[int, ...]) -> Any:

@@ -1,6 +1,6 @@
 """The arguments a function was traced with: which leaves are arrays of the graph, which are fixed in it."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from funcgrad.adapters import named_leaves, parameter_names, without_modules
+from funcgrad.adapters import named_leaves, without_modules
 from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GraphError
 from funcgrad.naming import paths_of
@@ -34,7 +34,7 @@ class Arguments:
     @classmethod
     def of(
         cls,
-        function: Callable[..., Any],
+        parameters: Sequence[str],
         args: Sequence[Any],
         kwargs: dict[str, Any],
         traced: Sequence[int | str] = (),
@@ -42,9 +42,9 @@ class Arguments:
     ) -> "Arguments":
         """Describe arguments; what is no array in the arguments `traced` (positions, keywords) is an input too.
 
+        `parameters` are the names of the positional ones (`adapters.parameter_names`).
         Unless `described`, a `jax.ShapeDtypeStruct` is no array but an object like any other.
         """
-        parameters = parameter_names(function, len(args))
         paths, places, is_input, fixed = [], [], [], []
         for path, leaf in named_leaves((tuple(args), kwargs)):
             positional = path[0].idx == 0
@@ -71,6 +71,10 @@ class Arguments:
         leaves, tree = jax.tree.flatten(without_modules((tuple(args), kwargs)))
         if tree != self.tree:
             raise GraphError(f"The graph was traced with arguments of structure {self.tree}, got {tree}; trace again.")
+        return self.inputs_among(leaves)
+
+    def inputs_among(self, leaves: Sequence[Any]) -> list[Any]:
+        """Those of all leaves that are inputs."""
         return [leaf for leaf, flag in zip(leaves, self.is_input, strict=True) if flag]
 
     def unflatten(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

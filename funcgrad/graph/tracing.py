@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import jax
 
-from funcgrad.adapters import opened
+from funcgrad.adapters import opened, parameter_names
 from funcgrad.errors import require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
@@ -47,8 +47,9 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
     >>> print(fg.trace(loss, params, x))
     """
     require_function("trace", function)
-    with opened(function, args, kwargs, is_pure=True) as call:
-        arguments = Arguments.of(call.fun, call.args, call.kwargs)
+    parameters = parameter_names(function, len(args))
+    with opened(function, parameters, args, kwargs, is_pure=True) as call:
+        arguments = Arguments.of(parameters, call.args, call.kwargs)
         return trace_arguments(call.fun, arguments, call.args, call.kwargs).opened()
 
 
@@ -108,7 +109,7 @@ def trace_arguments(
 
     flat.__name__ = getattr(function, "__name__", flat.__name__)
     with without_values():
-        inputs = arguments.inputs(args, kwargs)
+        inputs = arguments.inputs_among(jax.tree.leaves((tuple(args), kwargs)))
         traced = flat if whole is None else as_one_call(flat, arguments.positions(whole), len(inputs))
         closed = jax.make_jaxpr(traced)(*inputs)
     if holds_references(closed.jaxpr):

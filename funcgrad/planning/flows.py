@@ -13,7 +13,7 @@ from funcgrad.graph import Node
 from funcgrad.planning.foreign import answering_for, where
 from funcgrad.planning.recording import Recording, find_moved, record
 from funcgrad.planning.tangents import find_links
-from funcgrad.primitive import TangentRule
+from funcgrad.primitive import TangentRule, rule_key
 from funcgrad.registry import Equation
 
 
@@ -24,6 +24,7 @@ class Flows:
         """`replaces` tells whether a rule was put in for the input of a node at a position; None where none was."""
         self._replaces = replaces
         self._rules: dict[Any, TangentRule | None] = {}
+        self._rules_alike: dict[Any, TangentRule] = {}
         self._moved: dict[Any, Sequence[int]] = {}
         self._recordings: dict[Any, Recording] = {}
 
@@ -92,12 +93,22 @@ class Flows:
         return self.recording(node, moving, outputs).positions if _tells_apart(node, moving) else moving
 
     def rule(self, node: Node, moving: tuple[int, ...]) -> TangentRule | None:
-        """The rule of a `custom_jvp`, traced where the inputs `moving` do."""
+        """The rule of a `custom_jvp`, traced where the inputs `moving` do; once for all nodes with that rule.
+
+        So a rule that reads Python state reads the same at all of them, and anew in the next plan.
+        """
         key = node, moving
         if key not in self._rules:
             assert isinstance(node.function, Equation)
-            with answering_for(node):
-                self._rules[key] = TangentRule.of(node.function.source, moving)
+            source = node.function.source
+            alike = rule_key(source), moving
+            rule = self._rules_alike.get(alike)
+            if rule is None:
+                with answering_for(node):
+                    rule = TangentRule.of(source, moving)
+                if rule is not None and rule.closes_over_nothing and alike[0] is not None:
+                    self._rules_alike[alike] = rule
+            self._rules[key] = rule
         return self._rules[key]
 
     def recording(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Recording:

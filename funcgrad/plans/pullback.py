@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
@@ -59,5 +60,7 @@ class Pullback:
 
 def as_array(x: Any, aval: Aval | None = None) -> Any:
     """Numbers written into the graph, and numpy arrays, as what rules and loops take: JAX arrays."""
+    if isinstance(x, Tracer):
+        return x
     is_foreign = isinstance(x, bool | int | float | complex) or (hasattr(x, "dtype") and not isinstance(x, jax.Array))
     return typed(x, aval or jax.typeof(x)) if is_foreign else x

@@ -1,5 +1,6 @@
 """A plan as rows of data, and as the table that `print` shows."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def _more(plan: "Plan") -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     active = bool(row.rules)
     return (
-        "  " * row.depth + row.node,
+        "  " * row.depth + _shortened(row.node),
         row.op,
         row.shape,
         listed(row.rules, 4, between="; ") if active else "(pruned)",
@@ -172,6 +173,18 @@ def _cells(row: Row) -> tuple[str, ...]:
         quantity(row.forward_flops),
         quantity(row.backward_flops) if active else "",
     )
+
+
+def _shortened(name: str) -> str:
+    """The path of a node; a long one of many scopes by its ends, `a/b/**/y/z/sin`, a pattern that it matches.
+
+    Else a table of 400 scopes in each other has as many columns as all their names together, on each of its lines.
+    """
+    parts = re.split(r"(?<!\\)/", name)
+    return name if len(name) <= _LONG or len(parts) < 7 else "/".join([*parts[:2], "**", *parts[-3:]])
+
+
+_LONG = 72
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

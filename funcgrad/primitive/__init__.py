@@ -4,6 +4,7 @@ from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
 from funcgrad.primitive.binding import is_inexact as is_inexact
 from funcgrad.primitive.binding import is_plain as is_plain
 from funcgrad.primitive.binding import no_cotangent as no_cotangent
+from funcgrad.primitive.binding import one_like as one_like
 from funcgrad.primitive.binding import type_of as type_of
 from funcgrad.primitive.binding import typed as typed
 from funcgrad.primitive.binding import zeros_of as zeros_of
@@ -49,6 +50,7 @@ from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.sources import wrapped_name as wrapped_name
 from funcgrad.primitive.tangents import Tangent as Tangent
 from funcgrad.primitive.tangents import TangentRule as TangentRule
+from funcgrad.primitive.tangents import rule_key as rule_key
 from funcgrad.primitive.upgrades import downgraded as downgraded
 from funcgrad.primitive.wiring import Loop as Loop
 from funcgrad.primitive.wiring import Wiring as Wiring

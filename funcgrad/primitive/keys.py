@@ -33,7 +33,7 @@ def exact(value: Any) -> Hashable:
         return kind, exact(value.start), exact(value.stop), exact(value.step)
     if is_dataclass(value) and not isinstance(value, type) and kind.__eq__ is not object.__eq__:
         parts = tuple((f.name, exact(getattr(value, f.name, None))) for f in fields(value) if f.compare)
-        if _is_hashable(parts):
+        if is_hashable(parts):
             return kind, *parts
     return kind, value
 
@@ -45,11 +45,12 @@ def exact_structure(tree: PyTreeDef) -> Hashable:
     kind, data = tree.node_data() or (None, None)
     children = tuple(map(exact_structure, tree.children()))
     data = tuple(data) if isinstance(data, list) else data  # the keys of a dictionary
-    own = exact(data) if data is not None and kind not in (tuple, list) and _is_hashable(data) else None
+    own = exact(data) if data is not None and kind not in (tuple, list) and is_hashable(data) else None
     return None if own is None and not any(children) else (own, children)
 
 
-def _is_hashable(value: Any) -> bool:
+def is_hashable(value: Any) -> bool:
+    """Whether a value can be a key."""
     try:
         hash(value)
     except TypeError:

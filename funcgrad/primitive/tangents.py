@@ -1,17 +1,19 @@
 """The rule that `jax.custom_jvp` was given for a function, as two jaxprs: the outputs, and their tangents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from jax.extend import core
+from jax.extend.linear_util import WrappedFun
 from jax.interpreters import partial_eval
+from jax.tree_util import PyTreeDef
 
 from funcgrad.aliases import Array
 from funcgrad.primitive.binding import is_inexact
 from funcgrad.primitive.jaxprs import as_function, bodies, is_literal, named, without_constants
-from funcgrad.primitive.keys import exact
+from funcgrad.primitive.keys import exact, exact_structure, is_hashable
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +60,7 @@ class Tangent:
             rows.append((e.primitive, exact(named(e.params)), inputs, e.ctx))
         wiring = (self.n_arrays, self.moving, self.outputs)
         key = (wiring, tuple(seen.values()), tuple(rows), tuple(map(atom, jaxpr.outvars)))
-        try:
-            hash(key)
-        except TypeError:
-            return self
-        return key
+        return key if is_hashable(key) else self
 
     def __hash__(self) -> int:
         return id(self) if self.key is self else hash(self.key)
@@ -88,6 +86,11 @@ class TangentRule:
     them, and what JAX differentiates, should it do so once more."""
     primal_arrays: tuple[Any, ...]
 
+    @property
+    def closes_over_nothing(self) -> bool:
+        """Whether the rule reads no arrays but the function's inputs."""
+        return not (self.tangent_arrays or self.primal_arrays)
+
     @classmethod
     def of(cls, source: Any, moving: Sequence[int]) -> "TangentRule | None":
         """Trace the rule of a `custom_jvp`, an equation `source`, where the operands at positions `moving` do.
@@ -112,6 +115,40 @@ class TangentRule:
         tangent = Tangent(jaxpr, len(tangent_arrays), taken, tuple(outputs))
         run = as_function(core.ClosedJaxpr(primal, ()))
         return cls(n, tangent, tuple(tangent_arrays), run, tuple(primal_arrays))
+
+
+def rule_key(source: Any) -> Hashable | None:
+    """What decides how the rule of a `custom_jvp`, an equation, is traced, beside which inputs move and what it reads of Python.
+
+    None where it cannot be told, as of a function with static arguments, or does not hash. The key is no good any more
+    when the equation is gone, and is for rules that close over no arrays: which `vmap` it was is left out.
+
+    An equation has its rule in a thunk that traces it, so we look for the rule in what that closes over. Of 8 layers
+    with a ReLU each, tracing its rule at every one is a third of tracing the gradient.
+    """
+    rule = _closed_over(_closed_over(source.params["jvp_jaxpr_fun"].f, "fn"), "jvp")
+    if not isinstance(rule, WrappedFun) or rule.params or not rule.transforms:
+        return None
+    *vmaps, (_, flattening) = rule.transforms
+    structures = [x for x in flattening if isinstance(x, PyTreeDef)]
+    if len(structures) != 1 or not all(_is_vmap(static) for _, static in vmaps):
+        return None
+    around = tuple((transform, exact(static[1:])) for transform, static in vmaps)
+    avals = tuple(v.aval for v in (*source.invars, *source.outvars))
+    params = source.params["num_consts"], source.params["symbolic_zeros"]
+    key = id(rule.f), structures[0], exact_structure(structures[0]), around, avals, params, source.ctx
+    return key if is_hashable(key) else None
+
+
+def _is_vmap(static: Sequence[Any]) -> bool:
+    """Whether these are the arguments of a `vmap` of a rule: which one it is, its axis, and where that is."""
+    return len(static) == 3 and type(static[0]).__name__ == "TraceTag" and type(static[1]).__name__ == "AxisData"
+
+
+def _closed_over(function: Any, name: str) -> Any:
+    """What a function's variable `name` stands for outside of it; None where it has none."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
 
 
 def _holds_rules(jaxpr: Any) -> bool:

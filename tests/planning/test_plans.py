@@ -1,5 +1,7 @@
 """A plan knows, before anything runs, which rules run, what they read and what that costs."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import ops
+from funcgrad.naming import matches
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
@@ -246,3 +249,20 @@ def test_costs_are_counted_once_for_equal_nodes(monkeypatch):
         counts.append(len(traced))
         assert totals.forward_flops == n * (2 * 3 * 4 * 4 + 3 * 12) + 12
     assert counts[0] == counts[1] < 10
+
+
+def test_the_table_of_many_nested_scopes_has_their_ends():
+    def f(x):
+        with contextlib.ExitStack() as stack:
+            for i in range(60):
+                stack.enter_context(fg.scope(f"s{i}"))
+                x = jnp.sin(x)
+        return jnp.sum(x)
+
+    plan = fg.plan(f, X)
+    lines = str(plan).splitlines()
+    assert max(map(len, lines)) < 150
+    nodes = [line.split()[0] for line in lines[2:] if " sin " in line]
+    assert nodes[0] == "s0/sin"
+    assert nodes[59] == "s0/s1/**/s58/s59/sin"
+    assert [r.node for r in plan.rows if matches(nodes[59], r.node)] == ["/".join(f"s{i}" for i in range(60)) + "/sin"]

@@ -1,5 +1,8 @@
 """Functions with a custom tangent: transposed once for equal tangents, and never for ones that only look equal."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -38,6 +41,88 @@ def test_equal_tangents_are_transposed_once(monkeypatch):
     jax.clear_caches()
     fg.grad(lambda x: jnp.sum(jax.nn.relu(jnp.sin(jax.nn.relu(x)))))(X)
     assert len(transposed) == 1
+
+
+def test_a_rule_is_traced_once_for_all_its_nodes_and_anew_for_each_gradient():
+    traced, scale = [], [2.0]
+
+    def tangent(primals, tangents):
+        traced.append(primals[0].shape)
+        return scale[0] * jnp.cos(primals[0]) * tangents[0]
+
+    f = with_tangent(jnp.sin, tangent)
+    loss = lambda x: jnp.sum(f(f(f(x)))) + jnp.sum(f(x[0]))
+    for scale[0] in (2.0, 3.0):
+        traced.clear()
+        assert_as_jax(loss, X)  # JAX runs it at each of the four
+        assert sorted(traced) == sorted([(2, 3), (3,), *[(2, 3)] * 3, (3,)])
+
+
+def test_rules_that_differ_in_what_their_key_has_are_not_shared():
+    """One rule for other arguments: other dtypes, structures and static values, which the rule looks at."""
+    tangent = lambda p, t: t[0] * (2 if p[0].dtype == jnp.float32 else 3)
+    f = with_tangent(lambda x: x, tangent)
+    assert_as_jax(lambda x: jnp.sum(f(x)) + jnp.sum(f(x.astype(jnp.float32)).astype(jnp.float64)), X)
+
+    pair = jax.custom_jvp(lambda tree: sum(jax.tree.leaves(tree)))
+    pair.defjvp(lambda p, t: (pair(*p), jax.tree.leaves(t)[0] * (5 if isinstance(p[0], dict) else 7)))
+    assert_as_jax(lambda x: jnp.sum(pair({"a": x, "b": x}) * pair([x, x])), X)
+
+    power = jax.custom_jvp(lambda n, x: x**n, nondiff_argnums=(0,))
+    power.defjvp(lambda n, p, t: (power(n, *p), 10 * n * t[0]))
+    assert_as_jax(lambda x: jnp.sum(power(2, x) * power(3, x)), X)
+
+
+def test_arguments_whose_structure_does_not_hash():
+    @partial(jax.tree_util.register_dataclass, data_fields=["x"], meta_fields=["names"])
+    @dataclass
+    class Named:
+        x: jax.Array
+        names: list[str]
+
+    f = jax.custom_jvp(lambda tree: jnp.sin(tree.x))
+    f.defjvp(lambda p, t: (f(*p), len(p[0].names) * t[0].x))
+    assert_as_jax(lambda x: jnp.sum(f(Named(x, ["a"])) * f(Named(x, ["a", "b"]))), X)
+
+
+def test_one_function_with_two_rules_in_turn():
+    """A rule that is given anew holds for the calls after that."""
+    f = jax.custom_jvp(jnp.sin)
+    first, second = (lambda p, t, n=n: (jnp.sin(p[0]), n * t[0]) for n in (2.0, 3.0))
+
+    def loss(x):
+        f.defjvp(first)
+        y = f(x)
+        f.defjvp(second)
+        return jnp.sum(y * f(x))
+
+    assert_as_jax(loss, X)
+
+
+def test_a_rule_is_shared_between_vmaps_along_the_same_axes():
+    traced, rows = [], jnp.sin(X.T)
+
+    def tangent(p, t):
+        traced.append(p[0].shape)
+        return 2 * jnp.cos(p[0]) * t[0]
+
+    f = with_tangent(jnp.sin, tangent)
+    twice = lambda x: f(jax.vmap(f)(jax.vmap(f)(x)) + jax.vmap(f, 1, 1)(x))
+    loss = lambda x: jnp.sum(twice(x)) + jnp.sum(jax.vmap(f)(rows * x.T))
+    fg.grad(loss)(X)
+    # As a whole; along the first axis of two shapes; along the second.
+    assert sorted(traced) == sorted([(2, 3), (3,), (2,), (2,)])
+    assert_as_jax(loss, X)
+
+
+def test_a_rule_that_closes_over_the_array_of_a_vmap_is_that_ones():
+    def inside(x, a):
+        f = with_tangent(jnp.sin, lambda p, t: a * t[0])
+        return f(x) * f(2 * x) + jnp.sum(jax.vmap(f)(jnp.stack([x, 3 * x])))
+
+    a = jnp.arange(3.0) + 1
+    loss = lambda x: jnp.sum(jax.vmap(inside)(x, a) + jax.vmap(inside)(x, 2 * a))
+    assert_as_jax(loss, X[0])
 
 
 @pytest.mark.parametrize("other", [3.0, -2.0, 2.0 + 1e-12])

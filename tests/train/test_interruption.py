@@ -19,6 +19,14 @@ ADAM = optax.adam(0.1)
 STEP = train.step(train.supervised(NET, objective), ADAM)
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """A shell starts what runs in the background deaf to interrupts; these tests listen to them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def problem(rng):
     params, batch = make_problem(rng)
