@@ -118,7 +118,7 @@ class TangentRule:
 
 
 def rule_key(source: Any) -> Hashable | None:
-    """What decides how the rule of a `custom_jvp`, an equation, is traced, beside which inputs move and what it reads of Python.
+    """What decides how the rule of a `custom_jvp` is traced, beside which inputs move and what it reads of Python.
 
     None where it cannot be told, as of a function with static arguments, or does not hash. The key is no good any more
     when the equation is gone, and is for rules that close over no arrays: which `vmap` it was is left out.

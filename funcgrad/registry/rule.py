@@ -154,6 +154,8 @@ class Rule:
         return result
 
     def _fit_argument(self, argument: str, result: PyTree, avals: PyTree, where: str, room: Room) -> list[Array | None]:
+        if isinstance(result, jax.Array) and hasattr(avals, "shape"):
+            return [self._fit(argument, result, avals, where, room)]
         flat_avals, structure = jax.tree.flatten(avals)
         is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
         leaves = jax.tree.leaves(result, is_leaf=is_none)
