@@ -51,9 +51,10 @@ class Audit:
     """Rules that claim to be no derivative of the node's function: not compared."""
     own_dtype: tuple[str, ...]
     """Loops, branches and checkpoints compared with `jax.vjp` in their own dtype, since what they hold cannot be run in
-    float64, or has derivatives of its own."""
+    float64, or has derivatives of its own.
+    """
     untested: tuple[str, ...]
-    """Nodes that nothing can be compared with: all there is of their derivative is the one they were given, or JAX's."""
+    """Nodes that nothing can be compared with: there is no derivative but the one they were given, or JAX's."""
     shared: tuple[str, ...]
     """Arguments that are read several times, for which the sum over an untied copy was taken."""
 
@@ -201,7 +202,7 @@ class _Auditor:
         node, positions = pullback.node, _positions(pullback)
 
         def run(needs: list[Any], taken: list[Array], leaves: list[Any], g: list[Array]) -> Any:
-            with standing_at(node.name):
+            with standing_at(node.name, lambda: node.line):
                 found = pullback.pull(*map(as_array, needs), *taken)
             return list(found)[: len(positions)], derivative(plain(node, wide=False), leaves, positions, g)
 

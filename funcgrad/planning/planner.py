@@ -120,7 +120,7 @@ class _Planner:
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
         function = node.function
         if isinstance(function, Call):
-            return self.call(node, function, positions, activity.reached)
+            return self.call(node, function, positions, activity)
         assert isinstance(function, Equation)
         if node.bodies:
             nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
@@ -187,19 +187,20 @@ class _Planner:
         sources = [v for k in active.outputs if isinstance(v := structure.outputs[k], Value)]
         return self.plan(structure, active.activity, [*self.inputs(structure, active), *inside], [*sources, *summed])
 
-    def call(self, node: Node, call: Call, positions: tuple[int, ...], reached: frozenset[Value]) -> Step:
+    def call(self, node: Node, call: Call, positions: tuple[int, ...], activity: Activity) -> Step:
         """The step of an op's node."""
         outline = call.recording.outline(tuple(v.aval for v in node.inputs))
         outputs = node.outputs[: outline.n_outputs]
         # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
         saved = node.outputs[outline.n_outputs :] if call.saving else self.saved(node, call.recording, outline)
+        find = partial(captured, varied=activity.varied)
         pullbacks = [
-            rule_pullback(node, call, rule, at, outputs, saved, self.rule_pulls)
+            rule_pullback(node, call, rule, at, outputs, saved, self.rule_pulls, find)
             if rule
             else derived_pullback(node, call, at, outputs)
             for rule, at in self.rules_at(node, call, positions)
         ]
-        if call.saving and any(v in reached for v in saved):
+        if call.saving and any(v in activity.reached for v in saved):
             pullbacks.append(derived_pullback(node, call, positions, saved, of_saved=True))
         if call.saving or not any(v in saved for p in pullbacks for v in p.needs):
             return Step(node, positions, tuple(pullbacks), (), node.run)

@@ -4,7 +4,7 @@ Rules with the same signature (rule, op, shapes, attributes) are one function in
 layers traces each rule once (see `funcgrad.planning.sharing`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,28 @@ import jax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
+from funcgrad.naming import standing_at
+from funcgrad.planning.captures import closes_over_trace
 from funcgrad.planning.elementary import find_rules
 from funcgrad.planning.foreign import answering_for
 from funcgrad.planning.recording import Recording
 from funcgrad.planning.tangents import find_transpose
 from funcgrad.plans import Pull, Pullback, as_array
-from funcgrad.primitive import Equation, TangentRule, bodies, is_inexact, prune, traced_once
+from funcgrad.primitive import (
+    Equation,
+    TangentRule,
+    as_function,
+    bodies,
+    is_inexact,
+    prune,
+    traced_once,
+    without_constants,
+)
 from funcgrad.registry import Call, Rule
 
-RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull]]
-"""The rules of a plan as flat functions, by rule and signature: what each reads and writes, and the function."""
+RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull, tuple[Any, ...]]]
+"""The rules of a plan as flat functions, by rule and signature: what each reads and writes, the function, and the
+arrays it takes first."""
 
 
 def rule_pullback(
@@ -32,15 +44,22 @@ def rule_pullback(
     outputs: Sequence[Value],
     saved: Sequence[Value],
     made: RulePulls,
+    find: Callable[..., Sequence[Value | Constant]],
 ) -> Pullback:
-    """A hand rule for the inputs of an op node at `positions`; equal ones are one function in `made`."""
-    avals = _avals(node)
+    """A hand rule for the inputs of an op node at `positions`; equal ones are one function in `made`.
+
+    `find` tells what the arrays stand for that a rule closes over, where these were traced with the node.
+    """
+    avals, values = _avals(node), (*node.inputs, *outputs, *saved)
     signature = call.recording, rule, positions, avals
     if signature not in made:
-        made[signature] = _rule_pull(*signature)
-    taken, targets, pull = made[signature]
+        made[signature] = _rule_pull(node, *signature)
+    taken, targets, pull, arrays = made[signature]
     names = call.recording.leaf_names(call.recording.outline(avals))
-    return _make(node, rule, outputs, targets, (*node.inputs, *outputs, *saved), taken, pull, names)
+    held = find(node, arrays, reader=f"rule {rule.name}") if arrays else ()
+    taken = (*range(len(values), len(values) + len(held)), *taken)
+    names = [*names, *(v.name for v in held)]
+    return _make(node, rule, outputs, targets, (*values, *held), taken, pull, names)
 
 
 def derived_pullback(
@@ -144,11 +163,18 @@ def _avals(node: Node) -> tuple[Aval, ...]:
 
 
 def _rule_pull(
-    call: Call, rule: Rule, positions: tuple[int, ...], avals: tuple[Aval, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
-    linear = call.linear(avals, positions)
+    node: Node, call: Call, rule: Rule, positions: tuple[int, ...], avals: tuple[Aval, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], Pull, tuple[Any, ...]]:
+    linear, targets = call.linear(avals, positions), call.targets(rule, positions)
     taken, pull = call.pullback(linear, rule, avals)
-    return taken, call.targets(rule, positions), pull
+    if not closes_over_trace(rule, node):
+        return taken, targets, pull, ()
+    outline = call.outline(avals)
+    operands = [(*avals, *outline.avals)[t] for t in taken]
+    g_avals = [a for a in outline.avals[: outline.n_outputs] if is_inexact(a)]
+    with standing_at(node.name, lambda: node.line):
+        closed, arrays = without_constants(jax.make_jaxpr(pull)(*operands, *g_avals))
+    return taken, targets, as_function(closed), tuple(arrays)
 
 
 @traced_once()

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
-from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
+from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe, said_by
 from funcgrad.naming import place
 from funcgrad.primitive import (
     Level,
@@ -211,10 +211,10 @@ class Call:
                     f"{where}: cannot take {found}, because JAX leaves open how the result is cut; make whole with "
                     f"jax.reshard what is cut along other axes than the batch."
                 ) from error
-            if not isinstance(error, (TypeError, ValueError)):
-                raise
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            raise ShapeError(f"{where}: cannot take {found}; {reason}.") from error
+            if isinstance(error, (TypeError, ValueError)) and str(error).strip():
+                reason = str(error).strip().splitlines()[0].rstrip(".")
+                raise ShapeError(f"{where}: cannot take {found}; {reason}.") from error
+            raise ShapeError(f"{where}: cannot take {found}; the op's function raised {said_by(error)}.") from error
         return avals
 
     # -- batching --------------------------------------------------------------------------------------------
@@ -317,6 +317,8 @@ class Call:
         try:
             push = jax.linear_transpose(lambda g: pull(*[values[p] for p in positions], *g), g_avals)
             return push([seeds[p] for p in self.targets(rule, one.active)])[0]
+        except FuncgradError:
+            raise
         except (NotImplementedError, AssertionError, TypeError, RuntimeError) as error:
             raise RuleError(
                 f"{self.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "

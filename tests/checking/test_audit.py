@@ -97,7 +97,7 @@ def test_inside_of_a_scan():
 
 def test_an_output_that_nothing_reads_has_no_cotangent():
     def f(w, x):
-        c, ys = jax.lax.scan(lambda c, a: (ops.sigmoid(c @ w + a), ops.tanh(c)), x, np.arange(3.0))
+        c, _ = jax.lax.scan(lambda c, a: (ops.sigmoid(c @ w + a), ops.tanh(c)), x, np.arange(3.0))
         return c.sum()
 
     report = fg.audit(f, W, X)

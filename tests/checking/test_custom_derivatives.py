@@ -56,13 +56,17 @@ def in_vmap(f, x):
     return jax.vmap(f)(x).sum()
 
 
+def audited(f, place=alone, x=X):
+    return fg.audit(lambda x: place(f, x), x)
+
+
 PLACES = [alone, in_scan, in_cond, in_jit, in_checkpoint, in_vmap]
 
 
 @pytest.mark.parametrize("make", [by_jvp, by_vjp])
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: p.__name__)
 def test_a_wrong_one_is_found_wherever_it_stands(make, place):
-    right, wrong = (fg.audit(lambda x, f=make(c): place(f, x), X) for c in (1.0, 1.01))
+    right, wrong = (audited(make(c), place) for c in (1.0, 1.01))
     assert right.ok, right
     assert not right.untested
     (failure,) = wrong.failures
@@ -74,8 +78,8 @@ def test_a_wrong_one_is_found_wherever_it_stands(make, place):
 @pytest.mark.parametrize("make", [by_jvp, by_vjp])
 def test_in_single_precision_the_function_is_derived_in_float64(make):
     x = jnp.float32(X)
-    assert fg.audit(lambda x: alone(make(1.0), x), x).ok
-    assert not fg.audit(lambda x: alone(make(1.001), x), x).ok
+    assert audited(make(1.0), x=x).ok
+    assert not audited(make(1.001), x=x).ok
 
 
 @pytest.mark.parametrize("outer", [by_jvp, by_vjp])
@@ -83,8 +87,8 @@ def test_in_single_precision_the_function_is_derived_in_float64(make):
 def test_of_two_nested_ones_the_outer_is_asked(outer, inner):
     """JAX never asks the inner one, so neither does the audit: wrong or not, it changes nothing."""
     for c in (1.0, 7.0):
-        assert fg.audit(lambda x, f=outer(1.0, inner(c)): f(x).sum(), X).ok
-        (failure,) = fg.audit(lambda x, f=outer(1.01, inner(c)): f(x).sum(), X).failures
+        assert audited(outer(1.0, inner(c))).ok
+        (failure,) = audited(outer(1.01, inner(c))).failures
         assert "is not the derivative of its function 'waved'" in failure.detail
 
 
@@ -123,7 +127,7 @@ def test_what_jax_cannot_differentiate_is_not_tested(make):
         return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
 
     for inner in (looping, calling):
-        report = fg.audit(lambda x, f=make(1.01, inner): f(x).sum(), X)
+        report = audited(make(1.01, inner))
         assert report.ok
         assert [name.split("/")[-1] for name in report.untested] == ["waved"]
         assert "not tested: waved" in str(report)
