@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.aliases import Array
+from funcgrad.autodiff.finding import positions
 from funcgrad.autodiff.requests import Request
 from funcgrad.checking.comparing import Difference, difference, index_text, largest, wide
 from funcgrad.checking.subjects import as_dtype, draw
@@ -24,7 +25,7 @@ from funcgrad.checking.widening import (
     plain,
     widened,
 )
-from funcgrad.errors import CheckError, GradientError, describe
+from funcgrad.errors import CheckError, GradientError, describe, require_function
 from funcgrad.graph import Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
@@ -113,7 +114,8 @@ def audit(
 
     >>> print(fg.audit(loss, params, x))
     """
-    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules)
+    require_function("audit", f)
+    request = Request(f, positions(argnums), has_aux, unreachable="zero", rules=rules)
     with request.posed(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
         pass
     for x in (*traced.inputs, *traced.constants):

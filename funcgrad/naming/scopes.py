@@ -12,7 +12,8 @@ import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from funcgrad.aliases import PyTree
-from funcgrad.errors import GraphError
+from funcgrad.errors import GraphError, printed
+from funcgrad.primitive import type_of
 
 _path: ContextVar[tuple[str, ...]] = ContextVar("funcgrad_scope", default=())
 _node: ContextVar[str] = ContextVar("funcgrad_node", default="")
@@ -94,6 +95,7 @@ def name(value: PyTree, label: str) -> PyTree:
     >>> h = fg.name(fg.ops.relu(x), "h")
     """
     _check("name", label)
+    _check_arrays("name", value)
     return checkpoint_name(value, label)
 
 
@@ -105,4 +107,11 @@ def _check(what: str, label: str) -> None:
 
 def detach(value: PyTree) -> PyTree:
     """Return the value; no cotangent passes through it (`jax.lax.stop_gradient`)."""
+    _check_arrays("detach", value)
     return jax.lax.stop_gradient(value)
+
+
+def _check_arrays(what: str, value: PyTree) -> None:
+    for x in jax.tree.leaves(value):
+        if not isinstance(x, jax.Array) and type_of(x) is None:
+            raise GraphError(f"fg.{what} takes an array, or a pytree of arrays, got {printed(x)}.")

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array, Aval, PureFunction, PyTree
-from funcgrad.errors import FuncgradError, RuleError, describe, describe_tree, said_by
+from funcgrad.errors import FuncgradError, RuleError, describe, describe_tree, require, said_by
 from funcgrad.naming import line_here
 from funcgrad.primitive import is_inexact, typed
 from funcgrad.registry.broadcasting import Room, broadcasts
@@ -82,6 +82,8 @@ class Rule:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise RuleError(f"A rule must be a function, got {type(self.function).__name__}.")
+        kinds = "fg.exact, fg.modified, fg.subgradient(convention) or fg.surrogate(function)"
+        require(self.kind, Kind, f"rule {self.name}: kind", kinds, RuleError)
         by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
         for parameter in self._parameters.values():
             if parameter.kind not in by_name:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from funcgrad.aliases import PureFunction
-from funcgrad.errors import RuleError, describe
+from funcgrad.errors import RuleError, describe, require
 from funcgrad.naming import matches
 from funcgrad.registry.op import Op
 from funcgrad.registry.rule import Kind, Marker, Rule, modified
@@ -94,6 +94,7 @@ class RuleSet:
         """
         if not isinstance(op, Op):
             raise RuleError(f"RuleSet.override expects an op made by fg.op, got {type(op).__name__}.")
+        require(at, str, "override: at=", "a glob over names of nodes, as 'encoder/**'", RuleError)
         if not isinstance(rule, Rule):
             rule = Rule(rule, arguments or _only_argument(op), kind)
         for a in rule.arguments:
@@ -120,6 +121,7 @@ class RuleSet:
 
     def diff(self, other: "RuleSet") -> str:
         """What `other` overrides that this set does not (`+`), and the other way round (`-`)."""
+        require(other, RuleSet, "RuleSet.diff: the other", "a set of rules", RuleError)
         lines = [f"- {o}" for o in self.overrides if o not in other.overrides]
         lines += [f"+ {o}" for o in other.overrides if o not in self.overrides]
         return "\n".join(lines)
