@@ -12,9 +12,9 @@ from jax.core import Tracer
 from funcgrad.adapters import Definition, taken_apart
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import Selector
-from funcgrad.errors import TrainingError
+from funcgrad.errors import TrainingError, require
 from funcgrad.layers import Layer
-from funcgrad.train.contracts import check_arrays, check_optimizer
+from funcgrad.train.contracts import check_arrays, check_optimizer, check_trained
 from funcgrad.train.scaling import LossScale, Scale
 
 
@@ -109,6 +109,8 @@ def init(
             f"params, model_state = net.init(key, x)."
         )
     check_optimizer("train.init", optimizer)
+    chosen = "which parameters are trained, as fg.select('head/**') or fg.freeze('encoder/**')"
+    require(trainable, (Selector, type(None)), "train.init: trainable=", chosen, TrainingError)
     model_state = {} if model_state is None else model_state
     scale = None if loss_scale is None else LossScale.of(loss_scale).begin()
     state = State(params, model_state, None, _zero(), scale, trainable)
@@ -116,6 +118,7 @@ def init(
         state = replace(state, params=parts.params, others=parts.others, definition=parts.definition)
     check_arrays("train.init", "params", state.params)
     check_arrays("train.init", "model_state", model_state)
+    check_trained(state.split_params()[0])
     with jax.numpy_dtype_promotion("standard"):
         optimizer_state = optimizer.init(state.split_params()[0])
     return jax.tree.map(_own, replace(state, optimizer_state=optimizer_state))

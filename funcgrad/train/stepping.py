@@ -6,22 +6,24 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcgrad.adapters import Definition
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
 from funcgrad.autodiff.parameters import join
-from funcgrad.errors import ShapeError, TrainingError
+from funcgrad.errors import ShapeError, TrainingError, printed
 from funcgrad.ops.contraction import widen
 from funcgrad.ops.labels import cut_by_labels
-from funcgrad.primitive import n_parts
+from funcgrad.primitive import n_parts, type_of
 from funcgrad.registry import RuleSet
 from funcgrad.train.batching import as_arrays
 from funcgrad.train.contracts import (
     check_arrays,
     check_batch,
     check_loss_function,
+    check_number,
     check_optimizer,
     check_optimizer_state,
     check_unchanged,
@@ -89,8 +91,12 @@ def step(
         ShapeError: from the first call, where the batch cannot be split, or its leaves differ in size.
         GradientError: from the first call, where the loss function does not return what it should.
     """
+    if not isinstance(microbatches, int | np.integer):
+        raise TrainingError(f"train.step: microbatches must be an integer, got {printed(microbatches)}.")
     if microbatches < 1:
         raise TrainingError(f"train.step: microbatches must be at least 1, got {microbatches}.")
+    if clip_norm is not None:
+        check_number("train.step: clip_norm", clip_norm)
     if clip_norm is not None and not clip_norm > 0:
         raise TrainingError(f"train.step: clip_norm must be positive, got {clip_norm}; None means no clipping.")
     check_loss_function(loss_fn)
@@ -146,6 +152,8 @@ class CompiledStep:
             key: a random key, or an integer for one.
         """
         check_state("train.step", state)
+        if type_of(key) is None:
+            random_key("train.step", key)  # has the sentence
         try:
             return self._jitted(state, batch, key)
         except TypeError:  # of a leaf that is no array, say, which JAX refuses before anything runs

@@ -74,9 +74,7 @@ SENTENCES = {
     r"op wrongly_made: leading= must be a tuple of names, got 'x'\.": lambda: made(leading="x"),
     r"op wrongly_made: outputs= must be a tuple of names, got 3\.": lambda: made(outputs=3),
     r"op wrongly_made: core_axes= must be a number of axes, got 'x'\.": lambda: made(core_axes="x"),
-    r"op wrongly_made: shapes= must be a string, as 'x\[\.\.\., n\] w\[n, m\]', got \(3,\)\.": lambda: made(
-        shapes=(3,)
-    ),
+    r"op wrongly_made: shapes= must be a string, as 'x\[\.\.\., n\] w\[n, m\]', got 3\.": lambda: made(shapes=3),
 }
 
 
