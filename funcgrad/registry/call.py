@@ -35,6 +35,7 @@ from funcgrad.primitive import (
     traced_once,
     vectorize,
 )
+from funcgrad.registry.attributes import find_wrong
 from funcgrad.registry.broadcasting import Room, check_absorbed, check_core, declared
 from funcgrad.registry.cuts import batch_cut, describe_cut
 from funcgrad.registry.rule import Marker, Rule
@@ -202,10 +203,12 @@ class Call:
         self.op.shapes.check(where, {a: v for a, v in arguments.items() if hasattr(v, "shape")})
         try:
             self.outline(avals)
-        except FuncgradError:
-            raise
         except Exception as error:
-            found = ", ".join(f"{self.argument_of(i)}: {describe_cut(a)}" for i, a in enumerate(avals))
+            if wrong := find_wrong(self.op.function, self.attributes):
+                raise ShapeError(f"{where}: attribute {wrong}.") from error
+            if isinstance(error, FuncgradError):
+                raise
+            found = ", ".join(f"{self.argument_of(i)}: {describe_cut(a)}" for i, a in enumerate(avals)) or "nothing"
             if refuses(error):
                 raise ShapeError(
                     f"{where}: cannot take {found}, because JAX leaves open how the result is cut; make whole with "
