@@ -85,9 +85,7 @@ def said_by(error: BaseException) -> str:
     return (f"{type(error).__name__}: {first}" if first else type(error).__name__).rstrip(".")
 
 
-def require(
-    value: Any, kinds: type | tuple[type, ...], what: str, expected: str, error: type[FuncgradError] = GradientError
-) -> None:
+def require(value: Any, kinds: Any, what: str, expected: str, error: type[FuncgradError] = GradientError) -> None:
     """An error unless a value is of one of the `kinds`: `what` must be what is `expected`."""
     if not isinstance(value, kinds):
         raise error(f"{what} must be {expected}, got {printed(value)}.")

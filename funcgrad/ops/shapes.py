@@ -49,7 +49,7 @@ def normalize_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, 
 
 def per_axis(name: str, value: int | tuple[int, ...], n: int, least: int = 1) -> tuple[int, ...]:
     """An attribute of each of `n` image axes, given once or per axis."""
-    values = (value,) * n if isinstance(value, Integral) else value
+    values = value if isinstance(value, tuple) else (value,) * n
     if len(values) != n or any(not isinstance(v, Integral) or v < least for v in values):
         per = f" or {n} of them" if n > 1 else ""
         raise ValueError(f"{name} must be a number of at least {least}{per}, got {value}")
