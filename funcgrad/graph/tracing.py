@@ -174,11 +174,10 @@ class _Builder:
     ) -> list[Value | Constant]:
         """Append the equations of a jaxpr as nodes; returns what stands for its outputs."""
         jaxpr = closed.jaxpr
-        outside, self.known = self.known, self.known.new_child()
-        known = self.known
-        known.update(zip(jaxpr.invars, inputs, strict=True))
+        known: dict[Any, Value | Constant] = dict(zip(jaxpr.invars, inputs, strict=True))
         known.update(zip(jaxpr.constvars, constants, strict=True))
-        self.everywhere.append(known.maps[0])
+        self.everywhere.append(known)
+        outside, self.known = self.known, ChainMap(known, *self.known.maps)
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
         equations = [Equation.of(e) for e in jaxpr.eqns]
         aliases = _labels(jaxpr, equations)

@@ -11,7 +11,6 @@ from funcgrad.layers.functions import lift, parametric
 from funcgrad.layers.layer import Layer
 from funcgrad.layers.printing import call
 from funcgrad.naming import name as label
-from funcgrad.naming import paths_of
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -42,10 +41,13 @@ class node:
 
 def label_use(params: PyTree, use: str) -> PyTree:
     """Name every leaf after one use of a shared parameter: `w1@x1`, or `w1@x1/linear0/w` in a tree."""
-    leaves, tree = jax.tree_util.tree_flatten_with_path(params)
-    names = paths_of(path for path, _ in leaves)
-    labelled = [label(x, f"{use}/{name}" if name else use) for name, (_, x) in zip(names, leaves, strict=True)]
-    return jax.tree.unflatten(tree, labelled)
+
+    def label_leaf(path: tuple[Any, ...], leaf: Any) -> Any:
+        # As it is written: the graph escapes what it names, and numbers what has one name.
+        inside = jax.tree_util.keystr(path, simple=True, separator="/")
+        return label(leaf, f"{use}/{inside}" if inside else use)
+
+    return jax.tree_util.tree_map_with_path(label_leaf, params)
 
 
 def check_alike(parameter: str, made: PyTree, maker: str, found: PyTree, name: str) -> None:
