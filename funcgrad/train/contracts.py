@@ -138,8 +138,8 @@ def check_trained(trained: PyTree) -> None:
     for name, (_, leaf) in zip(paths_of(path for path, _ in leaves), leaves, strict=True):
         if not is_inexact(jax.typeof(leaf)):
             raise TrainingError(
-                f"train.init: the parameter '{name}' is {describe(leaf)}, which has no gradient; keep it out of what "
-                f"is trained, by trainable=fg.freeze({name!r}), or make it part of model_state."
+                f"train.step: the parameter '{name}' is {describe(leaf)}, which has no gradient; keep it out of what "
+                f"is trained, by trainable=fg.freeze({name!r}) for train.init, or make it part of model_state."
             )
 
 

@@ -14,7 +14,7 @@ from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import Selector
 from funcgrad.errors import TrainingError, require
 from funcgrad.layers import Layer
-from funcgrad.train.contracts import check_arrays, check_optimizer, check_trained
+from funcgrad.train.contracts import check_arrays, check_optimizer
 from funcgrad.train.scaling import LossScale, Scale
 
 
@@ -118,7 +118,6 @@ def init(
         state = replace(state, params=parts.params, others=parts.others, definition=parts.definition)
     check_arrays("train.init", "params", state.params)
     check_arrays("train.init", "model_state", model_state)
-    check_trained(state.split_params()[0])
     with jax.numpy_dtype_promotion("standard"):
         optimizer_state = optimizer.init(state.split_params()[0])
     return jax.tree.map(_own, replace(state, optimizer_state=optimizer_state))

@@ -26,6 +26,7 @@ from funcgrad.train.contracts import (
     check_number,
     check_optimizer,
     check_optimizer_state,
+    check_trained,
     check_unchanged,
     checked,
 )
@@ -107,6 +108,7 @@ def step(
     def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Any]]:
         check_batch(batch, microbatches)
         check_scale(state, scaling)
+        check_trained(state.split_params()[0])
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its counters' dtypes with the parameters'
             check_optimizer_state(optimizer, state.split_params()[0], state.optimizer_state)
         scaled = _scaled(_of_arrays(checked(loss_fn), state.definition))

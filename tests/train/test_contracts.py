@@ -142,9 +142,9 @@ WRONG = {
         r"fg\.freeze\('encoder/\*\*'\), got 'head/\*\*'\.",
     ),
     "an integer among parameters": (
-        lambda: train.init({"w": X, "table": {"n*": jnp.arange(3)}}, ADAM),
-        r"train\.init: the parameter 'table/n\\\*' is i64\[3\], which has no gradient; keep it out of what is "
-        r"trained, by trainable=fg\.freeze\('table/n\\\\\*'\), or make it part of model_state\.",
+        lambda: STEP(train.init({"w": X, "table": {"n*": jnp.arange(3)}}, ADAM), (X, Y), 0),
+        r"train\.step: the parameter 'table/n\\\*' is i64\[3\], which has no gradient; keep it out of what is "
+        r"trained, by trainable=fg\.freeze\('table/n\\\\\*'\) for train\.init, or make it part of model_state\.",
     ),
     "a word for a key": (
         lambda: STEP(start(), (X, Y), "zero"),
