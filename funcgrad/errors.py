@@ -77,6 +77,20 @@ def require_function(name: str, fun: Any) -> None:
         raise GradientError(f"{name} takes a function first, got {printed(fun)}.")
 
 
+def said_by(error: BaseException) -> str:
+    """What code that is not ours raised, as one part of a sentence: `KeyError: 'alpha'`."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    # A first line that ends in a colon says nothing without what follows.
+    first = " ".join(lines) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    return (f"{type(error).__name__}: {first}" if first else type(error).__name__).rstrip(".")
+
+
+def require(value: Any, kinds: Any, what: str, expected: str, error: type[FuncgradError] = GradientError) -> None:
+    """An error unless a value is of one of the `kinds`: `what` must be what is `expected`."""
+    if not isinstance(value, kinds):
+        raise error(f"{what} must be {expected}, got {printed(value)}.")
+
+
 class _Described(str):
     """A string that prints without quotes inside a container."""
 

@@ -8,6 +8,7 @@ what their modules compute themselves.
 """
 
 from funcgrad.adapters.calls import Opened as Opened
+from funcgrad.adapters.finding import captured as read_beside
 from funcgrad.adapters.finding import parameter_names as parameter_names
 from funcgrad.adapters.library import Definition as Definition
 from funcgrad.adapters.opening import choice as choice

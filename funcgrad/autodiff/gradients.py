@@ -77,7 +77,8 @@ def value_and_grad(
         RuleError: a rule breaks its contract, or an override matches nothing.
     """
     require_function("grad", fun)
-    watch = Watch.of(taps, stats) if taps else None
+    watches = taps is not None and not (isinstance(taps, str | tuple | list) and not taps)
+    watch = Watch.of(taps, stats) if watches else None
     request = Request(fun, positions(argnums), has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:

@@ -172,11 +172,15 @@ class Request(NamedTuple):
         tracing = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True)
         try:
             return self._planned(tracing, call, selection, parameters, opens)
-        except LostError:
+        except LostError as error:
             if self.names_something:
                 raise
+            lost = error
         tracing = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True, whole=leaves)
-        return self._planned(tracing, call, selection, parameters, opens)
+        try:
+            return self._planned(tracing, call, selection, parameters, opens)
+        except LostError:
+            raise lost from None  # of the node that it is about
 
     @property
     def names_something(self) -> bool:

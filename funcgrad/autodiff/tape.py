@@ -31,6 +31,12 @@ class Tape:
     selection: Selection
     output: Output
 
+    def __repr__(self) -> str:
+        """One line, also where a bound `pull` is printed."""
+        wanted = ", ".join(v.name for v in self.plan.wanted[:3]) + ", ..." * (len(self.plan.wanted) > 3)
+        kept = "released" if self.kept is None else f"{len(jax.tree.leaves(self.kept))} arrays kept"
+        return f"Tape(of {self.output.describe()} by {wanted}, {kept})"
+
     def __reduce__(self) -> str:
         """Its plan is of this process."""
         raise GradientError("A tape cannot be pickled or copied; record it again with fg.record.")

@@ -3,7 +3,7 @@
 What is watched inside of a loop is read turn by turn, so that it costs a number per turn and not an array.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from funcgrad.aliases import Array
-from funcgrad.errors import GradientError, describe
+from funcgrad.errors import GradientError, describe, printed, require
 from funcgrad.graph import Measurement, Statistic, Structure, Value, find, measurable, measured
 from funcgrad.plans import Plan, Tap
 
@@ -108,6 +108,15 @@ def _cell(x: Any, statistic: str) -> str:
     return low if low == high else f"{low} … {high}"
 
 
+_TAPS = "a name or a glob of values, as 'block*/attn', or several"
+_STATS = "the name of a statistic, a function of an array, or several"
+
+
+def _several(given: Any, option: str, expected: str) -> Iterable[Any]:
+    require(given, Iterable, option, expected)
+    return given
+
+
 @dataclass(frozen=True)
 class Watch:
     """What to watch, and which statistics to take."""
@@ -117,18 +126,22 @@ class Watch:
 
     @classmethod
     def of(cls, taps: str | Sequence[str], stats: Sequence[str | Statistic]) -> "Watch":
-        """Read `taps=` and `stats=`; GradientError for an unknown statistic."""
+        """Read `taps=` and `stats=`; GradientError for what is no name, and for an unknown statistic."""
         chosen = []
-        for stat in (stats,) if isinstance(stats, str) or callable(stats) else stats:
+        for stat in (stats,) if isinstance(stats, str) or callable(stats) else _several(stats, "stats", _STATS):
             if callable(stat):
                 chosen.append((getattr(stat, "__name__", repr(stat)), stat))
-            elif stat in STATISTICS:
+            elif isinstance(stat, str) and stat in STATISTICS:
                 chosen.append((stat, STATISTICS[stat]))
             else:
                 raise GradientError(
-                    f"No statistic is called '{stat}'; there are {', '.join(STATISTICS)}, or pass a function of arrays."
+                    f"No statistic is called {printed(stat)}; there are {', '.join(STATISTICS)}, or pass a function of "
+                    f"arrays."
                 )
-        return cls((taps,) if isinstance(taps, str) else tuple(taps), Measurement(tuple(chosen)))
+        patterns = (taps,) if isinstance(taps, str) else tuple(_several(taps, "taps", _TAPS))
+        for pattern in patterns:
+            require(pattern, str, "taps", _TAPS)
+        return cls(patterns, Measurement(tuple(chosen)))
 
     def attach(self, structure: Structure) -> tuple[Structure, "Watched"]:
         """The graph with measuring nodes, and what they and the taps measure."""

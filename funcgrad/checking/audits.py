@@ -11,17 +11,26 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.aliases import Array
+from funcgrad.autodiff.finding import positions
 from funcgrad.autodiff.requests import Request
 from funcgrad.checking.comparing import Difference, difference, index_text, largest, wide
 from funcgrad.checking.subjects import as_dtype, draw
 from funcgrad.checking.untying import FREE, Failure, untied_sums
-from funcgrad.checking.widening import derivative, holds_what_cannot_be_widened, plain, widened
-from funcgrad.errors import CheckError, GradientError, describe
+from funcgrad.checking.widening import (
+    derivative,
+    given_derivative,
+    has_plain_derivative,
+    holds_given_derivatives,
+    holds_what_cannot_be_widened,
+    plain,
+    widened,
+)
+from funcgrad.errors import CheckError, GradientError, describe, require_function
 from funcgrad.graph import Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import is_inexact, loop_of
-from funcgrad.registry import Equation, Function, RuleSet
+from funcgrad.registry import Call, Equation, Function, RuleSet
 from funcgrad.reverse import forward
 
 FACTOR = 4.0
@@ -42,7 +51,11 @@ class Audit:
     claims: tuple[str, ...]
     """Rules that claim to be no derivative of the node's function: not compared."""
     own_dtype: tuple[str, ...]
-    """Nodes compared with `jax.vjp` in their own dtype, since what they hold cannot be run in float64."""
+    """Loops, branches and checkpoints compared with `jax.vjp` in their own dtype, since what they hold cannot be run in
+    float64, or has derivatives of its own.
+    """
+    untested: tuple[str, ...]
+    """Nodes that nothing can be compared with: there is no derivative but the one they were given, or JAX's."""
     shared: tuple[str, ...]
     """Arguments that are read several times, for which the sum over an untied copy was taken."""
 
@@ -63,6 +76,8 @@ class Audit:
         lines += [f"as claimed, not compared: {claim}" for claim in self.claims]
         if self.own_dtype:
             lines.append(f"compared in their own dtype: {', '.join(self.own_dtype)}")
+        if self.untested:
+            lines.append(f"not tested: {', '.join(self.untested)}")
         if self.shared:
             lines.append(f"read several times, so compared with the sum over copies: {', '.join(self.shared)}")
         return "\n  ".join(lines)
@@ -81,8 +96,10 @@ def audit(
     The node's inputs are the real ones. Its cotangents, for a random and a zero cotangent of its output, are compared
     with `jax.vjp` of its plain function in float64, up to 32 roundings in the node's own dtype, or 4 times the error
     that JAX's own derivative makes in it. Inside of loops that is done in the first turn, of a `cond` in the branch
-    that is taken; and all turns together are compared as one function. An argument that is read several times must
-    get the sum of what its uses get when each has a copy of its own.
+    that is taken; and all turns together are compared as one function. A function that was given a derivative by
+    `jax.custom_jvp` or `jax.custom_vjp` is compared with its own: what is meant to be another belongs in an op, whose
+    rule says so with `kind=fg.modified`. An argument that is read several times must get the sum of what its uses get
+    when each has a copy of its own.
 
     Args:
         f: a function that `fg.vjp` could take.
@@ -97,7 +114,8 @@ def audit(
 
     >>> print(fg.audit(loss, params, x))
     """
-    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules)
+    require_function("audit", f)
+    request = Request(f, positions(argnums), has_aux, unreachable="zero", rules=rules)
     with request.posed(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
         pass
     for x in (*traced.inputs, *traced.constants):
@@ -112,6 +130,7 @@ def audit(
         auditor.n_cotangents + len(shared),
         tuple(auditor.claims),
         tuple(auditor.own_dtype),
+        tuple(auditor.untested),
         shared,
     )
 
@@ -125,6 +144,7 @@ class _Auditor:
     n_cotangents: int = 0
     claims: list[str] = field(default_factory=list)
     own_dtype: list[str] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
     programs: dict[Any, Callable[..., Any]] = field(default_factory=dict)
 
     def visit(self, plan: Plan, constants: Sequence[Any], inputs: Sequence[Any]) -> None:
@@ -154,10 +174,12 @@ class _Auditor:
         node = pullback.node
         positions = _positions(pullback)
         self.n_cotangents += len(positions)
-        by = (
-            f"rule {pullback.name}" if pullback.rule else f"{pullback.name} (no rule)" if not node.bodies else "reverse"
-        )
-        for seed, g in _seeds(node).items():
+        if _is_untestable(pullback, leaves):
+            self.untested.append(node.name)
+            return
+        by, given = _maker(pullback), given_derivative(node)
+        right = f"the derivative of its function '{node.op_name}'" if given else "that of jax.vjp"
+        for seed, g in _seeds(pullback).items():
             taken = [g[v] for v in pullback.sources]
             found, own = self.pulling(pullback)(read(pullback.needs, values), taken, leaves, list(g.values()))
             expected = self.in_float64(pullback, leaves, list(g.values()), own)
@@ -165,13 +187,13 @@ class _Auditor:
                 if (found[i].shape, found[i].dtype) != (own[i].shape, own[i].dtype):
                     detail = f"is {describe(found[i])}, and must be {describe(own[i])}"
                 elif apart := _apart(found[i], expected[i], own[i]):
-                    if _is_subgradient(pullback) and _within_hull(
+                    if (given or _is_subgradient(pullback)) and _within_hull(
                         node, leaves, positions, i, list(g.values()), found[i], expected[i], own[i]
                     ):
                         continue
                     where = f"{seed} cotangent of the output" + (", first turn" * bool(node.loops))
                     entry = f" at entry {index_text(apart.index)}" if apart.index else ""
-                    detail = f"is not that of jax.vjp{entry}, {where}: {apart}"
+                    detail = f"is not {right}{entry}, {where}: {apart}"
                 else:
                     continue
                 self.failures.append(Failure(node.name, name, by, node.line, detail))
@@ -182,7 +204,7 @@ class _Auditor:
         node, positions = pullback.node, _positions(pullback)
 
         def run(needs: list[Any], taken: list[Array], leaves: list[Any], g: list[Array]) -> Any:
-            with standing_at(node.name):
+            with standing_at(node.name, lambda: node.line):
                 found = pullback.pull(*map(as_array, needs), *taken)
             return list(found)[: len(positions)], derivative(plain(node, wide=False), leaves, positions, g)
 
@@ -191,13 +213,13 @@ class _Auditor:
     def in_float64(
         self, pullback: Pullback, leaves: Sequence[Any], g: Sequence[Array], own: list[Array]
     ) -> list[Array]:
-        """The derivative in float64; JAX's own where the node holds what cannot be run so, which is noted."""
+        """The derivative in float64; JAX's own where the node holds what is not run so, which is noted."""
         node, positions = pullback.node, _positions(pullback)
 
         def run(leaves: list[Array], g: list[Array]) -> list[Array]:
             return derivative(plain(node, wide=True), leaves, positions, g)
 
-        if holds_what_cannot_be_widened(node):
+        if holds_what_cannot_be_widened(node) or holds_given_derivatives(node):
             if node.name not in self.own_dtype:
                 self.own_dtype.append(node.name)
             return own
@@ -263,12 +285,36 @@ def _positions(pullback: Pullback) -> list[int]:
     return [names.index(name) for name in pullback.arguments]
 
 
-def _seeds(node: Node) -> dict[str, dict[Value, Array]]:
-    """Cotangents of the node's outputs."""
+def _maker(pullback: Pullback) -> str:
+    """By what a cotangent is made, as a failure says it."""
+    if pullback.rule:
+        return f"rule {pullback.name}"
+    if pullback.node.bodies:
+        return "reverse"
+    given = given_derivative(pullback.node)
+    return f"its {given}" if given else f"{pullback.name} (no rule)"
+
+
+def _is_untestable(pullback: Pullback, leaves: Sequence[Any]) -> bool:
+    """Whether there is no other derivative: the function cannot be derived, or it is JAX's in any case."""
+    node = pullback.node
+    if node.bodies or isinstance(node.function, Call):
+        return False
+    if holds_what_cannot_be_widened(node):
+        return True
+    return bool(given_derivative(node)) and not has_plain_derivative(
+        node, leaves, _positions(pullback), list(_seeds(pullback)["zero"].values())
+    )
+
+
+def _seeds(pullback: Pullback) -> dict[str, dict[Value, Array]]:
+    """Cotangents of the node's outputs: zero for one that nothing differentiated reads."""
+    node = pullback.node
     rng = np.random.default_rng(1)
     outputs = [v for v in node.outputs if v.is_inexact]
     random = {v: as_dtype(draw(rng, v.aval.shape, v.aval.dtype), v.aval.dtype) for v in outputs}
-    return {"random": random, "zero": {v: jnp.zeros_like(x) for v, x in random.items()}}
+    zero = {v: jnp.zeros_like(x) for v, x in random.items()}
+    return {"random": {v: x if v in pullback.sources else zero[v] for v, x in random.items()}, "zero": zero}
 
 
 def _apart(found: Array, expected: Array, own: Array) -> Difference | None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array
+from funcgrad.autodiff.finding import positions
 from funcgrad.autodiff.requests import Request, Traced
 from funcgrad.autodiff.taps import Readings, Watch
 from funcgrad.checking.births import arguments, births, losses, suspects
@@ -16,7 +17,7 @@ from funcgrad.checking.descents import descend
 from funcgrad.checking.findings import Finding, Thresholds, dead_units, growth, sizes
 from funcgrad.checking.shares import Shares, Uses
 from funcgrad.checking.zeros import Blocks, zeros
-from funcgrad.errors import GradientError
+from funcgrad.errors import GradientError, require_function
 from funcgrad.graph import Graph, Measurement, Node, Structure, Value
 from funcgrad.primitive import bodies
 from funcgrad.registry import Equation, RuleSet
@@ -126,7 +127,9 @@ def blame(
 
     >>> print(fg.blame(loss, params, x))
     """
-    request = Request(f, argnums, has_aux, unreachable="zero", rules=rules, watch=Watch.of("**", _THOROUGH))
+    require_function("blame", f)
+    watch, thresholds = Watch.of("**", _THOROUGH), Thresholds(vanishing, exploding, dead)
+    request = Request(f, positions(argnums), has_aux, unreachable="zero", rules=rules, watch=watch)
     traced, readings = _passed(request, args, kwargs)
     structure = traced.plan.structure
     constants = dict(zip(structure.constants, traced.constants, strict=True))
@@ -137,7 +140,7 @@ def blame(
         uses = Uses(unclear, Watch.of((), CHEAP).measurement)
         shares = uses.shares(_passed(request._replace(watch=uses), args, kwargs)[1])
     blocks = partial(_blocks, rules or RuleSet())
-    report = _investigated(conditions, Thresholds(vanishing, exploding, dead), shares, traced.plan.wanted, blocks)
+    report = _investigated(conditions, thresholds, shares, traced.plan.wanted, blocks)
     inputs = dict(zip(structure.inputs, traced.inputs, strict=True))
     return replace(report, findings=tuple(_innermost(f, structure, constants | inputs) for f in report.findings))
 

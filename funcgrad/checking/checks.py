@@ -14,7 +14,7 @@ from funcgrad.checking.reports import GROUPS, Open, Report, Row, Verdict, Wrong,
 from funcgrad.checking.search import simplest
 from funcgrad.checking.tracing import trace
 from funcgrad.checking.trials import Trial, is_defined
-from funcgrad.errors import CheckError
+from funcgrad.errors import CheckError, require
 from funcgrad.registry import Example, Op, Rule
 
 
@@ -56,6 +56,9 @@ def check(
     """
     if not isinstance(op, Op):
         raise CheckError(f"fg.check expects an op made by fg.op, got {type(op).__name__}.")
+    require(groups, (tuple, list, set, frozenset), "groups", "several of the names of groups", CheckError)
+    require(cases, (tuple, list, type(None)), "cases", "a list of tuples of arguments, [(x, w), ...]", CheckError)
+    require(attributes, (Mapping, type(None)), "attributes", "a mapping by name, {'axis': 0}", CheckError)
     if unknown := [g for g in groups if g not in GROUPS]:
         raise CheckError(f"fg.check has no group '{unknown[0]}'; the groups are {', '.join(GROUPS)}.")
     x64 = bool(jax.config.read("jax_enable_x64"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from funcgrad.checking.conditions import Conditions, Place, level, size
+from funcgrad.errors import require
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans import Look
 
@@ -43,6 +44,10 @@ class Thresholds:
     vanishing: float = 1e-6
     exploding: float = 1e6
     dead: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("vanishing", "exploding", "dead"):
+            require(getattr(self, name), (int, float, np.number), name, "a number")
 
 
 def growth(conditions: Conditions) -> dict[str, float]:

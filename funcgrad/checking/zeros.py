@@ -112,8 +112,9 @@ def _where_it_dies(conditions: Conditions, v: Value) -> list[Place]:
 
 
 def _lives(conditions: Conditions, v: Value) -> bool:
+    """Whether a cotangent came that is not zero; one without entries did not die where it came from."""
     reading = conditions.readings.get(v)
-    return reading is not None and (size(reading.cotangent) or 0) != 0
+    return reading is not None and reading.cotangent is not None and (size(reading.cotangent) != 0 or not v.aval.size)
 
 
 def _is_zero(conditions: Conditions, v: Value) -> bool:

@@ -1,7 +1,7 @@
 """From a function to a graph: `jax.make_jaxpr`, opened into named nodes."""
 
 import contextlib
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -182,6 +182,8 @@ class _Builder:
         self.calls: tuple[Any, ...] = ()
         """The equations whose bodies are being opened, the outermost first."""
         self.everywhere = [] if everywhere is None else everywhere
+        self.known: ChainMap[Any, Value | Constant] = ChainMap()
+        """What the variables stand for of the jaxpr that is being opened, and of those whose calls were opened."""
 
     def open(
         self, closed: Any, inputs: Sequence[Value | Constant], constants: Sequence[Value | Constant], prefix: str
@@ -191,6 +193,7 @@ class _Builder:
         known: dict[Any, Value | Constant] = dict(zip(jaxpr.invars, inputs, strict=True))
         known.update(zip(jaxpr.constvars, constants, strict=True))
         self.everywhere.append(known)
+        outside, self.known = self.known, ChainMap(known, *self.known.maps)
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
         equations = [Equation.of(e) for e in jaxpr.eqns]
         aliases = _labels(jaxpr, equations)
@@ -204,9 +207,9 @@ class _Builder:
             if function in passed:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
-                results = self.append(function, scope, operands, labels, known)
+                results = self.append(function, scope, operands, labels)
             elif self.is_meant(function, join(scope, escape(function.name))):
-                results = self.append(Equation.of(without_donation(equation)), scope, operands, labels, known)
+                results = self.append(Equation.of(without_donation(equation)), scope, operands, labels)
             elif self.whole and self.whole(inner):
                 results = self.append_whole(equation, scope, operands, inner)
             else:
@@ -214,6 +217,7 @@ class _Builder:
                 results = self.open(inner, operands, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
                 self.calls = self.calls[:-1]
             known.update(zip(equation.outvars, results, strict=True))
+        self.known = outside
         return [read(atom) for atom in jaxpr.outvars]
 
     def append(
@@ -222,7 +226,6 @@ class _Builder:
         scope: str,
         operands: list[Value | Constant],
         labels: dict[Any, Any],
-        known: dict[Any, Value | Constant],
     ) -> list[Value]:
         equation = written.source
         call = equation.params.get("call")
@@ -233,7 +236,7 @@ class _Builder:
             outputs = [Value(name, equation.outvars[0].aval, self.loops)]
         else:
             name, outputs = self.values(equation, join(scope, escape(function.name)), labels)
-        inputs, around = tuple(operands), Surroundings(known, self.everywhere)
+        inputs, around = tuple(operands), Surroundings(self.known, self.everywhere)
         self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), (), equation, self.calls, around))
         return outputs
 

@@ -120,10 +120,12 @@ class Surroundings:
         Raises:
             LookupError: the array is one of another part of the graph, of the inside of a loop or the outside.
         """
+        return self.known[variable_of(x)] if self.holds(x) else None
+
+    def holds(self, x: Any) -> bool:
+        """Whether an array is of the trace that became the graph, here or in another part of it."""
         variable = variable_of(x)
-        if variable is None or not any(variable in known for known in self.everywhere):
-            return None
-        return self.known[variable]
+        return variable is not None and any(variable in known for known in self.everywhere)
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,7 @@ def label_use(params: PyTree, use: str) -> PyTree:
     """Name every leaf after one use of a shared parameter: `w1@x1`, or `w1@x1/linear0/w` in a tree."""
 
     def label_leaf(path: tuple[Any, ...], leaf: Any) -> Any:
+        # As it is written: the graph escapes what it names, and numbers what has one name.
         inside = jax.tree_util.keystr(path, simple=True, separator="/")
         return label(leaf, f"{use}/{inside}" if inside else use)
 

@@ -10,6 +10,7 @@ from funcgrad.naming.patterns import printable as printable
 from funcgrad.naming.patterns import suggest as suggest
 from funcgrad.naming.patterns import unnumbered as unnumbered
 from funcgrad.naming.scopes import detach as detach
+from funcgrad.naming.scopes import line_here as line_here
 from funcgrad.naming.scopes import name as name
 from funcgrad.naming.scopes import place as place
 from funcgrad.naming.scopes import resolve as resolve

@@ -5,17 +5,19 @@ time in a context variable, because an error raised while tracing must say where
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
 from funcgrad.aliases import PyTree
-from funcgrad.errors import GraphError
+from funcgrad.errors import GraphError, printed
+from funcgrad.primitive import type_of
 
 _path: ContextVar[tuple[str, ...]] = ContextVar("funcgrad_scope", default=())
 _node: ContextVar[str] = ContextVar("funcgrad_node", default="")
+_line: ContextVar[Callable[[], str]] = ContextVar("funcgrad_line", default=str)
 
 
 @contextlib.contextmanager
@@ -41,18 +43,24 @@ def scope(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def standing_at(node_name: str) -> Iterator[None]:
-    """While the rules of a node run, errors name that node."""
-    token = _node.set(node_name)
+def standing_at(node_name: str, line: Callable[[], str] = str) -> Iterator[None]:
+    """While the rules of a node run, errors name that node, and where it matters the line it was traced from."""
+    token, line_token = _node.set(node_name), _line.set(line)
     try:
         yield
     finally:
         _node.reset(token)
+        _line.reset(line_token)
 
 
 def place(op_name: str) -> str:
     """Where an op or its rule stands now, as errors write it: `block3/relu`."""
     return _node.get() or resolve("/".join((*_path.get(), op_name)))
+
+
+def line_here() -> str:
+    """The line of code of the node whose rules run now, as `model.py:41 (...)`; empty where nobody knows."""
+    return _line.get()()
 
 
 def resolve(path: str) -> str:
@@ -87,6 +95,7 @@ def name(value: PyTree, label: str) -> PyTree:
     >>> h = fg.name(fg.ops.relu(x), "h")
     """
     _check("name", label)
+    _check_arrays("name", value)
     return checkpoint_name(value, label)
 
 
@@ -98,4 +107,11 @@ def _check(what: str, label: str) -> None:
 
 def detach(value: PyTree) -> PyTree:
     """Return the value; no cotangent passes through it (`jax.lax.stop_gradient`)."""
+    _check_arrays("detach", value)
     return jax.lax.stop_gradient(value)
+
+
+def _check_arrays(what: str, value: PyTree) -> None:
+    for x in jax.tree.leaves(value):
+        if not isinstance(x, jax.Array) and type_of(x) is None:
+            raise GraphError(f"fg.{what} takes an array, or a pytree of arrays, got {printed(x)}.")

@@ -8,6 +8,8 @@ convolution is depthwise.
 All rules keep `x` and the kernel. `correlation.py` derives them.
 """
 
+from numbers import Integral
+
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import bias_cotangent
 from funcgrad.ops.correlation import Axes, Axis, correlate, correlate_kernel, correlate_x
@@ -136,7 +138,7 @@ def _axes(x: Array | Aval, kernel: Array | Aval, stride: Sizes, padding: Padding
 def check_groups(x: Array, kernel: Array, groups: int) -> None:
     """ValueError unless the kernel's channels are those of a group."""
     (i, f), c = kernel.shape[-2:], x.shape[-1]
-    if groups < 1 or c % groups or f % groups:
+    if not isinstance(groups, Integral) or groups < 1 or c % groups or f % groups:
         raise ValueError(f"groups must divide the channels of x ({c}) and of the kernel's output ({f}), got {groups}")
     if i * groups != c:
         per = f" / {groups} groups" if groups > 1 else ""

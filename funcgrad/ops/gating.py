@@ -6,7 +6,7 @@ from jax import lax
 from funcgrad.aliases import Array
 from funcgrad.ops.activations import silu_slope
 from funcgrad.ops.contraction import widen
-from funcgrad.ops.shapes import align, lift
+from funcgrad.ops.shapes import align, find_axis, lift
 from funcgrad.registry import op
 
 
@@ -21,8 +21,7 @@ def glu(x: Array, *, axis: int = -1) -> Array:
     Raises:
         ShapeError: there is no such axis, or its size is odd.
     """
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis must be one of the {x.ndim} axes of x, got {axis}")
+    find_axis(axis, x.ndim)
     if x.shape[axis] % 2:
         raise ValueError(f"axis {axis} must have an even size, got {x.shape[axis]}")
     a, b = _halves(x, axis)

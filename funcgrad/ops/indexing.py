@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import accumulator, widen
 from funcgrad.ops.labels import cut_by_labels
+from funcgrad.ops.shapes import find_axis
 from funcgrad.registry import Marker, op
 
 
@@ -131,9 +132,7 @@ def _check_integers(name: str, indices: Array) -> None:
 
 def _axis(x: Array | Aval, axis: int) -> int:
     """The axis as a non-negative number."""
-    if not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis must be one of the {x.ndim} axes of x, got {axis}")
-    return axis % x.ndim
+    return find_axis(axis, x.ndim)
 
 
 def _read(x: Array, indices: Array, axis: int, outside: int | float | None = None) -> Array:

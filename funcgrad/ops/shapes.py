@@ -1,6 +1,7 @@
 """Shapes that rules need: aligning ranks, one batch axis in place of many."""
 
 from math import prod
+from numbers import Integral
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,14 +27,21 @@ def flatten_leading(x: Array, keep: int) -> Array:
     return x.reshape(prod(x.shape[: x.ndim - keep]), *x.shape[x.ndim - keep :])
 
 
+def find_axis(axis: int, rank: int) -> int:
+    """An axis as a non-negative number; ValueError where it is not there."""
+    if not rank:
+        raise ValueError(f"x must have an axis to go along, and a scalar has none, got axis={axis}")
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis must be one of the {rank} axes of x, got {axis}")
+    return axis % rank
+
+
 def normalize_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
     """Axes as non-negative numbers; None means all. ValueError for an axis that is not there, or there twice."""
     if axis is None:
         return tuple(range(rank))
     axes = (axis,) if isinstance(axis, int) else axis
-    if absent := [a for a in axes if not -rank <= a < rank]:
-        raise ValueError(f"axis must be one of the {rank} axes of x, got {absent[0]}")
-    found = tuple(a % rank for a in axes)
+    found = tuple(find_axis(a, rank) for a in axes)
     if len(set(found)) < len(found):
         raise ValueError(f"axis must name each axis once, got {axis}")
     return found
@@ -41,8 +49,8 @@ def normalize_axes(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, 
 
 def per_axis(name: str, value: int | tuple[int, ...], n: int, least: int = 1) -> tuple[int, ...]:
     """An attribute of each of `n` image axes, given once or per axis."""
-    values = (value,) * n if isinstance(value, int) else value
-    if len(values) != n or any(v < least for v in values):
+    values = value if isinstance(value, tuple) else (value,) * n
+    if len(values) != n or any(not isinstance(v, Integral) or v < least for v in values):
         per = f" or {n} of them" if n > 1 else ""
         raise ValueError(f"{name} must be a number of at least {least}{per}, got {value}")
     return values

@@ -9,6 +9,7 @@ from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.labels import cut_by_labels
+from funcgrad.ops.shapes import find_axis
 from funcgrad.primitive import cut, explicit_mesh, n_parts
 from funcgrad.registry import op
 
@@ -83,8 +84,10 @@ def broadcast_to_x(g: Array) -> Array:
 @op
 def concatenate(xs: tuple[Array, ...] | list[Array], *, axis: int = 0) -> Array:
     """The arrays of `xs` end to end along `axis`; the cotangent of each is its section of `g`."""
+    if not xs:
+        raise ValueError("xs must hold an array at least, got none")
     labels: list[Any] = list(range(xs[0].ndim))
-    labels[axis] = None
+    labels[find_axis(axis, xs[0].ndim)] = None
     if any(cut(jax.typeof(x))[axis] is not None for x in xs):
         return jnp.concatenate(xs, axis)
     return cut_by_labels(lambda *xs: jnp.concatenate(xs, axis), xs, [labels] * len(xs), labels)

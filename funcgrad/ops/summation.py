@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.errors import ShapeError, describe
+from funcgrad.errors import ShapeError, describe, require
 from funcgrad.naming import place
 from funcgrad.ops.contraction import accumulator, widen
 from funcgrad.ops.labels import cut_by_labels
@@ -32,6 +32,7 @@ def einsum(subscripts: str, *operands: Array) -> Array:
 
     >>> fg.ops.einsum("...qd,...kd->...qk", queries, keys)
     """
+    require(subscripts, str, f"{place('einsum')}: the subscripts", "a string, as 'ij,jk->ik'", ShapeError)
     avals = [jnp.asarray(x) for x in operands]
     try:
         terms, output = _parse(subscripts, [x.shape for x in avals])

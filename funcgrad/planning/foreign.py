@@ -5,16 +5,16 @@ from contextlib import contextmanager
 
 import jax
 
-from funcgrad.errors import FuncgradError, GradientError
+from funcgrad.errors import FuncgradError, GradientError, said_by
 from funcgrad.graph import Node
 
 
 class LostError(GradientError):
     """A rule closes over an array of a trace that has ended."""
 
-    def __init__(self, node: Node):
+    def __init__(self, node: Node, reader: str = "a rule of its derivative"):
         super().__init__(
-            f"{where(node)}: a rule of its derivative closes over an array of another trace, which has ended when the "
+            f"{where(node)}: {reader} closes over an array of another trace, which has ended when the "
             f"rule runs; pass the array to the function as an argument."
         )
 
@@ -32,11 +32,7 @@ def answering_for(node: Node) -> Iterator[None]:
     except jax.errors.UnexpectedTracerError as error:
         raise LostError(node) from error
     except Exception as error:
-        lines = [line.strip() for line in str(error).strip().splitlines()]
-        # A first line that ends in a colon says nothing without what follows.
-        first = " ".join(lines) if lines and lines[0].endswith(":") else "".join(lines[:1])
-        said = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        raise GradientError(f"{where(node)}: what its derivative is made by raised {said.rstrip('.')}.") from error
+        raise GradientError(f"{where(node)}: what its derivative is made by raised {said_by(error)}.") from error
 
 
 def where(node: Node) -> str:

@@ -18,7 +18,7 @@ from funcgrad.planning.loops import plan_loop
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.tangents import tangent_pullback
-from funcgrad.plans import Plan, Pullback, Step, Tap
+from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule, bodies, loop_of
 from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, functions_in, rules_of
 
@@ -127,7 +127,7 @@ class _Planner:
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
         function = node.function
         if isinstance(function, Call):
-            return self.call(node, function, positions, activity.reached)
+            return self.call(node, function, positions, activity)
         assert isinstance(function, Equation)
         if node.bodies:
             nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
@@ -137,7 +137,12 @@ class _Planner:
     def equation(self, node: Node, function: Equation, positions: tuple[int, ...], activity: Activity) -> Step:
         """The step of a node of JAX's that holds no graphs: its rules, and what is derived for the other inputs."""
         found = self.rules_at(node, function, positions)
-        pullbacks = [self.written(node, function, rule, at, node.outputs, ()) for rule, at in found if rule]
+        find = partial(captured, varied=activity.varied)
+        pullbacks = [
+            rule_pullback(node, function, rule, at, node.outputs, (), self.rule_pulls, find)
+            for rule, at in found
+            if rule
+        ]
         left = tuple(p for rule, at in found if rule is None for p in at)
         if not left:
             return Step(node, positions, tuple(pullbacks), (), node.run)
@@ -159,18 +164,6 @@ class _Planner:
             run = partial(_run_primal, rule, len(node.inputs))
             return Step(node, positions, (pullback,), (), run, captured=find(rule.primal_arrays))
         return Step(node, positions, (equation_pullback(node, function, positions, moving, outputs),), (), node.run)
-
-    def written(
-        self,
-        node: Node,
-        function: Call | Equation,
-        rule: Rule,
-        at: tuple[int, ...],
-        outputs: Sequence[Value],
-        saved: Sequence[Value],
-    ) -> Pullback:
-        """A rule at a node, for its inputs `at`."""
-        return rule_pullback(node, function, rule, at, outputs, saved, self.rule_pulls)
 
     def rules_at(
         self, node: Node, function: Call | Equation, positions: tuple[int, ...]
@@ -222,19 +215,20 @@ class _Planner:
         sources = [v for k in active.outputs if isinstance(v := structure.outputs[k], Value)]
         return self.plan(structure, active.activity, [*self.inputs(structure, active), *inside], [*sources, *summed])
 
-    def call(self, node: Node, call: Call, positions: tuple[int, ...], reached: frozenset[Value]) -> Step:
+    def call(self, node: Node, call: Call, positions: tuple[int, ...], activity: Activity) -> Step:
         """The step of an op's node."""
         outline = call.recording.outline(tuple(v.aval for v in node.inputs))
         outputs = node.outputs[: outline.n_outputs]
         # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
         saved = node.outputs[outline.n_outputs :] if call.saving else self.saved(node, call.recording, outline)
+        find = partial(captured, varied=activity.varied)
         pullbacks = [
-            self.written(node, call.recording, rule, at, outputs, saved)
+            rule_pullback(node, call.recording, rule, at, outputs, saved, self.rule_pulls, find)
             if rule
             else derived_pullback(node, call, at, outputs)
             for rule, at in self.rules_at(node, call, positions)
         ]
-        if call.saving and any(v in reached for v in saved):
+        if call.saving and any(v in activity.reached for v in saved):
             pullbacks.append(derived_pullback(node, call, positions, saved, of_saved=True))
         if call.saving or not any(v in saved for p in pullbacks for v in p.needs):
             return Step(node, positions, tuple(pullbacks), (), node.run)

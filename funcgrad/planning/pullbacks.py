@@ -4,7 +4,7 @@ Rules with the same signature (rule, op, shapes, attributes) are one function in
 layers traces each rule once (see `funcgrad.planning.sharing`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,17 @@ import jax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
+from funcgrad.naming import standing_at
+from funcgrad.planning.captures import closes_over_trace
 from funcgrad.planning.foreign import answering_for
 from funcgrad.planning.recording import Recording
 from funcgrad.plans import Pullback, as_array
-from funcgrad.primitive import bodies, is_inexact, prune, traced_once
+from funcgrad.primitive import as_function, bodies, is_inexact, prune, traced_once, without_constants
 from funcgrad.registry import Call, Equation, Function, Pull, Rule
 
-RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull]]
-"""The rules of a plan as flat functions, by rule and signature: what each reads and writes, and the function."""
+RulePulls = dict[tuple[Any, ...], tuple[tuple[int, ...], tuple[int, ...], Pull, tuple[Any, ...]]]
+"""The rules of a plan as flat functions, by rule and signature: what each reads and writes, the function, and the
+arrays it takes first."""
 
 
 def rule_pullback(
@@ -30,21 +33,24 @@ def rule_pullback(
     outputs: Sequence[Value],
     saved: Sequence[Value],
     made: RulePulls,
+    find: Callable[..., Sequence[Value | Constant]] | None = None,
 ) -> Pullback:
     """A rule for the inputs of a node at `positions`; equal ones are one function in `made`.
 
-    Not so the rules that are written down for JAX's primitives, which cost less than the look-up.
+    `find` tells what the arrays stand for that a rule closes over, where these were traced with the node; rules that are
+    written down close over none.
     """
-    avals = _avals(node)
-    if False and isinstance(function, Equation) and rule in function.rules.values():
-        taken, targets, pull = function.pullback(rule, positions, avals)
-    else:
-        signature = function.key if isinstance(function, Equation) else function, rule, positions, avals
-        if signature not in made:
-            made[signature] = function.pullback(rule, positions, avals)
-        taken, targets, pull = made[signature]
-    values = (*node.inputs, *outputs, *saved)
-    return make_pullback(node, rule, outputs, targets, values, taken, pull, function.leaf_names(avals))
+    avals, values = _avals(node), (*node.inputs, *outputs, *saved)
+    signature = function.key if isinstance(function, Equation) else function, rule, positions, avals
+    if signature not in made:
+        made[signature] = _rule_pull(node, function, rule, positions, outputs, saved)
+    taken, targets, pull, arrays = made[signature]
+    names = function.leaf_names(avals)
+    if arrays and find is not None:
+        held = find(node, arrays, reader=f"rule {rule.name}")
+        taken = (*range(len(values), len(values) + len(held)), *taken)
+        names, values = [*names, *(v.name for v in held)], (*values, *held)
+    return make_pullback(node, rule, outputs, targets, values, taken, pull, names)
 
 
 def derived_pullback(
@@ -130,6 +136,25 @@ def names_at(node: Node) -> Sequence[str]:
 
 def _avals(node: Node) -> tuple[Aval, ...]:
     return tuple(v.aval for v in node.inputs)
+
+
+def _rule_pull(
+    node: Node,
+    function: Function,
+    rule: Rule,
+    positions: tuple[int, ...],
+    outputs: Sequence[Value],
+    saved: Sequence[Value],
+) -> tuple[tuple[int, ...], tuple[int, ...], Pull, tuple[Any, ...]]:
+    """A rule as a flat function, and the arrays it takes first: those of the trace that it closes over."""
+    taken, targets, pull = function.pullback(rule, positions, _avals(node))
+    if not closes_over_trace(rule, node):
+        return taken, targets, pull, ()
+    operands = [(*node.inputs, *outputs, *saved)[t].aval for t in taken]
+    g_avals = [v.aval for v in outputs if v.is_inexact]
+    with standing_at(node.name, lambda: node.line):
+        closed, arrays = without_constants(jax.make_jaxpr(pull)(*operands, *g_avals))
+    return taken, targets, as_function(closed), tuple(arrays)
 
 
 @traced_once()

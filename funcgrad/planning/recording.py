@@ -14,8 +14,9 @@ from jax.custom_derivatives import SymbolicZero
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Node
+from funcgrad.planning.foreign import LostError
 from funcgrad.plans import as_array
-from funcgrad.primitive import as_function, is_reference, typed, without_constants
+from funcgrad.primitive import as_function, holds_tracers, is_reference, typed, without_constants
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,8 @@ def record(node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Rec
 
     g_avals = [node.outputs[k].aval for k in outputs]
     traced_back = jax.make_jaxpr(back)(traced.out_avals[n_outputs:], *g_avals)
+    if holds_tracers(traced.jaxpr) or holds_tracers(traced_back.jaxpr):
+        raise LostError(node)
     chosen = [i for i, p in enumerate(moving) if p in arrived]
     (way_ahead, arrays), (way_back, arrays_back) = without_constants(traced), without_constants(traced_back)
     run, pull = as_function(way_ahead), as_function(way_back)

@@ -14,6 +14,7 @@ import jax
 
 from funcgrad.aliases import Aval
 from funcgrad.graph import Constant, Node, Value
+from funcgrad.naming import standing_at
 from funcgrad.plans.pullback import Pullback
 from funcgrad.primitive import bodies, downgraded
 from funcgrad.registry import Call, Equation
@@ -55,7 +56,8 @@ class Costs:
         is_derived = isinstance(node.function, Equation) and not node.bodies and not step.saved
         what = _signature(pullback) if is_derived else pullback.pull
         avals = tuple(v.aval for v in (*pullback.needs, *pullback.sources))
-        return self._of_function((what, avals), pullback.pull, operands)
+        with standing_at(node.name, lambda: node.line):
+            return self._of_function((what, avals), pullback.pull, operands)
 
     def kept_bytes(self, value: Value, step: "Step") -> int:
         """Bytes of what a rule of `step` reads, over all turns of loops; for residuals, of all arrays in them."""

@@ -54,7 +54,7 @@ class Pullback:
     def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         needs, cotangents = map(as_array, read(self.needs, values)), [g[v] for v in self.sources]
-        with standing_at(self.node.name), on_mesh_of(cotangents):
+        with standing_at(self.node.name, lambda: self.node.line), on_mesh_of(cotangents):
             return self.pull(*needs, *cotangents)
 
 

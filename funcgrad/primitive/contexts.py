@@ -137,6 +137,15 @@ def is_staged() -> bool:
     return core.unsafe_am_i_under_a_jit_DO_NOT_USE()  # pyright: ignore[reportPrivateImportUsage]
 
 
+def running_traces(asked: Any) -> list[Any]:
+    """The traces that have not ended, the innermost first, and `asked`, where one of them does not tell its parent."""
+    trace, found = core.get_opaque_trace_state()._trace_ref(), []
+    while trace is not None:
+        found.append(trace)
+        trace = getattr(trace, "parent_trace", None)
+    return found if type(found[-1]).__name__ == "EvalTrace" else [*found, asked]
+
+
 def current_trace() -> Any:
     """The trace that operations go to now; it equals itself and no other."""
     return core.get_opaque_trace_state()

@@ -14,6 +14,7 @@ from jax.interpreters import partial_eval
 from jax.ref import AbstractRef, Ref
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.primitive.contexts import running_traces
 from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
@@ -98,8 +99,21 @@ def variable_of(x: Any) -> Any | None:
 
 
 def has_ended(x: Any) -> bool:
-    """Whether an array is of a `vmap` or another transformation that is over, and so is no array any more."""
-    return isinstance(x, Tracer) and not x._trace.is_valid()
+    """Whether an array is of a trace or another transformation that is over, and so is no array any more."""
+    if not isinstance(x, Tracer):
+        return False
+    return not x._trace.is_valid() or x._trace not in running_traces(x._trace)
+
+
+def holds_tracers(jaxpr: Any) -> bool:
+    """Whether a jaxpr inside of a jaxpr has a traced array among its constants, which JAX could not compile."""
+    for equation in jaxpr.eqns:
+        held = [x for p in equation.params.values() for x in (p if isinstance(p, tuple | list) else (p,))]
+        if any(isinstance(c, Tracer) for x in held for c in getattr(x, "consts", ())):
+            return True
+        if any(holds_tracers(getattr(inner, "jaxpr", inner)) for inner in bodies(equation)):
+            return True
+    return False
 
 
 def without_constants(closed: Any) -> tuple[Any, list[Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
-from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe
+from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe, said_by
 from funcgrad.naming import place
 from funcgrad.primitive import (
     Level,
@@ -35,6 +35,7 @@ from funcgrad.primitive import (
     traced_once,
     vectorize,
 )
+from funcgrad.registry.attributes import find_wrong
 from funcgrad.registry.broadcasting import Room, check_absorbed, check_core, declared
 from funcgrad.registry.cuts import batch_cut, describe_cut
 from funcgrad.registry.function import Function, Pull, Reading, Slot, leaf_names, rules_of, targets_of, with_integers
@@ -210,19 +211,21 @@ class Call(Function):
         self.op.shapes.check(where, {a: v for a, v in arguments.items() if hasattr(v, "shape")})
         try:
             self.outline(avals)
-        except FuncgradError:
-            raise
         except Exception as error:
-            found = ", ".join(f"{self.argument_of(i)}: {describe_cut(a)}" for i, a in enumerate(avals))
+            if wrong := find_wrong(self.op.function, self.attributes):
+                raise ShapeError(f"{where}: attribute {wrong}.") from error
+            if isinstance(error, FuncgradError):
+                raise
+            found = ", ".join(f"{self.argument_of(i)}: {describe_cut(a)}" for i, a in enumerate(avals)) or "nothing"
             if refuses(error):
                 raise ShapeError(
                     f"{where}: cannot take {found}, because JAX leaves open how the result is cut; make whole with "
                     f"jax.reshard what is cut along other axes than the batch."
                 ) from error
-            if not isinstance(error, (TypeError, ValueError)):
-                raise
-            reason = str(error).strip().splitlines()[0].rstrip(".")
-            raise ShapeError(f"{where}: cannot take {found}; {reason}.") from error
+            if isinstance(error, (TypeError, ValueError)) and str(error).strip():
+                reason = str(error).strip().splitlines()[0].rstrip(".")
+                raise ShapeError(f"{where}: cannot take {found}; {reason}.") from error
+            raise ShapeError(f"{where}: cannot take {found}; the op's function raised {said_by(error)}.") from error
         return avals
 
     # -- batching --------------------------------------------------------------------------------------------
@@ -326,6 +329,8 @@ class Call(Function):
         try:
             push = jax.linear_transpose(lambda g: pull(*[values[p] for p in positions], *g), g_avals)
             return push([seeds[p] for p in targets])[0]
+        except FuncgradError:
+            raise
         except (NotImplementedError, AssertionError, TypeError, RuntimeError) as error:
             raise RuleError(
                 f"{self.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "

@@ -10,7 +10,7 @@ from typing import Any, overload
 import jax
 
 from funcgrad.aliases import PureFunction, PyTree
-from funcgrad.errors import RuleError, ShapeError, describe
+from funcgrad.errors import RuleError, ShapeError, describe, require
 from funcgrad.naming import place
 from funcgrad.primitive import OpPrimitives
 from funcgrad.registry.call import Call
@@ -49,7 +49,13 @@ class Op:
             found = type(function).__name__
             raise RuleError(f"fg.op expects a function, got {found}; write @fg.op, or @fg.op(name=...).")
         self.function = function
+        if name is not None:
+            require(name, str, "fg.op: name=", "a string", RuleError)
         self.name = name or name_of(function)
+        for option, given in (("outputs", outputs), ("leading", leading)):
+            require(given, (tuple, list), f"op {self.name}: {option}=", "a tuple of names", RuleError)
+        require(core_axes, (int, type(None)), f"op {self.name}: core_axes=", "a number of axes", RuleError)
+        require(shapes, str, f"op {self.name}: shapes=", "a string, as 'x[..., n] w[n, m]'", RuleError)
         self.outputs = outputs
         self.leading = leading
         self.core_axes = 0 if elementwise else core_axes

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array, Aval, PureFunction, PyTree
-from funcgrad.errors import RuleError, describe, describe_tree
+from funcgrad.errors import FuncgradError, RuleError, describe, describe_tree, require, said_by
+from funcgrad.naming import line_here
 from funcgrad.primitive import is_inexact, typed
 from funcgrad.registry.broadcasting import Room, broadcasts
 
@@ -83,6 +84,8 @@ class Rule:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise RuleError(f"A rule must be a function, got {type(self.function).__name__}.")
+        kinds = "fg.exact, fg.modified, fg.subgradient(convention) or fg.surrogate(function)"
+        require(self.kind, Kind, f"rule {self.name}: kind", kinds, RuleError)
         by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
         for parameter in self._parameters.values():
             if parameter.kind not in by_name:
@@ -130,9 +133,23 @@ class Rule:
         integer leaf has no cotangent (None).
         """
         first, *others = self.arguments
-        result = self.function(**needs)
+        result = self._run(needs, where)
         result = self._by_name(result, where) if others else {first: result}
         return [leaf for a in self.arguments for leaf in self._fit_argument(a, result[a], avals[a], where, room)]
+
+    def _run(self, needs: Mapping[str, Any], where: str) -> Any:
+        """What the function returns; RuleError for what it raises, unless that is ours."""
+        try:
+            return self.function(**needs)
+        except (FuncgradError, FloatingPointError):  # the latter is JAX's, which was asked to look for NaN
+            raise
+        except jax.errors.UnexpectedTracerError as error:
+            raise RuleError(
+                f"{_with_line(where)}: rule {self.name} reads an array of another trace, which has ended; pass the "
+                f"array to the op as an argument, and let the rule ask for it by name."
+            ) from error
+        except Exception as error:
+            raise RuleError(f"{_with_line(where)}: rule {self.name} raised {said_by(error)}.") from error
 
     def _by_name(self, result: Any, where: str) -> Mapping[str, Any]:
         expected = ", ".join(self.arguments)
@@ -194,6 +211,11 @@ class Rule:
 
 def _is_alike(found: Aval, aval: Aval) -> bool:
     return (found.shape, found.dtype, found.weak_type) == (aval.shape, aval.dtype, getattr(aval, "weak_type", False))
+
+
+def _with_line(where: str) -> str:
+    line = line_here()
+    return f"{where} at {line}" if line else where
 
 
 def _written(parameter: inspect.Parameter) -> str:

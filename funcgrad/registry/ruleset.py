@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from funcgrad.aliases import Array, PureFunction
-from funcgrad.errors import RuleError, describe
+from funcgrad.errors import RuleError, describe, require
 from funcgrad.naming import matches, suggest, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
@@ -159,6 +159,7 @@ class RuleSet:
         >>> fg.RuleSet().override(jax.nn.relu, lambda g, x: g * (x > 0) * (g > 0), at="encoder/**")
         """
         target = Target.of(function)
+        require(at, str, "override: at=", "a glob over names of nodes, as 'encoder/**'", RuleError)
         if not isinstance(rule, Rule):
             rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind)
         if target.op is not None:
@@ -189,10 +190,9 @@ class RuleSet:
 
         >>> fg.grad(loss, rules=fg.RuleSet().hook("features", lambda g: -g))(params, x)
         """
+        require(at, str, "hook: at=", "the name of a value, or a glob", RuleError)
         if not callable(function):
-            raise RuleError(f"RuleSet.hook expects a function of a cotangent, got {type(function).__name__}.")
-        if not isinstance(at, str):
-            raise RuleError(f"RuleSet.hook expects the name of a value, or a glob, got {type(at).__name__}.")
+            raise RuleError(f"hook: expects a function of a cotangent, got {describe(function)}.")
         return replace(self, hooks=(*self.hooks, Hook(at, function)))
 
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
@@ -245,6 +245,7 @@ class RuleSet:
 
     def diff(self, other: "RuleSet") -> str:
         """What `other` replaces or changes that this set does not (`+`), and the other way round (`-`)."""
+        require(other, RuleSet, "RuleSet.diff: the other", "a set of rules", RuleError)
         mine, others = (*self.overrides, *self.hooks), (*other.overrides, *other.hooks)
         lines = [f"- {x}" for x in mine if x not in others]
         lines += [f"+ {x}" for x in others if x not in mine]

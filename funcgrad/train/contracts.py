@@ -1,7 +1,7 @@
 """What a step holds its arguments to: the loss function, the optimizer, the state, the batch; each in one sentence."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,8 +11,10 @@ import optax
 
 from funcgrad.adapters import named_leaves
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree
+from funcgrad.errors import GradientError, ShapeError, TrainingError, describe, describe_tree, printed, require
 from funcgrad.layers import Layer
+from funcgrad.naming import paths_of
+from funcgrad.primitive import is_inexact, type_of
 from funcgrad.train.objectives import LossFunction
 
 _RESERVED = ("loss", "gradient_norm", "loss_scale", "skipped", "nonfinite")
@@ -25,9 +27,10 @@ def check_loss_function(loss_fn: Any) -> None:
             f"train.step: expects a loss function, got the network {type(loss_fn).__name__}; "
             f"write train.supervised(net, objective)."
         )
+    require(loss_fn, Callable, "train.step: loss_fn", "a function", TrainingError)
     try:
         signature = inspect.signature(loss_fn)
-    except (TypeError, ValueError):  # written in C, or nothing that can be called: the call will tell
+    except (TypeError, ValueError):  # written in C: the call will tell
         return
     try:
         signature.bind("params", "model_state", "batch", "key")
@@ -50,10 +53,18 @@ def checked(loss_fn: LossFunction) -> LossFunction:
             raise GradientError(
                 f"train.step: loss_fn must return (loss, (model_state, metrics)), got {describe_tree(result)}."
             ) from None
+        if type_of(value) is None:
+            raise GradientError(f"train.step: the loss must be a scalar, got {printed(value)}.")
         if jnp.shape(value) != ():
             raise GradientError(f"train.step: the loss must be a scalar, got {describe(value)}; take its mean.")
         if not isinstance(metrics, Mapping):
             raise GradientError(f"train.step: metrics must be a mapping from names, got {describe_tree(metrics)}.")
+        for name, metric in metrics.items():
+            if wrong := [x for x in jax.tree.leaves(metric) if type_of(x) is None]:
+                raise GradientError(
+                    f"train.step: the metric '{name}' must be an array or a number, got {printed(wrong[0])}; "
+                    f"leave it out."
+                )
         if taken := [n for n in _RESERVED if n in metrics]:
             raise GradientError(f"train.step: the metric name '{taken[0]}' is taken; rename it.")
         check_unchanged("model_state", model_state, after)
@@ -88,9 +99,10 @@ def check_optimizer_state(optimizer: optax.GradientTransformation, trained: PyTr
             f"train.step: the state was made for another optimizer, expected {_outline(expected)}, got "
             f"{_outline(found)}; give train.init and train.step the same one."
         )
-    for (path, a), (_, b) in zip(named_leaves(expected), named_leaves(found), strict=True):
+    leaves = named_leaves(expected)
+    names = paths_of(path for path, _ in leaves)
+    for name, (_, a), (_, b) in zip(names, leaves, named_leaves(found), strict=True):
         if a.shape != b.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise TrainingError(
                 f"train.step: the state was made for another optimizer or other parameters, expected '{name}' of "
                 f"{describe(a)}, got {describe(b)}; give train.init and train.step the same."
@@ -111,13 +123,30 @@ def check_batch(batch: PyTree, microbatches: int) -> None:
 
 def check_arrays(where: str, what: str, tree: PyTree) -> None:
     """TrainingError where a pytree has a leaf that is no array."""
-    for path, leaf in named_leaves(tree):
+    leaves = named_leaves(tree)
+    for name, (_, leaf) in zip(paths_of(path for path, _ in leaves), leaves, strict=True):
         if not isinstance(leaf, jax.Array | np.ndarray | np.generic | complex | float | int):
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
             at = f" at '{name}'" if name else ""
             raise TrainingError(
                 f"{where}: {what} must be a pytree of arrays, got {type(leaf).__name__}{at}; leave it out."
             )
+
+
+def check_trained(trained: PyTree) -> None:
+    """TrainingError where one of the parameters that are trained can have no gradient."""
+    leaves = named_leaves(trained)
+    for name, (_, leaf) in zip(paths_of(path for path, _ in leaves), leaves, strict=True):
+        if not is_inexact(jax.typeof(leaf)):
+            raise TrainingError(
+                f"train.step: the parameter '{name}' is {describe(leaf)}, which has no gradient; keep it out of what "
+                f"is trained, by trainable=fg.freeze({name!r}) for train.init, or make it part of model_state."
+            )
+
+
+def check_number(what: str, value: Any) -> None:
+    """TrainingError unless it is one number."""
+    if not isinstance(value, int | float | np.number) and (not isinstance(value, jax.Array) or value.shape != ()):
+        raise TrainingError(f"{what} must be a number, got {printed(value)}.")
 
 
 def _outline(state: Any) -> str:

@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from funcgrad.aliases import Array, PyTree
-from funcgrad.errors import TrainingError, describe_tree
+from funcgrad.errors import TrainingError, describe_tree, require
 from funcgrad.train.batching import as_arrays
 from funcgrad.train.interruption import Rescue
 from funcgrad.train.journal import Journal, Record
@@ -71,6 +72,11 @@ def fit(
     _check_counts(steps, epochs, evaluate, evaluate_every)
     check_state("train.fit", state)
     check_batches(batches)
+    require(step, Callable, "train.fit: step", "what train.step returned", TrainingError)
+    require(
+        evaluate, (Callable, type(None)), "train.fit: evaluate", "a function of (params, model_state)", TrainingError
+    )
+    require(log, (str, PathLike, type(None)), "train.fit: log", "the path of a file", TrainingError)
     key = random_key("train.fit", key)
     records: list[Record] = []
     with contextlib.ExitStack() as stack:

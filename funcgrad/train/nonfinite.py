@@ -13,6 +13,7 @@ from jax.core import Tracer
 from funcgrad.adapters import named_leaves
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import TrainingError
+from funcgrad.naming import paths_of
 
 OnNonfinite = Literal["report", "skip", "raise"]
 """What a step does where its loss or its gradient is not finite."""
@@ -45,7 +46,7 @@ class Nonfinite:
     def of(cls, loss: Array, gradient: PyTree) -> "Nonfinite":
         """Find out, on the device: one reduction per array."""
         leaves = named_leaves(gradient)
-        paths = (jax.tree_util.keystr(path, simple=True, separator="/") or "params" for path, _ in leaves)
+        paths = (name or "params" for name in paths_of(path for path, _ in leaves))
         flags = [~jnp.all(jnp.isfinite(x)) for x in (loss, *(leaf for _, leaf in leaves))]
         return cls(("loss", *paths), jnp.stack(flags))
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import TrainingError
 from funcgrad.ops.contraction import widen
+from funcgrad.train.contracts import check_number
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["value", "good"], meta_fields=[])
@@ -60,7 +61,9 @@ class LossScale:
 
     @classmethod
     def of(cls, value: "float | LossScale") -> "LossScale":
-        """A number as a scale that stays."""
+        """A number as a scale that stays; TrainingError for what is neither."""
+        if not isinstance(value, LossScale):
+            check_number("loss_scale", value)
         return value if isinstance(value, LossScale) else cls(float(value), period=None, least=float(value))
 
     def begin(self) -> Scale:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from funcgrad.errors import TrainingError
+from funcgrad.errors import TrainingError, require
 
 Batches = Iterable[Any] | Callable[[int], Iterable[Any]]
 """Batches to go through once per epoch, or a function from the epoch to such; its length, if it has one, is that of an
@@ -35,6 +35,7 @@ def schedule(batches: Batches, epoch: int, done: int, *, steps: int | None, epoc
     """
     while epochs is None or epochs > 0:
         source = batches(epoch) if callable(batches) else batches
+        require(source, Iterable, f"train.fit: the batches of epoch {epoch}", "an iterable", TrainingError)
         size = length_of(source) or length_of(batches)
         done = 0 if keeps_its_place(batches) else done
         n, is_new = done, done == 0

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from funcgrad.adapters import Definition, taken_apart
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import Selector
-from funcgrad.errors import TrainingError
+from funcgrad.errors import TrainingError, require
 from funcgrad.layers import Layer
 from funcgrad.train.contracts import check_arrays, check_optimizer
 from funcgrad.train.scaling import LossScale, Scale
@@ -109,6 +109,8 @@ def init(
             f"params, model_state = net.init(key, x)."
         )
     check_optimizer("train.init", optimizer)
+    chosen = "which parameters are trained, as fg.select('head/**') or fg.freeze('encoder/**')"
+    require(trainable, (Selector, type(None)), "train.init: trainable=", chosen, TrainingError)
     model_state = {} if model_state is None else model_state
     scale = None if loss_scale is None else LossScale.of(loss_scale).begin()
     state = State(params, model_state, None, _zero(), scale, trainable)

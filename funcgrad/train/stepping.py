@@ -6,24 +6,27 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from funcgrad.adapters import Definition
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import value_and_grad
 from funcgrad.autodiff.parameters import join
-from funcgrad.errors import ShapeError, TrainingError
+from funcgrad.errors import ShapeError, TrainingError, printed
 from funcgrad.ops.contraction import widen
 from funcgrad.ops.labels import cut_by_labels
-from funcgrad.primitive import n_parts
+from funcgrad.primitive import n_parts, type_of
 from funcgrad.registry import RuleSet
 from funcgrad.train.batching import as_arrays
 from funcgrad.train.contracts import (
     check_arrays,
     check_batch,
     check_loss_function,
+    check_number,
     check_optimizer,
     check_optimizer_state,
+    check_trained,
     check_unchanged,
     checked,
 )
@@ -89,8 +92,12 @@ def step(
         ShapeError: from the first call, where the batch cannot be split, or its leaves differ in size.
         GradientError: from the first call, where the loss function does not return what it should.
     """
+    if not isinstance(microbatches, int | np.integer):
+        raise TrainingError(f"train.step: microbatches must be an integer, got {printed(microbatches)}.")
     if microbatches < 1:
         raise TrainingError(f"train.step: microbatches must be at least 1, got {microbatches}.")
+    if clip_norm is not None:
+        check_number("train.step: clip_norm", clip_norm)
     if clip_norm is not None and not clip_norm > 0:
         raise TrainingError(f"train.step: clip_norm must be positive, got {clip_norm}; None means no clipping.")
     check_loss_function(loss_fn)
@@ -101,6 +108,7 @@ def step(
     def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Any]]:
         check_batch(batch, microbatches)
         check_scale(state, scaling)
+        check_trained(state.split_params()[0])
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its counters' dtypes with the parameters'
             check_optimizer_state(optimizer, state.split_params()[0], state.optimizer_state)
         scaled = _scaled(_of_arrays(checked(loss_fn), state.definition))
@@ -146,6 +154,8 @@ class CompiledStep:
             key: a random key, or an integer for one.
         """
         check_state("train.step", state)
+        if type_of(key) is None:
+            random_key("train.step", key)  # has the sentence
         try:
             return self._jitted(state, batch, key)
         except TypeError:  # of a leaf that is no array, say, which JAX refuses before anything runs

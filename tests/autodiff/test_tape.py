@@ -146,3 +146,11 @@ def test_a_cotangent_must_be_like_the_output():
         r"The cotangent must have the structure of the output, f64\[2,4\], got \(f64\[2,4\], f64\[2,4\]\)\.$",
     ):
         tape.pull((y, y))
+
+
+def test_a_tape_and_its_pull_print_as_one_line():
+    _, tape = fg.record(lambda x: jnp.sum(jnp.sin(x)), jnp.ones(3))
+    assert str(tape) == "Tape(of f64[] by x, 1 arrays kept)"
+    assert "\n" not in str(fg.vjp(lambda x: jnp.sum(jnp.sin(x)), jnp.ones(3))[1])
+    tape.release()
+    assert str(tape) == "Tape(of f64[] by x, released)"

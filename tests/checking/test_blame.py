@@ -377,6 +377,7 @@ ZERO = {
     "times zero": (lambda w, x: jnp.sum(w * (x - x)), "zero", "mul"),
     "times a zero that is known": (lambda w, x: jnp.sum(w * 0.0), "zero", "mul"),
     "never chosen": (lambda w, x: jnp.sum(jnp.where(False, w, x)), "zero", "select_n"),
+    "nothing is taken": (lambda w, x: jnp.sum((w * x)[3:]), "zero", "slice"),
     "in a loop": (
         lambda w, x: jax.lax.scan(lambda c, a: (c + jnp.sum(jnp.floor(w * a)), None), 0.0, x)[0], "cut", "floor",
     ),

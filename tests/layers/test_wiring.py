@@ -282,3 +282,21 @@ GraphError, ShapeError = fg.errors.GraphError, fg.errors.ShapeError
 def test_bad_wiring(make, kind, sentence):
     with raises_sentence(kind, sentence):
         make()
+
+
+def test_uses_of_parameters_whose_keys_hold_signs_of_patterns():
+    """What the keys are made of is escaped when the graph is named, and no two leaves have one name."""
+    params = {"w": {"a/b": jnp.ones(2), "a": {"b": jnp.ones(2)}, "c*": jnp.ones(2)}}
+    net = dag(
+        "x",
+        y=node(lambda w, x: x * w["a/b"] * w["a"]["b"] * w["c*"], "x", params="w"),
+        z=node(lambda w, y: y + w["c*"], "y", params="w"),
+    )
+    found = fg.grad(lambda p, x: jnp.sum(net(p, x)), wrt=[r"w@y/c\*", r"w@z/c\*", "w@y/a/b", "w@y/a/b#2"])
+    gradients = found(params, jnp.full(2, 3.0))
+    assert {n: g.tolist() for n, g in gradients.items()} == {
+        r"w@y/c\*": [3.0, 3.0],
+        r"w@z/c\*": [1.0, 1.0],
+        "w@y/a/b": [3.0, 3.0],
+        "w@y/a/b#2": [3.0, 3.0],
+    }

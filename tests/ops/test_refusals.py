@@ -1,5 +1,8 @@
 """What ops refuse, and the sizes at which nothing is left to do."""
 
+import inspect
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +37,65 @@ REFUSED = [
 def test_an_op_says_what_it_cannot_take(call, sentence):
     with raises_sentence(ShapeError, sentence):
         call()
+
+
+ATTRIBUTES = {
+    r"softmax: attribute axis must be an integer, got 1\.0\.": lambda: ops.softmax(X, axis=1.0),
+    r"softmax: attribute axis must be an integer, got 'last'\.": lambda: ops.softmax(X, axis="last"),
+    r"mean: attribute axis must be an integer or several integers or None, got 1\.0\.": lambda: ops.mean(X, axis=1.0),
+    r"reshape: attribute shape must be several integers, got 3\.5\.": lambda: ops.reshape(X, shape=3.5),
+    r"softmax: cannot take x: f64\[\]; x must have an axis to go along, and a scalar has none, got axis=-1\.": lambda: (
+        ops.softmax(X[0, 0])
+    ),
+    r"glu: cannot take x: f64\[\]; x must have an axis to go along, and a scalar has none, got axis=-1\.": lambda: (
+        ops.glu(X[0, 0])
+    ),
+    r"concatenate: cannot take nothing; xs must hold an array at least, got none\.": lambda: ops.concatenate([]),
+    r"concatenate: attribute axis must be an integer, got 0\.0\.": lambda: ops.concatenate([X, X], axis=0.0),
+    r"concatenate: cannot take xs: f64\[2,3\], xs: f64\[2,3\]; axis must be one of the 2 axes of x, got 5\.": lambda: (
+        ops.concatenate([X, X], axis=5)
+    ),
+    r"einsum: the subscripts must be a string, as 'ij,jk->ik', got 3\.": lambda: inspect.unwrap(ops.einsum)(3, X),
+    r"conv1d: attribute groups must be an integer, got 1\.0\.": lambda: ops.conv1d(X, jnp.ones((1, 3, 3)), groups=1.0),
+    r"max_pool1d: attribute window must be an integer or several integers, got '2'\.": lambda: ops.max_pool1d(
+        X, window="2"
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", ATTRIBUTES)
+def test_an_attribute_of_the_wrong_kind_is_named(sentence):
+    with raises_sentence(ShapeError, sentence):
+        ATTRIBUTES[sentence]()
+
+
+def test_an_attribute_says_what_it_may_be():
+    @fg.op(name="strictly_attributed", replace=True)
+    def attributed(
+        x,
+        *,
+        mode: Literal["up", "down"] = "up",
+        pair: tuple[int, float] = (1, 1.0),
+        flag: bool = False,
+        sizes: tuple[float, ...] = (),
+        other: "Unknown" = None,  # noqa: F821
+    ):
+        raise KeyError(mode)
+
+    for options in ({"mode": "left"}, {"other": 3}):  # a name only a type checker knows: nothing is known of any
+        with raises_sentence(
+            ShapeError, r"strictly_attributed: cannot take x: f64\[2,3\]; the op's function raised KeyError: '\w+'\."
+        ):
+            attributed(X, **options)
+    del attributed.function.__annotations__["other"]
+    for options, sentence in (
+        ({"mode": "left"}, r"mode must be 'up' or 'down', got 'left'"),
+        ({"pair": (1,)}, r"pair must be a tuple of 2, got .*"),
+        ({"flag": 1}, r"flag must be True or False, got 1"),
+        ({"sizes": 2.0}, r"sizes must be several, each a number, got 2\.0"),
+    ):
+        with raises_sentence(ShapeError, rf"strictly_attributed: attribute {sentence}\."):
+            attributed(X, **options)
 
 
 def test_a_window_that_fits_nowhere_pools_nothing_and_pulls_back_zeros():

@@ -48,3 +48,79 @@ def test_what_a_rule_raises_names_the_node_and_the_line(around, error, said):
 def test_a_rule_that_the_gradient_does_not_pass_may_raise():
     f = raising(RuntimeError("never"))
     assert fg.grad(lambda x: jnp.sum(x) + jnp.sum(jax.lax.stop_gradient(f(x))))(X).tolist() == [1.0] * 3
+
+
+def op_raising(error, kind=fg.exact):
+    @fg.op(name="squared_badly", replace=True)
+    def squared(x):
+        return x * x
+
+    def complaining(g):
+        raise error
+
+    squared.pullback("x", kind=kind)(complaining)
+    return squared
+
+
+ERRORS = {
+    "KeyError: 'alpha'": KeyError("alpha"),
+    "ZeroDivisionError: by zero": ZeroDivisionError("by zero"),
+    "AssertionError": AssertionError(),
+    "NotImplementedError: later": NotImplementedError("later."),
+    "StopIteration": StopIteration(),
+}
+
+
+@pytest.mark.parametrize("said", ERRORS)
+def test_what_the_rule_of_an_op_raises_names_node_line_and_rule(said):
+    op = op_raising(ERRORS[said])
+
+    def f(x):
+        with fg.scope("block"):
+            return jnp.sum(op(x))
+
+    sentence = rf"block/squared_badly at test_foreign\.py:\d+ \(`return .*`\): rule complaining raised {said}\."
+    with raises_sentence(fg.errors.RuleError, sentence):
+        fg.grad(f)(X)
+    with pytest.raises(fg.errors.RuleError, match=sentence) as info:
+        jax.jit(fg.value_and_grad(f, taps="**"))(X)
+    assert info.value.__cause__ is ERRORS[said]
+    with pytest.raises(fg.errors.RuleError, match=sentence):
+        fg.audit(f, X)
+    with pytest.raises(fg.errors.RuleError, match=sentence):
+        str(fg.plan(f, X))
+    with raises_sentence(fg.errors.RuleError, rf"squared_badly: rule complaining raised {said}\."):
+        jax.grad(f)(X)
+
+
+def test_what_an_override_raises_and_what_forward_mode_does():
+    rules = fg.RuleSet().override(fg.ops.relu, lambda g: {}["alpha"])
+    with raises_sentence(
+        fg.errors.RuleError, r"relu at test_foreign\.py:\d+ \(`.*`\): rule <lambda> raised KeyError: 'alpha'\."
+    ):
+        fg.grad(lambda x: jnp.sum(fg.ops.relu(x)), rules=rules)(X)
+    op = op_raising(TypeError("no"), fg.modified)
+    with raises_sentence(fg.errors.RuleError, r"squared_badly: rule complaining raised TypeError: no\."):
+        jax.jvp(op, (X,), (X,))
+
+
+@pytest.mark.parametrize("said", ERRORS)
+def test_what_the_function_of_an_op_raises(said):
+    @fg.op(name="computed_badly", replace=True)
+    def computed(x):
+        raise ERRORS[said]
+
+    with (
+        raises_sentence(
+            fg.errors.ShapeError,
+            rf"block/computed_badly: cannot take x: f64\[3\]; the op's function raised {said}\.",
+        ),
+        fg.scope("block"),
+    ):
+        computed(X)
+
+
+def test_numbers_that_jax_was_asked_to_look_for_keep_their_error():
+    rules = fg.RuleSet().override(fg.ops.relu, lambda g: jnp.log(g - 2))
+    with jax.debug_nans(True), pytest.raises(FloatingPointError):
+        fg.grad(lambda x: jnp.sum(fg.ops.relu(x)), rules=rules)(X)

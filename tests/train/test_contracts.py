@@ -8,7 +8,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import ops, train
-from funcgrad.errors import TrainingError
+from funcgrad.errors import GradientError, TrainingError
 from funcgrad.layers import chain, linear
 from tests.raising import raises_sentence
 
@@ -119,6 +119,47 @@ WRONG = {
         lambda: STEP(start(), (X, Y), jax.random.split(jax.random.key(0), 3)),
         r"train\.step: key must be one random key or an integer, got key<fry>\[3\]\.",
     ),
+    "a number for a loss function": (lambda: train.step(3, ADAM), r"train\.step: loss_fn must be a function, got 3\."),
+    "half a microbatch": (
+        lambda: train.step(LOSS, ADAM, microbatches=1.5),
+        r"train\.step: microbatches must be an integer, got 1\.5\.",
+    ),
+    "a norm that is no number": (
+        lambda: train.step(LOSS, ADAM, clip_norm="1"),
+        r"train\.step: clip_norm must be a number, got '1'\.",
+    ),
+    "norms, one per parameter": (
+        lambda: train.step(LOSS, ADAM, clip_norm=jnp.ones(3)),
+        r"train\.step: clip_norm must be a number, got f64\[3\]\.",
+    ),
+    "a scale that is no number": (
+        lambda: train.init(PARAMS, ADAM, loss_scale="dynamic"),
+        r"loss_scale must be a number, got 'dynamic'\.",
+    ),
+    "a pattern for a selector": (
+        lambda: train.init(PARAMS, ADAM, trainable="head/**"),
+        r"train\.init: trainable= must be which parameters are trained, as fg\.select\('head/\*\*'\) or "
+        r"fg\.freeze\('encoder/\*\*'\), got 'head/\*\*'\.",
+    ),
+    "an integer among parameters": (
+        lambda: STEP(train.init({"w": X, "table": {"n*": jnp.arange(3)}}, ADAM), (X, Y), 0),
+        r"train\.step: the parameter 'table/n\\\*' is i64\[3\], which has no gradient; keep it out of what is "
+        r"trained, by trainable=fg\.freeze\('table/n\\\\\*'\) for train\.init, or make it part of model_state\.",
+    ),
+    "a word for a key": (
+        lambda: STEP(start(), (X, Y), "zero"),
+        r"train\.step: key must be one random key or an integer, got str\.",
+    ),
+    "no step": (lambda: fit(step=3), r"train\.fit: step must be what train\.step returned, got 3\."),
+    "an evaluation that is no function": (
+        lambda: fit(evaluate={"x": X}),
+        r"train\.fit: evaluate must be a function of \(params, model_state\), got \{'x': f64\[4,3\]\}\.",
+    ),
+    "a log that is no path": (lambda: fit(log=True), r"train\.fit: log must be the path of a file, got True\."),
+    "a function that gives no batches": (
+        lambda: fit(batches=lambda epoch: None),
+        r"train\.fit: the batches of epoch 0 must be an iterable, got None\.",
+    ),
     "no batches": (
         lambda: fit(batches=None),
         r"train\.fit: batches must be an iterable or a function epoch -> iterable, got NoneType\.",
@@ -169,3 +210,42 @@ def test_tensors_of_pytorch():
         fit(batches=[(torch.tensor(X).bfloat16(), Y)])
     with raises_sentence(TrainingError, sentence.replace("{}", r"Can't call numpy\(\) on .*")):
         fit(batches=[(torch.tensor(X, requires_grad=True), Y)])
+
+
+METRICS = {
+    "a word": ("sgd", r"'sgd'"),
+    "None among others": ([1.0, object()], "object"),
+    "an op": (ops.mean, "Op"),
+}
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_is_an_array_or_a_number(metric, microbatches):
+    wrong, found = METRICS[metric]
+
+    def loss(params, model_state, batch, key):
+        value, (model_state, _) = LOSS(params, model_state, batch, key)
+        return value, (model_state, {"kind": wrong})
+
+    with raises_sentence(
+        GradientError,
+        rf"train\.step: the metric 'kind' must be an array or a number, got {found}; leave it out\.",
+    ):
+        train.step(loss, ADAM, microbatches=microbatches)(start(), (X, Y), 0)
+
+
+@pytest.mark.parametrize(("value", "found"), [("low", "'low'"), (None, "None"), ({"a": 1.0}, r"\{'a': f64\[\]\}")])
+def test_a_loss_is_a_number(value, found):
+    with raises_sentence(GradientError, rf"train\.step: the loss must be a scalar, got {found}\."):
+        train.step(lambda params, model_state, batch, key: (value, (model_state, {})), ADAM)(start(), (X, Y), 0)
+
+
+def test_integers_that_are_not_trained_stay_as_they_are():
+    params = {"w": jnp.ones(3), "n": jnp.arange(3)}
+    sgd = optax.sgd(0.5)
+    loss = lambda params, model_state, batch, key: (jnp.sum(params["w"] * batch["x"][0]), (model_state, {}))
+    state = train.init(params, sgd, trainable=fg.freeze("n"))
+    state, _ = train.step(loss, sgd)(state, {"x": jnp.ones((1, 3))}, 0)
+    assert state.params["w"].tolist() == [0.5] * 3
+    assert state.params["n"].tolist() == [0, 1, 2]

@@ -11,6 +11,7 @@ import pytest
 from funcgrad import train
 from funcgrad.errors import TrainingError
 from funcgrad.train import LossScale, NonfiniteError
+from funcgrad.train.nonfinite import Nonfinite
 from tests.raising import raises_sentence
 from tests.train.problems import KEY, assert_close
 
@@ -173,3 +174,9 @@ def test_skip_inside_of_scan():
     run = jax.jit(lambda s, batches: jax.lax.scan(lambda s, b: step(s, b, KEY), s, batches))
     _, metrics = run(start(), np.stack([GOOD, BAD, GOOD]))
     np.testing.assert_array_equal(metrics["skipped"], [False, True, False])
+
+
+def test_names_are_escaped_as_everywhere():
+    gradient = {"a/b": jnp.zeros(1), "a": {"b": jnp.full(1, jnp.nan)}, "w*": jnp.full(1, jnp.nan)}
+    assert Nonfinite.of(jnp.zeros(()), gradient).names == ("a/b", r"w\*")
+    assert Nonfinite.of(jnp.zeros(()), jnp.full(1, jnp.nan)).names == ("params",)
