@@ -37,8 +37,8 @@ def rule_pullback(
 ) -> Pullback:
     """A rule for the inputs of a node at `positions`; equal ones are one function in `made`.
 
-    `find` tells what the arrays stand for that a rule closes over, where these were traced with the node; rules that are
-    written down close over none.
+    `find` tells what the arrays stand for that a rule closes over, where these were traced with the node; rules that
+    are written down close over none.
     """
     avals, values = _avals(node), (*node.inputs, *outputs, *saved)
     signature = function.key if isinstance(function, Equation) else function, rule, positions, avals

@@ -192,7 +192,7 @@ class RuleSet:
         """
         require(at, str, "hook: at=", "the name of a value, or a glob", RuleError)
         if not callable(function):
-            raise RuleError(f"hook: expects a function of a cotangent, got {describe(function)}.")
+            raise RuleError(f"hook: expected a function of a cotangent, got {type(function).__name__}.")
         return replace(self, hooks=(*self.hooks, Hook(at, function)))
 
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:

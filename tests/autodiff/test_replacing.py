@@ -220,9 +220,9 @@ def test_mistakes(rules, sentence):
 
 
 def test_mistakes_in_a_hook():
-    with raises_sentence(RuleError, r"RuleSet\.hook expects a function of a cotangent, got int\."):
+    with raises_sentence(RuleError, r"hook: expected a function of a cotangent, got int\."):
         fg.RuleSet().hook("x", 3)
-    with raises_sentence(RuleError, r"RuleSet\.hook expects the name of a value, or a glob, got int\."):
+    with raises_sentence(RuleError, r"hook: at= must be the name of a value, or a glob, got 3\."):
         fg.RuleSet().hook(3, jnp.negative)
 
 
