@@ -46,13 +46,25 @@ def test_readme_shows_the_loop_as_it_is():
     assert re.sub(r"\s+", " ", loop) in re.sub(r"\s+", " ", source)
 
 
-def test_the_rule_in_the_docs_is_right():
-    first = blocks("docs/rules.md", "python")[0]
+def test_the_guide_to_rules_runs_and_is_right():
+    code = "\n".join(blocks("docs/rules.md", "python")).replace("op.mark(", "labelled.mark(")
     run(f"""
-import jax, jax.numpy as jnp, funcgrad as fg
-{first}
-x = jnp.arange(1.0, 5.0)
+import jax
+import funcgrad as fg
+labelled = fg.op(name="labelled")(lambda x, labels: x)
+{code}
+v = jnp.arange(1.0, 5.0)
 plain = lambda x: jnp.sum(jnp.sin(x / jnp.sqrt(jnp.sum(x**2) + 1e-6)))
-assert jnp.allclose(fg.grad(lambda x: jnp.sum(jnp.sin(normalize(x))))(x), jax.grad(plain)(x), atol=1e-6)
-assert [v.name for v in fg.plan(normalize, x).kept] == ["normalize", "normalize.length"]
+assert jnp.allclose(fg.grad(lambda x: jnp.sum(jnp.sin(normalize(x))))(v), jax.grad(plain)(v), atol=1e-6)
+assert [k.name for k in fg.plan(normalize, v).kept] == ["normalize", "normalize.length"]
+assert jnp.all(slope == 3)
+h = x @ params[0], jax.nn.relu(x @ params[0]) @ params[1]
+back = lambda g, h: jnp.where((h > 0) & (g > 0), g, 0)
+assert jnp.allclose(saliency, back(back(2 * jax.nn.relu(h[1]), h[1]) @ params[1].T, h[0]) @ params[0].T, rtol=1e-5)
+right = jax.grad(two_heads)(heads, x)
+assert jnp.allclose(gradients[0]["body"], -right["body"]) and jnp.allclose(gradients[0]["label"], right["label"])
+assert jnp.allclose(gradients[2]["body"], -0.1 * right["body"], rtol=1e-5)
+assert not jnp.allclose(updates[0], jax.grad(loss)(params, x)[0])
+assert jnp.allclose(updates[1], jax.grad(loss)(params, x)[1], rtol=1e-5)
+assert "guided_relu_x [modified]" in str(fg.plan(loss, params, x, rules=guided))
 """)
