@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-CORE = ("funcgrad/registry", "funcgrad/planning", "funcgrad/reverse")
+CORE = ("funcgrad/registry", "funcgrad/ops/equations", "funcgrad/planning", "funcgrad/reverse")
 
 _PLANS = ("tests/reverse/test_cotangents.py", "tests/planning/test_plans.py")
 _PLANNING = ("tests/planning/test_activity.py", "tests/planning/test_residuals.py")
@@ -14,7 +14,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "funcgrad/registry": _OPS,
     "funcgrad/reverse": (*_PLANS, *_BODIES, _TAPS),
     "funcgrad/planning": (*_PLANS, *_PLANNING, *_BODIES, _TAPS),
-    "funcgrad/planning/elementary.py": ("tests/planning/test_elementary.py",),
+    "funcgrad/ops/equations": ("tests/ops/equations",),
     "funcgrad/planning/tangents.py": ("tests/planning/test_tangents.py",),
     "funcgrad/planning/branches.py": ("tests/planning/test_branches.py", _TAPS),
     "funcgrad/planning/checkpoints.py": ("tests/planning/test_checkpoints.py", _TAPS),

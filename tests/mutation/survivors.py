@@ -11,15 +11,6 @@ _NEVER_ASKED = (
 EXPLAINED: dict[str, str] = {
     "funcgrad/planning/branches.py plan_branches: pullback.targets -> True": _WRITES_NOTHING,
     "funcgrad/planning/checkpoints.py plan_checkpoint: targets -> True": _WRITES_NOTHING,
-    "funcgrad/planning/elementary.py find_rules: rule -> True": (
-        "equivalent: a missing rule has returned already; the condition tells the type checker"
-    ),
-    'funcgrad/planning/elementary.py _applies: len(avals) == 1 and params.get("sharding") is None and '
-    "params.get(\"dimensions\") is None -> (len(avals) == 1 or params.get('sharding') is None or "
-    "params.get('dimensions') is None)": (
-        "equivalent today: JAX's functions give these equations one operand and no `dimensions`, and an explicit "
-        "sharding has been refused by `is_plain`"
-    ),
     "funcgrad/planning/planner.py _Planner.blocks: return True -> return None": _NEVER_ASKED,
     "funcgrad/planning/planner.py _Planner.blocks: True -> False": _NEVER_ASKED,
     "funcgrad/planning/planner.py _Planner.call: call.saving and any(v in reached for v in saved) -> (call.saving or "
