@@ -169,7 +169,8 @@ class _Planner:
         self, node: Node, function: Call | Equation, positions: tuple[int, ...]
     ) -> list[tuple[Rule | None, tuple[int, ...]]]:
         """The rules for the inputs of a node, each once; None stands for a derived one."""
-        return rules_of(function, positions, lambda a: self.rules.find(function, a, node.name), node.name)
+        find = partial(self.rules.find, function, node=node.name) if self.rules.overrides else function.rules.get
+        return rules_of(function, positions, find, node.name)
 
     def holding(
         self, node: Node, equation: Equation, positions: tuple[int, ...], found: tuple[BodyActivity, ...]

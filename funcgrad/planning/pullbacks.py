@@ -42,9 +42,10 @@ def rule_pullback(
     """
     avals, values = _avals(node), (*node.inputs, *outputs, *saved)
     signature = function.key if isinstance(function, Equation) else function, rule, positions, avals
-    if signature not in made:
-        made[signature] = _rule_pull(node, function, rule, positions, outputs, saved)
-    taken, targets, pull, arrays = made[signature]
+    found = made.get(signature)
+    if found is None:
+        found = made[signature] = _rule_pull(node, function, rule, positions, outputs, saved)
+    taken, targets, pull, arrays = found
     names = function.leaf_names(avals)
     if arrays and find is not None:
         held = find(node, arrays, reader=f"rule {rule.name}")

@@ -66,6 +66,8 @@ def _names_of_function(equation: Any) -> list[str] | None:
     """What the function that an equation calls names its inputs."""
     params = equation.params
     inner = params.get("call_jaxpr") or params.get("fun_jaxpr") or params.get("jaxpr")
+    if inner is None:
+        return None
     jaxpr = getattr(inner, "jaxpr", inner)
     names = getattr(getattr(jaxpr, "debug_info", None), "arg_names", None)
     if not names or len(names) > len(equation.invars):

@@ -1,6 +1,8 @@
 """For which equations a row holds: real floating arrays, on no explicit mesh."""
 
+from functools import cache
 from math import prod
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -12,20 +14,21 @@ from funcgrad.registry import Equation
 def plain_floats(equation: Equation) -> bool:
     """Whether what is floating among the arguments, and the only output, is real and on no explicit mesh."""
     outputs = equation.output_avals
-    floating = [a for a in (*equation.avals, *outputs) if jnp.issubdtype(a.dtype, jnp.inexact)]
-    is_real = all(jnp.issubdtype(a.dtype, jnp.floating) and is_plain(a) for a in floating)
-    return is_real and len(outputs) == 1 and jnp.issubdtype(outputs[0].dtype, jnp.floating)
+    if len(outputs) != 1 or not _is_floating(outputs[0].dtype):
+        return False
+    return all(is_plain(a) and _is_floating(a.dtype) for a in (*equation.avals, *outputs) if _is_inexact(a.dtype))
 
 
 def same_floats(equation: Equation) -> bool:
     """Whether all arguments are such, of the output's dtype."""
-    return plain_floats(equation) and {a.dtype for a in equation.avals} == {equation.output_avals[0].dtype}
+    dtype = equation.output_avals[0].dtype
+    return all(a.dtype == dtype for a in equation.avals) and plain_floats(equation)
 
 
 def one_filled(equation: Equation) -> bool:
     """Whether there is one argument, floating, with entries."""
     avals = equation.avals
-    return plain_floats(equation) and len(avals) == 1 and jnp.issubdtype(avals[0].dtype, jnp.inexact) and _filled(avals)
+    return plain_floats(equation) and len(avals) == 1 and _is_inexact(avals[0].dtype) and _filled(avals)
 
 
 def one_as_it_stands(equation: Equation) -> bool:
@@ -37,3 +40,13 @@ def one_as_it_stands(equation: Equation) -> bool:
 
 def _filled(avals: tuple[Aval, ...]) -> bool:
     return all(prod(a.shape) > 0 for a in avals)
+
+
+@cache
+def _is_floating(dtype: Any) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.floating))
+
+
+@cache
+def _is_inexact(dtype: Any) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.inexact))
