@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import jax
 
 from funcgrad.adapters import opened, parameter_names
-from funcgrad.errors import require_function
+from funcgrad.errors import GraphError, require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
@@ -28,10 +28,12 @@ from funcgrad.primitive import (
     holds_references,
     is_literal,
     loop_of,
+    is_object,
     scope_of,
     wirings,
     without_donation,
 )
+    with_contents,
 from funcgrad.registry import Call
 
 
@@ -101,7 +103,8 @@ def trace_arguments(
     with without_values():
         inputs = arguments.inputs_among(jax.tree.leaves((tuple(args), kwargs)))
         traced = flat if whole is None else as_one_call(flat, arguments.positions(whole), len(inputs))
-        closed = jax.make_jaxpr(traced)(*inputs)
+        closed = with_contents(jax.make_jaxpr(traced)(*inputs))
+    _check_objects(closed)
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
     return Tracing(closed, arguments, inputs, returned)
@@ -112,6 +115,19 @@ def open_jaxpr(
     input_names: Sequence[str] | None = None,
     whole: Callable[[Any], bool] | None = None,
     arguments: Sequence[str] = (),
+def _check_objects(closed: Any) -> None:
+    """GraphError where a function takes or closes over an object of JAX's that is no array.
+
+    Its contents are not an operand of what reads them, so that a gradient through them would be lost.
+    """
+    variables = (*closed.jaxpr.constvars, *closed.jaxpr.invars)
+    if kinds := [type(v.aval).__name__ for v in variables if is_object(v.aval)]:
+        raise GraphError(
+            f"The function uses an object made outside of it that is no array for JAX but an {kinds[0]} (hijax), "
+            f"which no graph can hold; give it arrays, which for Flax NNX nnx.with_vars(model, hijax=False) has."
+        )
+
+
 ) -> Structure:
     """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
 

@@ -25,12 +25,14 @@ from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import holds_tracers as holds_tracers
 from funcgrad.primitive.jaxprs import is_literal as is_literal
 from funcgrad.primitive.jaxprs import is_reference as is_reference
+from funcgrad.primitive.jaxprs import is_object as is_object
 from funcgrad.primitive.jaxprs import primitives_in as primitives_in
 from funcgrad.primitive.jaxprs import prune as prune
 from funcgrad.primitive.jaxprs import scope_of as scope_of
 from funcgrad.primitive.jaxprs import size_of as size_of
 from funcgrad.primitive.jaxprs import variable_of as variable_of
 from funcgrad.primitive.jaxprs import without_constants as without_constants
+from funcgrad.primitive.jaxprs import with_contents as with_contents
 from funcgrad.primitive.jaxprs import without_donation as without_donation
 from funcgrad.primitive.keys import exact as exact
 from funcgrad.primitive.keys import exact_structure as exact_structure

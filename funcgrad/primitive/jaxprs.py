@@ -50,7 +50,7 @@ def body(equation: Any) -> Any | None:
 
 
 def holds_references(jaxpr: Any) -> bool:
-    """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`).
+    """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`), or another thing than an array.
 
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
     belong together, and JAX differentiates them as one.
@@ -65,8 +65,35 @@ _holding: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def is_reference(aval: Aval) -> bool:
-    """Whether it describes a mutable array."""
-    return isinstance(aval, AbstractRef)
+    """Whether it describes a mutable array, or no array at all."""
+    return isinstance(aval, AbstractRef) or is_object(aval)
+
+
+def is_object(aval: Aval) -> bool:
+    """Whether it describes an object of a type that JAX was taught ("hijax"): a box, a quantized array.
+
+    What such a type is differentiated as, only JAX knows.
+    """
+    return getattr(aval, "is_high", False) and not isinstance(aval, AbstractRef)
+
+
+def with_contents(closed: Any) -> Any:
+    """A closed jaxpr with the arrays that it reads of objects it closes over, where it does nothing else with them."""
+    known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    objects = {v: x for v, x in known.items() if is_object(v.aval)}
+    if not objects or any(not is_literal(a) and a in objects for a in closed.jaxpr.outvars):
+        return closed
+    users = [e for e in closed.jaxpr.eqns if any(not is_literal(a) and a in objects for a in e.invars)]
+    if not all(e.outvars and all(not is_literal(a) and a in objects for a in e.invars) for e in users):
+        return closed
+    for e in users:
+        known.update(zip(e.outvars, Equation.of(e).run(*(objects[a] for a in e.invars)), strict=True))
+    known = {v: x for v, x in known.items() if v not in objects}
+    read = set(map(id, users))
+    left = [e for e in closed.jaxpr.eqns if id(e) not in read]
+    effects = closed.jaxpr.effects if any(e.effects for e in left) else set()
+    jaxpr = closed.jaxpr.replace(constvars=list(known), eqns=left, effects=effects)
+    return core.ClosedJaxpr(jaxpr, list(known.values()))
 
 
 def without_donation(equation: Any) -> Any:
