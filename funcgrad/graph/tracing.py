@@ -26,6 +26,7 @@ from funcgrad.primitive import (
     as_one_call,
     body,
     holds_references,
+    is_jit,
     is_literal,
     loop_of,
     is_object,
@@ -208,7 +209,7 @@ class _Builder:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
                 results = self.append(function, scope, operands, labels)
-            elif self.whole and self.whole(inner):
+            elif self.whole and is_jit(equation) and self.whole(inner):
                 results = self.append_whole(equation, scope, operands, inner)
             else:
                 self.calls = (*self.calls, equation)

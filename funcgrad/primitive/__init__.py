@@ -23,6 +23,7 @@ from funcgrad.primitive.jaxprs import body as body
 from funcgrad.primitive.jaxprs import has_ended as has_ended
 from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import holds_tracers as holds_tracers
+from funcgrad.primitive.jaxprs import is_jit as is_jit
 from funcgrad.primitive.jaxprs import is_literal as is_literal
 from funcgrad.primitive.jaxprs import is_reference as is_reference
 from funcgrad.primitive.jaxprs import is_object as is_object

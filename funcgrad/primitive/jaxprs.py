@@ -22,7 +22,7 @@ from funcgrad.primitive.sources import wrapped_name
 from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
-_TRANSPARENT = ("jit", "pjit", "closed_call")
+_TRANSPARENT = ("jit", "pjit", "closed_call", "eval_jaxpr")
 # A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
 # stands between the two.
 _RERUNNABLE = ("custom_jvp_call",)
@@ -50,6 +50,11 @@ def body(equation: Any) -> Any | None:
 
 
 def holds_references(jaxpr: Any) -> bool:
+def is_jit(equation: Any) -> bool:
+    """Whether it calls a jitted function, which has a name and may stay whole; other calls are plain ones."""
+    return "donated_invars" in equation.params
+
+
     """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`), or another thing than an array.
 
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
