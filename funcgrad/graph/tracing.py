@@ -28,13 +28,14 @@ from funcgrad.primitive import (
     holds_references,
     is_jit,
     is_literal,
-    loop_of,
     is_object,
+    loop_of,
+    prompt_rules,
     scope_of,
     wirings,
+    with_contents,
     without_donation,
 )
-    with_contents,
 from funcgrad.registry import Call
 
 
@@ -81,6 +82,7 @@ def trace_arguments(
     kwargs: dict[str, Any],
     is_eager: bool = False,
     whole: Collection[int] | None = None,
+    moving: Collection[int] = (),
 ) -> Tracing:
     """Trace with the arguments described beforehand.
 
@@ -92,12 +94,14 @@ def trace_arguments(
         is_eager: the function may look at what is made of constants and of arguments whose contents are known. These
             are no part of the graph then.
         whole: it is one node, which JAX differentiates with respect to these leaves of the arguments.
+        moving: the leaves of the arguments that it is differentiated by: rules of what depends on them run at once.
     """
     returned = Returned()
 
-    def flat(*inputs: Any) -> list[Any]:
-        args, kwargs = arguments.unflatten(inputs)
-        with jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext():
+    def flat(*traced: Any) -> list[Any]:
+        args, kwargs = arguments.unflatten(traced)
+        at_once = prompt_rules(traced, arguments.positions(moving), inputs)
+        with jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext(), at_once:
             return returned.traced(function(*args, **kwargs))
 
     flat.__name__ = getattr(function, "__name__", flat.__name__)
@@ -111,11 +115,6 @@ def trace_arguments(
     return Tracing(closed, arguments, inputs, returned)
 
 
-def open_jaxpr(
-    closed: Any,
-    input_names: Sequence[str] | None = None,
-    whole: Callable[[Any], bool] | None = None,
-    arguments: Sequence[str] = (),
 def _check_objects(closed: Any) -> None:
     """GraphError where a function takes or closes over an object of JAX's that is no array.
 
@@ -129,6 +128,11 @@ def _check_objects(closed: Any) -> None:
         )
 
 
+def open_jaxpr(
+    closed: Any,
+    input_names: Sequence[str] | None = None,
+    whole: Callable[[Any], bool] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Structure:
     """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
 

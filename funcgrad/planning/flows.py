@@ -82,7 +82,8 @@ class Flows:
     def rule(self, node: Node, moving: tuple[int, ...]) -> TangentRule | None:
         """The rule of a `custom_jvp`, traced where the inputs `moving` do; once for all nodes with that rule.
 
-        So a rule that reads Python state reads the same at all of them, and anew in the next plan.
+        So one that reads Python state reads the same at all of them, and anew in the next plan; but a rule that was
+        asked where its function is called has been traced at each.
         """
         key = node, moving
         if key not in self._rules:

@@ -25,15 +25,15 @@ from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import holds_tracers as holds_tracers
 from funcgrad.primitive.jaxprs import is_jit as is_jit
 from funcgrad.primitive.jaxprs import is_literal as is_literal
-from funcgrad.primitive.jaxprs import is_reference as is_reference
 from funcgrad.primitive.jaxprs import is_object as is_object
+from funcgrad.primitive.jaxprs import is_reference as is_reference
 from funcgrad.primitive.jaxprs import primitives_in as primitives_in
 from funcgrad.primitive.jaxprs import prune as prune
 from funcgrad.primitive.jaxprs import scope_of as scope_of
 from funcgrad.primitive.jaxprs import size_of as size_of
 from funcgrad.primitive.jaxprs import variable_of as variable_of
-from funcgrad.primitive.jaxprs import without_constants as without_constants
 from funcgrad.primitive.jaxprs import with_contents as with_contents
+from funcgrad.primitive.jaxprs import without_constants as without_constants
 from funcgrad.primitive.jaxprs import without_donation as without_donation
 from funcgrad.primitive.keys import exact as exact
 from funcgrad.primitive.keys import exact_structure as exact_structure
@@ -49,6 +49,7 @@ from funcgrad.primitive.meshes import n_parts as n_parts
 from funcgrad.primitive.meshes import on_automatic_axes as on_automatic_axes
 from funcgrad.primitive.meshes import on_mesh_of as on_mesh_of
 from funcgrad.primitive.meshes import refuses as refuses
+from funcgrad.primitive.promptness import prompt_rules as prompt_rules
 from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.tangents import Tangent as Tangent
 from funcgrad.primitive.tangents import TangentRule as TangentRule

@@ -26,7 +26,8 @@ _TRANSPARENT = ("jit", "pjit", "closed_call", "eval_jaxpr")
 # A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
 # stands between the two.
 _RERUNNABLE = ("custom_jvp_call",)
-_FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
+FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
+"""Primitives whose derivative is zero wherever there is one."""
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 
@@ -49,12 +50,12 @@ def body(equation: Any) -> Any | None:
     return None if holds_references(inner.jaxpr) else inner
 
 
-def holds_references(jaxpr: Any) -> bool:
 def is_jit(equation: Any) -> bool:
     """Whether it calls a jitted function, which has a name and may stay whole; other calls are plain ones."""
     return "donated_invars" in equation.params
 
 
+def holds_references(jaxpr: Any) -> bool:
     """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`), or another thing than an array.
 
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
@@ -155,7 +156,7 @@ class Equation:
     @cached_property
     def blocks(self) -> bool:
         """Whether no cotangent passes: it is stopped, or the derivative is zero wherever there is one."""
-        return self.source.primitive.name in _FLAT
+        return self.source.primitive.name in FLAT
 
     @property
     def is_custom_jvp(self) -> bool:
