@@ -13,7 +13,17 @@ from funcgrad.autodiff.finding import Names, find_sources, listed
 from funcgrad.autodiff.selection import Argnums, Asked, Selection, Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import FuncgradError, GradientError, describe, describe_tree
-from funcgrad.graph import Arguments, Constant, Graph, Meant, Tracing, Value, asks_for_values, trace_arguments
+from funcgrad.graph import (
+    Arguments,
+    Constant,
+    Graph,
+    Meant,
+    Structure,
+    Tracing,
+    Value,
+    asks_for_values,
+    trace_arguments,
+)
 from funcgrad.naming import escape, matches, unnumbered
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
@@ -161,15 +171,16 @@ class Request(NamedTuple):
         rule closes over what only is there while the function runs, JAX differentiates the whole, unless something
         inside is asked for.
         """
+        leaves = selection.leaves_of(arguments)
+        moving = range(len(arguments.names)) if selection.names else leaves
         try:
-            tracing = trace_arguments(call.fun, arguments, call.args, call.kwargs)
+            tracing = trace_arguments(call.fun, arguments, call.args, call.kwargs, moving=moving)
             return self._planned(tracing, call, selection, parameters, opens)
         except Exception as error:
             if not (isinstance(error, LostError) or asks_for_values(error)):
                 raise
-        leaves = selection.leaves_of(arguments)
         known = arguments.knowing(call.args, call.kwargs, traced=leaves)
-        tracing = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True)
+        tracing = trace_arguments(call.fun, known, call.args, call.kwargs, is_eager=True, moving=moving)
         try:
             return self._planned(tracing, call, selection, parameters, opens)
         except LostError as error:
@@ -239,26 +250,41 @@ class Request(NamedTuple):
     def _plan(
         self, tracing: Tracing, graph: Graph, call: Opened, selection: Selection, parameters: Sequence[str]
     ) -> Traced:
-        structure = graph.structure
-        output, auxiliary = Output(graph.output_tree, structure.outputs), None
+        output, auxiliary = Output(graph.output_tree, graph.structure.outputs), None
         if call.has_aux:
             output, auxiliary = _split_auxiliary(output)
         if self.of is None:
             output.check()
         else:
             output = Output(*find_sources(self.of, graph, parameters), is_inner=True)
-            structure = structure.upto((*output.leaves, *(auxiliary.leaves if auxiliary else ())))
-        structure, watched = self.watch.attach(structure) if self.watch else (structure, None)
-        taps = list(watched.taps.values()) if watched else []
         wanted = selection.wanted(graph)
-        chosen = frozenset(wanted)
-        plan = make_plan(structure, wanted, output.sources, self.rules, taps)
+        needed = (*output.leaves, *(auxiliary.leaves if auxiliary else ()))
+        plan, watched = self._made_plan(graph.structure, needed, wanted, output.sources)
         selection.check(plan, output.subject)
+        chosen = frozenset(wanted)
         inputs = [
             as_array(x) if v in chosen and not isinstance(x, jax.ShapeDtypeStruct) else x
-            for v, x in zip(structure.inputs, tracing.inputs, strict=True)
+            for v, x in zip(plan.structure.inputs, tracing.inputs, strict=True)
         ]
         return Traced(plan, selection, graph.constants, inputs, output, auxiliary, watched)
+
+    def _made_plan(
+        self, whole: Structure, needed: Sequence[Value | Constant], wanted: Sequence[Value], sources: Sequence[Value]
+    ) -> tuple[Plan, Watched | None]:
+        """Plan the graph, with `of` only what is `needed` of it, and what is watched.
+
+        Only a plan tells what rules close over; that may be made by nodes which nothing else needs.
+        """
+        beside: tuple[Value, ...] = ()
+        while True:
+            structure = whole if self.of is None else whole.upto(needed, beside)
+            structure, watched = self.watch.attach(structure) if self.watch else (structure, None)
+            taps = list(watched.taps.values()) if watched else []
+            plan = make_plan(structure, wanted, sources, self.rules, taps)
+            lacking = [] if self.of is None else [v for v in plan.lacking if v not in beside]
+            if not lacking:
+                return plan, watched
+            beside = (*beside, *lacking)
 
 
 def _split_auxiliary(output: Output) -> tuple[Output, Output]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from funcgrad.naming import escape
-from funcgrad.primitive import bodies, body, scope_of
+from funcgrad.primitive import bodies, body, is_jit, scope_of
 
 # The parameters in which loops, branches and calls have their bodies: what has none of them is not looked into.
 _HOLDING = frozenset(("jaxpr", "call_jaxpr", "fun_jaxpr", "branches", "body_jaxpr", "cond_jaxpr"))
@@ -19,7 +19,7 @@ def labels_in(jaxpr: Any, whole: Callable[[Any], bool] | None = None) -> Iterato
         if equation.primitive.name == "name":
             yield join(escape(scope_of(equation)), label_of(equation))
         elif not _HOLDING.isdisjoint(equation.params):
-            if whole and (called := body(equation)) is not None and whole(called):
+            if whole and is_jit(equation) and (called := body(equation)) is not None and whole(called):
                 continue
             scope = escape(scope_of(equation))
             yield from (join(scope, path) for inner in bodies(equation) for path in labels_in(inner, whole))

@@ -51,9 +51,11 @@ class Structure:
             for body in node.bodies:
                 yield from body.structure.all_nodes
 
-    def upto(self, outputs: Sequence[Value | Constant]) -> "Structure":
-        """The part that computes `outputs`: the nodes they depend on, and what has effects before the last of these."""
-        needed, nodes = set(outputs), []
+    def upto(self, outputs: Sequence[Value | Constant], beside: Sequence[Value] = ()) -> "Structure":
+        """The part that computes `outputs`, and the values `beside` them: the nodes they depend on, and what has
+        effects before the last of these.
+        """
+        needed, nodes = {*outputs, *beside}, []
         for node in reversed(self.nodes):
             if (nodes and node.has_effects) or not needed.isdisjoint(node.outputs):
                 nodes.append(node)

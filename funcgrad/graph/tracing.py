@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import jax
 
 from funcgrad.adapters import opened, parameter_names
-from funcgrad.errors import require_function
+from funcgrad.errors import GraphError, require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.graphs import Graph
@@ -25,10 +25,14 @@ from funcgrad.primitive import (
     as_one_call,
     body,
     holds_references,
+    is_jit,
     is_literal,
+    is_object,
     loop_of,
+    prompt_rules,
     scope_of,
     wirings,
+    with_contents,
     without_donation,
 )
 from funcgrad.registry import Call, Equation
@@ -88,6 +92,7 @@ def trace_arguments(
     kwargs: dict[str, Any],
     is_eager: bool = False,
     whole: Collection[int] | None = None,
+    moving: Collection[int] = (),
 ) -> Tracing:
     """Trace with the arguments described beforehand.
 
@@ -99,22 +104,38 @@ def trace_arguments(
         is_eager: the function may look at what is made of constants and of arguments whose contents are known. These
             are no part of the graph then.
         whole: it is one node, which JAX differentiates with respect to these leaves of the arguments.
+        moving: the leaves of the arguments that it is differentiated by: rules of what depends on them run at once.
     """
     returned = Returned()
 
-    def flat(*inputs: Any) -> list[Any]:
-        args, kwargs = arguments.unflatten(inputs)
-        with jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext():
+    def flat(*traced: Any) -> list[Any]:
+        args, kwargs = arguments.unflatten(traced)
+        at_once = prompt_rules(traced, arguments.positions(moving), inputs)
+        with jax.ensure_compile_time_eval() if is_eager else contextlib.nullcontext(), at_once:
             return returned.traced(function(*args, **kwargs))
 
     flat.__name__ = getattr(function, "__name__", flat.__name__)
     with without_values():
         inputs = arguments.inputs_among(jax.tree.leaves((tuple(args), kwargs)))
         traced = flat if whole is None else as_one_call(flat, arguments.positions(whole), len(inputs))
-        closed = jax.make_jaxpr(traced)(*inputs)
+        closed = with_contents(jax.make_jaxpr(traced)(*inputs))
+    _check_objects(closed)
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
     return Tracing(closed, arguments, inputs, returned)
+
+
+def _check_objects(closed: Any) -> None:
+    """GraphError where a function takes or closes over an object of JAX's that is no array.
+
+    Its contents are not an operand of what reads them, so that a gradient through them would be lost.
+    """
+    variables = (*closed.jaxpr.constvars, *closed.jaxpr.invars)
+    if kinds := [type(v.aval).__name__ for v in variables if is_object(v.aval)]:
+        raise GraphError(
+            f"The function uses an object made outside of it that is no array for JAX but an {kinds[0]} (hijax), "
+            f"which no graph can hold; give it arrays, which for Flax NNX nnx.with_vars(model, hijax=False) has."
+        )
 
 
 def open_jaxpr(
@@ -208,9 +229,9 @@ class _Builder:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
                 results = self.append(function, scope, operands, labels)
-            elif self.is_meant(function, join(scope, escape(function.name))):
+            elif is_jit(equation) and self.is_meant(function, join(scope, escape(function.name))):
                 results = self.append(Equation.of(without_donation(equation)), scope, operands, labels)
-            elif self.whole and self.whole(inner):
+            elif self.whole and is_jit(equation) and self.whole(inner):
                 results = self.append_whole(equation, scope, operands, inner)
             else:
                 self.calls = (*self.calls, equation)

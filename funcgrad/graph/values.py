@@ -1,5 +1,6 @@
 """The parts of a graph: values (the edges) and nodes (one function each)."""
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,7 +111,7 @@ class Surroundings:
     then one of a trace that has ended; but it has a variable, and that is a value of the graph.
     """
 
-    known: Mapping[Any, Value | Constant]
+    known: ChainMap[Any, Value | Constant]
     everywhere: list[Mapping[Any, Value | Constant]]
     """The same for all jaxprs of the graph."""
 
@@ -126,6 +127,17 @@ class Surroundings:
         """Whether an array is of the trace that became the graph, here or in another part of it."""
         variable = variable_of(x)
         return variable is not None and any(variable in known for known in self.everywhere)
+
+    def precedes(self, x: Any, node: "Node") -> bool:
+        """Whether an array that was found was there when the node was traced.
+
+        Each jaxpr's variables are known in the order in which they were made; those of the node, or of the call that
+        was opened where it is, come before what was made later.
+        """
+        variable, made = variable_of(x), [v for e in (node.origin, *node.calls) for v in e.outvars]
+        known = next(known for known in self.known.maps if variable in known)
+        first = next(v for v in known if v is variable or any(v is out for out in made))
+        return not any(first is out for out in made)
 
 
 @dataclass(frozen=True, eq=False)

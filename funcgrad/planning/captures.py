@@ -54,7 +54,8 @@ def captured(
         reader: what closes over the arrays, as errors call it.
 
     Raises:
-        GradientError: an array is differentiated, or was traced in another part of the graph.
+        GradientError: an array is differentiated, was traced in another part of the graph, or is made after the node:
+            JAX runs the rule at once, and something that it reads was changed before we do.
     """
     found = []
     for x in arrays:
@@ -64,6 +65,9 @@ def captured(
             raise LostError(node, reader) from None
         if value is None and has_ended(x):
             raise LostError(node, reader)
+        if value is not None and node.surroundings and not node.surroundings.precedes(x, node):
+            made_later = f"'{value.name}', which is made after it (what the rule reads has changed meanwhile)"
+            raise LostError(node, reader, made_later)
         if value is not None and value in varied:
             raise GradientError(
                 f"{where(node)}: {reader} closes over '{value.name}', which is differentiated, and "

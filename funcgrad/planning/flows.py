@@ -8,7 +8,7 @@ must not be visited: there may be a loop without a known length behind it, or a 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from funcgrad.errors import GradientError
+from funcgrad.errors import FuncgradError, GradientError
 from funcgrad.graph import Node
 from funcgrad.planning.foreign import answering_for, where
 from funcgrad.planning.recording import Recording, find_moved, record
@@ -27,6 +27,8 @@ class Flows:
         self._rules_alike: dict[Any, TangentRule] = {}
         self._moved: dict[Any, Sequence[int]] = {}
         self._recordings: dict[Any, Recording] = {}
+        self._raised: dict[Any, FuncgradError] = {}
+        """What the rule raised that should have said how these values move."""
 
     def moved(self, node: Node, moving: tuple[int, ...]) -> Sequence[int]:
         """Tell which outputs move where the inputs `moving` do.
@@ -39,8 +41,10 @@ class Flows:
         if key not in self._moved:
             try:
                 self._moved[key] = self._find_moved(node, moving)
-            except Exception:
+            except Exception as error:
                 self._moved[key] = range(len(node.outputs))
+                if isinstance(error, FuncgradError):
+                    self._raised |= dict.fromkeys(node.outputs, error)
         return self._moved[key]
 
     def _find_moved(self, node: Node, moving: tuple[int, ...]) -> Sequence[int]:
@@ -95,7 +99,8 @@ class Flows:
     def rule(self, node: Node, moving: tuple[int, ...]) -> TangentRule | None:
         """The rule of a `custom_jvp`, traced where the inputs `moving` do; once for all nodes with that rule.
 
-        So a rule that reads Python state reads the same at all of them, and anew in the next plan.
+        So one that reads Python state reads the same at all of them, and anew in the next plan; but a rule that was
+        asked where its function is called has been traced at each.
         """
         key = node, moving
         if key not in self._rules:
@@ -114,14 +119,21 @@ class Flows:
     def recording(self, node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Recording:
         """The node under `jax.vjp`.
 
-        What the function of a custom derivative closes over is not differentiated: its rules know nothing of it.
+        What the function of a custom derivative closes over is not differentiated: its rules know nothing of it. Where
+        one raises that is given what another rule refuses to differentiate, JAX never comes to it: the other is to
+        blame (`eqx.filter_custom_vjp` refuses so, and its own rule is written for nothing else).
         """
         key = node, moving, outputs
         if key not in self._recordings:
             assert isinstance(node.function, Equation)
             given = tuple(p for p in moving if p >= node.function.n_closed_over)
-            with answering_for(node):
-                self._recordings[key] = record(node, given, outputs)
+            try:
+                with answering_for(node):
+                    self._recordings[key] = record(node, given, outputs)
+            except GradientError:
+                if refused := [self._raised[v] for p in moving if (v := node.inputs[p]) in self._raised]:
+                    raise refused[0] from refused[0].__cause__
+                raise
         return self._recordings[key]
 
 

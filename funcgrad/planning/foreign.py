@@ -10,13 +10,15 @@ from funcgrad.graph import Node
 
 
 class LostError(GradientError):
-    """A rule closes over an array of a trace that has ended."""
+    """A rule closes over an array that is not there when the rule runs: of a trace that has ended, if nothing else."""
 
-    def __init__(self, node: Node, reader: str = "a rule of its derivative"):
-        super().__init__(
-            f"{where(node)}: {reader} closes over an array of another trace, which has ended when the "
-            f"rule runs; pass the array to the function as an argument."
-        )
+    def __init__(
+        self,
+        node: Node,
+        reader: str = "a rule of its derivative",
+        what: str = "an array of another trace, which has ended when the rule runs",
+    ):
+        super().__init__(f"{where(node)}: {reader} closes over {what}; pass the array to the function as an argument.")
 
 
 @contextmanager

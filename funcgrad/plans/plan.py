@@ -81,6 +81,14 @@ class Plan:
         """Every value that some rule reads, in the order of first use: what the forward leaves behind."""
         return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.needs if isinstance(v, Value)))
 
+    @property
+    def lacking(self) -> tuple[Value, ...]:
+        """What the rules of custom derivatives close over, and no node of the graph makes."""
+        made = {*self.structure.inputs, *self.structure.constants}
+        made.update(v for node in self.structure.nodes for v in self.made_at(node))
+        taken = (*(v for step in self.steps for v in step.captured), *self.kept)
+        return tuple(dict.fromkeys(v for v in taken if isinstance(v, Value) and v not in made))
+
     def run(self, node: Node, values: dict[Value, Any]) -> None:
         """Run a node forward: add to `values` its outputs and, where it is active, what its rules need saved."""
         step, leaves = self.step_of.get(node), read(self.read_at(node), values)

@@ -14,6 +14,7 @@ from funcgrad.primitive.contexts import is_current as is_current
 from funcgrad.primitive.contexts import is_staged as is_staged
 from funcgrad.primitive.contexts import traced_once as traced_once
 from funcgrad.primitive.deferral import defer as defer
+from funcgrad.primitive.jaxprs import FLAT as FLAT
 from funcgrad.primitive.jaxprs import as_function as as_function
 from funcgrad.primitive.jaxprs import as_one_call as as_one_call
 from funcgrad.primitive.jaxprs import axis_names as axis_names
@@ -23,13 +24,16 @@ from funcgrad.primitive.jaxprs import body as body
 from funcgrad.primitive.jaxprs import has_ended as has_ended
 from funcgrad.primitive.jaxprs import holds_references as holds_references
 from funcgrad.primitive.jaxprs import holds_tracers as holds_tracers
+from funcgrad.primitive.jaxprs import is_jit as is_jit
 from funcgrad.primitive.jaxprs import is_literal as is_literal
+from funcgrad.primitive.jaxprs import is_object as is_object
 from funcgrad.primitive.jaxprs import is_reference as is_reference
 from funcgrad.primitive.jaxprs import named as named
 from funcgrad.primitive.jaxprs import prune as prune
 from funcgrad.primitive.jaxprs import scope_of as scope_of
 from funcgrad.primitive.jaxprs import size_of as size_of
 from funcgrad.primitive.jaxprs import variable_of as variable_of
+from funcgrad.primitive.jaxprs import with_contents as with_contents
 from funcgrad.primitive.jaxprs import without_constants as without_constants
 from funcgrad.primitive.jaxprs import without_donation as without_donation
 from funcgrad.primitive.keys import exact as exact
@@ -47,6 +51,7 @@ from funcgrad.primitive.meshes import on_automatic_axes as on_automatic_axes
 from funcgrad.primitive.meshes import on_mesh_of as on_mesh_of
 from funcgrad.primitive.meshes import refuses as refuses
 from funcgrad.primitive.parameters import parameter_names as parameter_names
+from funcgrad.primitive.promptness import prompt_rules as prompt_rules
 from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.sources import wrapped_name as wrapped_name
 from funcgrad.primitive.tangents import Tangent as Tangent

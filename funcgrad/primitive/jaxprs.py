@@ -1,24 +1,24 @@
 """Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jax.extend import core
 from jax.interpreters import partial_eval
-from jax.ref import AbstractRef, Ref
+from jax.ref import AbstractRef
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.primitive.contexts import running_traces
 from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
-_TRANSPARENT = ("jit", "pjit", "closed_call")
+_TRANSPARENT = ("jit", "pjit", "closed_call", "eval_jaxpr")
+FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
+"""Primitives whose derivative is zero wherever there is one."""
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 
@@ -41,8 +41,13 @@ def body(equation: Any) -> Any | None:
     return None if holds_references(inner.jaxpr) else inner
 
 
+def is_jit(equation: Any) -> bool:
+    """Whether it calls a jitted function, which has a name and may stay whole; other calls are plain ones."""
+    return "donated_invars" in equation.params
+
+
 def holds_references(jaxpr: Any) -> bool:
-    """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`).
+    """Whether equations of a jaxpr make, read or write a mutable array (`jax.new_ref`), or another thing than an array.
 
     A write then reaches a later read without being its operand, so that the equations are no DAG of values: they
     belong together, and JAX differentiates them as one.
@@ -57,8 +62,35 @@ _holding: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def is_reference(aval: Aval) -> bool:
-    """Whether it describes a mutable array."""
-    return isinstance(aval, AbstractRef)
+    """Whether it describes a mutable array, or no array at all."""
+    return isinstance(aval, AbstractRef) or is_object(aval)
+
+
+def is_object(aval: Aval) -> bool:
+    """Whether it describes an object of a type that JAX was taught ("hijax"): a box, a quantized array.
+
+    What such a type is differentiated as, only JAX knows.
+    """
+    return getattr(aval, "is_high", False) and not isinstance(aval, AbstractRef)
+
+
+def with_contents(closed: Any) -> Any:
+    """A closed jaxpr with the arrays that it reads of objects it closes over, where it does nothing else with them."""
+    known = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    objects = {v: x for v, x in known.items() if is_object(v.aval)}
+    if not objects or any(not is_literal(a) and a in objects for a in closed.jaxpr.outvars):
+        return closed
+    users = [e for e in closed.jaxpr.eqns if any(not is_literal(a) and a in objects for a in e.invars)]
+    if not all(e.outvars and all(not is_literal(a) and a in objects for a in e.invars) for e in users):
+        return closed
+    for e in users:
+        known.update(zip(e.outvars, bind(e, e.params, [objects[a] for a in e.invars], e.ctx), strict=True))
+    known = {v: x for v, x in known.items() if v not in objects}
+    read = set(map(id, users))
+    left = [e for e in closed.jaxpr.eqns if id(e) not in read]
+    effects = closed.jaxpr.effects if any(e.effects for e in left) else set()
+    jaxpr = closed.jaxpr.replace(constvars=list(known), eqns=left, effects=effects)
+    return core.ClosedJaxpr(jaxpr, list(known.values()))
 
 
 def without_donation(equation: Any) -> Any:

@@ -126,7 +126,7 @@ def rule_key(source: Any) -> Hashable | None:
     An equation has its rule in a thunk that traces it, so we look for the rule in what that closes over. Of 8 layers
     with a ReLU each, tracing its rule at every one is a third of tracing the gradient.
     """
-    rule = _closed_over(_closed_over(source.params["jvp_jaxpr_fun"].f, "fn"), "jvp")
+    rule = closed_over(closed_over(source.params["jvp_jaxpr_fun"].f, "fn"), "jvp")
     if not isinstance(rule, WrappedFun) or rule.params or not rule.transforms:
         return None
     *vmaps, (_, flattening) = rule.transforms
@@ -145,7 +145,7 @@ def _is_vmap(static: Sequence[Any]) -> bool:
     return len(static) == 3 and type(static[0]).__name__ == "TraceTag" and type(static[1]).__name__ == "AxisData"
 
 
-def _closed_over(function: Any, name: str) -> Any:
+def closed_over(function: Any, name: str) -> Any:
     """What a function's variable `name` stands for outside of it; None where it has none."""
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     return function.__closure__[names.index(name)].cell_contents if name in names else None

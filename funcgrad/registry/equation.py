@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from funcgrad.aliases import Array, Aval, PyTree
-from funcgrad.primitive import bind, bodies, downgraded, exact, named, parameter_names, wrapped_name
+from funcgrad.primitive import FLAT, bind, bodies, downgraded, exact, named, parameter_names, wrapped_name
 from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.function import Function, Pull, Reading, Slot, leaf_names, targets_of, with_integers
 from funcgrad.registry.rows import row_of
@@ -17,7 +17,6 @@ from funcgrad.registry.rule import Marker, Rule
 # A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
 # stands between the two.
 _RERUNNABLE = ("custom_jvp_call",)
-_FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
 _CALLS = ("jit", "pjit", "closed_call")
 _RENAMED = {("integer_pow", "y"): "exponent"}
 """Parameters of primitives that are called as the output is."""
@@ -133,7 +132,7 @@ class Equation(Function):
     def blocks(self, position: int) -> bool:
         """Whether no cotangent passes: it is stopped, or the derivative is zero wherever there is one."""
         del position
-        return self.source.primitive.name in _FLAT
+        return self.source.primitive.name in FLAT
 
     @property
     def is_custom_jvp(self) -> bool:

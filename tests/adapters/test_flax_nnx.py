@@ -209,6 +209,29 @@ def test_variables_that_are_references(kind):
     assert_same(fg.grad(loss)(plain, x()), nnx.grad(loss)(plain, x()))
 
 
+def test_a_variable_that_is_an_object_of_jax_and_no_array():
+    """No gradient is lost in it: what is only read is an array, of the rest comes JAX's derivative, or a sentence."""
+    c = nnx.Variable(jnp.asarray(3.0), hijax=True)
+    read = lambda w: jnp.sin(c[...] * w)
+    for grad in (fg.grad(read), jax.jit(fg.grad(read))):
+        np.testing.assert_allclose(grad(2.0), 3 * np.cos(6.0), rtol=1e-5)
+
+    def made(w):
+        return jnp.sin(nnx.Variable(2 * w, hijax=True)[...] * w)
+
+    if jax.__version_info__ >= (0, 12):
+        np.testing.assert_allclose(fg.grad(made)(2.0), 8 * np.cos(8.0), rtol=1e-5)
+    else:  # nor has JAX a derivative then
+        with pytest.raises(fg.errors.GradientError, match="what its derivative is made by raised"):
+            fg.grad(made)(2.0)
+    with raises_sentence(
+        fg.errors.GraphError,
+        r"The function uses an object made outside of it that is no array for JAX but an AbstractVariable \(hijax\), "
+        r"which no graph can hold; give it arrays, which for Flax NNX nnx\.with_vars\(model, hijax=False\) has\.",
+    ):
+        fg.grad(lambda w: jnp.sum(jax.lax.map(lambda s: c[...] * s, w * jnp.ones(2))))(2.0)
+
+
 def test_training_under_nnx_jit():
     def train(value_and_grad):
         model = Net(nnx.Rngs(0))

@@ -128,12 +128,169 @@ def test_what_is_outside_of_a_loop_or_was_mapped_is_there_while_the_function_run
         pytest.skip("under jax_custom_vjp3 jax.grad itself raises here: until JAX maps such a rule, there is no oracle")
     for grad in (fg.grad(f), jax.jit(fg.grad(f)), lambda x: fg.grad(f, taps="**")(x)[0]):
         np.testing.assert_allclose(grad(X), jax.grad(f)(X), rtol=1e-12)
+    inside = fg.grad(lambda x: fg.name(f(x), "loss"), of="loss")
+    if f is not around_a_loop:  # the rule ran while the map did
+        np.testing.assert_allclose(inside(X), jax.grad(f)(X), rtol=1e-12)
+        return
     with raises_sentence(
         fg.errors.GradientError,
         r"<lambda> at test_captures\.py:\d+ \(`.*`\): a rule of its derivative closes over an array of another "
         r"trace, which has ended when the rule runs; pass the array to the function as an argument\.",
     ):
+        inside(X)
+
+
+ASKED_LATER = "under jax_custom_vjp3 an equation does not remember what its rule gave, and is asked for it later"
+
+
+STORES = {"output": lambda y: y, "later": lambda y: 3 * y, "detached": lax.stop_gradient}
+
+
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
+@pytest.mark.parametrize("kind", ["vjp", "jvp"])
+def test_what_a_rule_reads_may_change_after_the_call(kind, store):
+    """JAX runs the rule when the function is called, so it reads what was there then: 2. By hand, 2 (4 y³)."""
+    if kind == "vjp" and getattr(jax.config, "jax_custom_vjp3", False):
+        pytest.skip(ASKED_LATER)
+
+    def f(x):
+        scale = [2 * jnp.ones(4)]
+        if kind == "vjp":
+            g = jax.custom_vjp(jnp.sin)
+            g.defvjp(lambda v: (jnp.sin(v), scale[0]), lambda kept, d: (kept * d,))
+        else:
+            g = jax.custom_jvp(jnp.sin)
+            g.defjvp(lambda p, t: (jnp.sin(*p), scale[0] * t[0]))
+        y = g(x)
+        scale[0] = store(y)
+        return jnp.sum(y**4)
+
+    inside = fg.grad(lambda x: fg.name(f(x), "loss"), of="loss")
+    for grad in (fg.grad(f), jax.jit(fg.grad(f)), inside, lambda x: fg.grad(f, taps="**")(x)[0]):
+        np.testing.assert_allclose(grad(X), 8 * np.sin(X) ** 3, rtol=1e-12)
+
+
+def test_a_rule_that_is_asked_for_fewer_arguments_than_seemed_to_move():
+    """Then it is asked when the function has ended, and JAX differentiates the whole, unless something is asked for."""
+
+    def f(x):
+        scale = [2 * jnp.ones(4)]
+        g = jax.custom_jvp(lambda v, w: jnp.sin(v) * w)
+        g.defjvp(lambda p, t: (g(*p), scale[0] * p[1] * t[0]), symbolic_zeros=True)
+        y = g(*jax.jit(lambda x: (x, lax.stop_gradient(x)))(x))
+        scale[0] = y
+        return jnp.sum(y)
+
+    np.testing.assert_allclose(fg.grad(f)(X), 2 * X, rtol=1e-12)
+    with raises_sentence(
+        fg.errors.GradientError,
+        r"<lambda> at test_captures\.py:\d+ \(`.*`\): a rule of its derivative closes over '.+', which is made after "
+        r"it \(what the rule reads has changed meanwhile\); pass the array to the function as an argument\.",
+    ):
         fg.grad(lambda x: fg.name(f(x), "loss"), of="loss")(X)
+
+
+def test_of_a_value_takes_what_rules_close_over():
+    """Though nothing else needs it, it is run. By hand: the derivative of x + c is 3 c."""
+
+    def f(x):
+        c = jnp.cos(jnp.arange(4.0))
+        return fg.name(jnp.sum(by_tangent(x, c)), "loss") * jnp.sum(x)
+
+    np.testing.assert_allclose(fg.grad(f, of="loss")(X), 6 * np.cos(np.arange(4.0)), rtol=1e-12)
+
+
+def tangents_in_a_loop(x):
+    for i in range(1, 4):
+        g = jax.custom_jvp(jnp.sin)
+        g.defjvp(lambda p, t: (g(*p), i * t[0]))  # noqa: B023
+        x = g(x)
+    return x
+
+
+def residuals_in_a_loop(x):
+    for i in range(1, 4):
+        g = jax.custom_vjp(jnp.sin)
+        g.defvjp(lambda v: (g(v), float(i)), lambda kept, d: (kept * d,))  # noqa: B023
+        x = g(x)
+    return x
+
+
+def pullbacks_in_a_loop(x):
+    for i in range(1, 4):
+        g = jax.custom_vjp(jnp.sin)
+        g.defvjp(lambda v: (g(v), None), lambda _, d: (i * d,))  # noqa: B023
+        x = g(x)
+    return x
+
+
+def functions_in_a_loop(x):
+    for i in range(1, 4):
+        g = jax.custom_jvp(lambda v: i * v)  # noqa: B023
+        g.defjvp(lambda p, t: (g(*p), 2 * t[0]))  # noqa: B023
+        x = g(x)
+    return x
+
+
+def state_of_the_module(x):
+    state = [0.0]
+    g = jax.custom_jvp(lambda v: state[0] * v)
+    g.defjvp(lambda p, t: (g(*p), state[0] * t[0]))
+    for i in range(1, 4):
+        state[0] = float(i)
+        x = g(x)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("f", "gradient"),
+    [
+        (tangents_in_a_loop, 1 * 2 * 3),
+        (residuals_in_a_loop, 1 * 2 * 3),
+        (pullbacks_in_a_loop, 3 * 3 * 3),  # all pullbacks run when the loop has ended
+        (functions_in_a_loop, 2 * 2 * 2),
+        (state_of_the_module, 1 * 2 * 3),
+    ],
+)
+def test_a_rule_runs_where_its_function_is_called(f, gradient):
+    """What it reads of Python is what was there then, as under `jax.grad`."""
+    if f is residuals_in_a_loop and getattr(jax.config, "jax_custom_vjp3", False):
+        pytest.skip(ASKED_LATER)
+    value, x = f(0.5), jnp.asarray(0.5)
+    for both in (fg.value_and_grad(f), jax.jit(fg.value_and_grad(f)), jax.value_and_grad(f)):
+        np.testing.assert_allclose(both(0.5), (value, gradient), rtol=1e-12)
+    for found in (fg.vjp(f, x)[1](1.0)[0], fg.jacobian(f)(x), fg.grad(f, taps="**")(x)[0], fg.grad(f, wrt="x")(x)):
+        np.testing.assert_allclose(found, gradient, rtol=1e-12)
+    in_a_map = fg.grad(lambda x: jnp.sum(jax.vmap(f)(x)))
+    np.testing.assert_allclose(in_a_map(X), np.full(4, gradient), rtol=1e-12)
+
+
+def slopes_by_tangent(x):
+    for i in range(1, 4):
+        g = jax.custom_jvp(jnp.sin)
+        g.defjvp(lambda p, t: (g(*p), i * jnp.cos(p[0]) * t[0]))  # noqa: B023
+        x = g(x)
+    return x
+
+
+def slopes_by_pullback(x):
+    for i in range(1, 4):
+        g = jax.custom_vjp(jnp.sin)
+        g.defvjp(lambda v: (g(v), i * jnp.cos(v)), lambda kept, d: (kept * d,))  # noqa: B023
+        x = g(x)
+    return x
+
+
+@pytest.mark.parametrize("f", [slopes_by_tangent, slopes_by_pullback])
+def test_a_rule_inside_of_a_rule_runs_there_too(f):
+    """Where more derivatives are taken: the rule calls its function, so that its derivative has itself inside."""
+    if f is slopes_by_pullback and getattr(jax.config, "jax_custom_vjp3", False):
+        pytest.skip(ASKED_LATER)
+    second = jax.grad(jax.grad(f))(0.5)
+    for g in (fg.grad(fg.grad(f)), jax.grad(fg.grad(f)), fg.grad(jax.grad(f)), jax.jit(fg.grad(fg.grad(f)))):
+        np.testing.assert_allclose(g(0.5), second, rtol=1e-12)
+    if f is slopes_by_tangent:
+        np.testing.assert_allclose(jax.jacfwd(fg.grad(f))(0.5), second, rtol=1e-12)
 
 
 def closing_vjp(w, x):

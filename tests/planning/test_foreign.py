@@ -124,3 +124,29 @@ def test_numbers_that_jax_was_asked_to_look_for_keep_their_error():
     rules = fg.RuleSet().override(fg.ops.relu, lambda g: jnp.log(g - 2))
     with jax.debug_nans(True), pytest.raises(FloatingPointError):
         fg.grad(lambda x: jnp.sum(fg.ops.relu(x)), rules=rules)(X)
+
+
+@pytest.mark.parametrize("around", [lambda f: f, jax.jit, jax.checkpoint])
+def test_a_rule_behind_one_that_refuses_is_not_to_blame(around):
+    """JAX asks rules in the order of the calls, and comes to the first that refuses only."""
+    refuse = jax.custom_jvp(lambda x: x)
+
+    @refuse.defjvp
+    def refuse_tangent(primals, tangents):
+        raise RuntimeError("Scales are not differentiated.")
+
+    def ahead(x, scale):
+        assert not scale.perturbed
+        return x.value * scale.value, scale.value
+
+    f = jax.custom_vjp(lambda x, scale: x * scale)
+    f.defvjp(ahead, lambda scale, g: (scale * g, None), symbolic_zeros=True)
+    loss = lambda x: jnp.sum(around(lambda x: f(x, refuse(x)))(x))
+    with raises_sentence(
+        fg.errors.GradientError,
+        r"<lambda>( at test_foreign\.py:\d+ \(`.*`\))?: what its derivative is made by raised RuntimeError: Scales are "
+        r"not differentiated\.",
+    ):
+        fg.grad(loss)(X)
+    with pytest.raises(RuntimeError, match="Scales are not"):
+        jax.grad(loss)(X)
