@@ -1,15 +1,17 @@
 """Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.extend import core
 from jax.interpreters import partial_eval
-from jax.ref import AbstractRef
+from jax.ref import AbstractRef, Ref
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.primitive.contexts import running_traces
