@@ -261,7 +261,7 @@ def test_the_table_of_many_nested_scopes_has_their_ends():
 
     plan = fg.plan(f, X)
     lines = str(plan).splitlines()
-    assert max(map(len, lines)) < 150
+    assert max(map(len, lines)) < 160
     nodes = [line.split()[0] for line in lines[2:] if " sin " in line]
     assert nodes[0] == "s0/sin"
     assert nodes[59] == "s0/s1/**/s58/s59/sin"

@@ -70,6 +70,11 @@ OTHERS = {
     "primitive.jaxprs:_holding": "a fact about a jaxpr, weakly",
     "primitive.jaxprs:_sizes": "a fact about a jaxpr, weakly",
     "registry.op:_OPS": "the ops themselves, by name: one that is replaced goes",
+    "registry.rows:_ROWS": "the rules written down for primitives",
+    "registry.equation:_names_of": "what operands of these names are called by rules",
+    "primitive.parameters:_names_of_primitive": "the parameters of JAX's functions",
+    "ops.equations.guards:_is_floating": "a fact about a dtype",
+    "ops.equations.guards:_is_inexact": "a fact about a dtype",
     "naming.patterns:_compiled": "compiles patterns of names",
     "checking.oracles:cache": "within one oracle, which is of one context",
 }
