@@ -103,6 +103,6 @@ def _pull(form: Form) -> Callable[..., Any]:
     linear = form.call.linear(form.avals, form.wanted)
 
     def pull(leaves: Arrays, arguments: Arrays, g: Arrays) -> list[Array | None]:
-        return form.call.pull(linear, [*arguments, *form.call.evaluate(*leaves)], g)
+        return form.call.differential(linear).pull([*arguments, *form.call.evaluate(*leaves)], g)
 
     return pull

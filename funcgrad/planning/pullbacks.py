@@ -162,7 +162,7 @@ def _rule_pull(
 def _derived_pull(
     call: Call, positions: tuple[int, ...], avals: tuple[Aval, ...], of_saved: bool
 ) -> tuple[tuple[int, ...], Pull]:
-    pull = call.derived(call.linear(avals, positions), avals, positions, of_saved)
+    pull = call.differential(call.linear(avals, positions)).derived(avals, positions, of_saved)
     outline = call.outline(avals)
     outputs = outline.avals[outline.n_outputs :] if of_saved else outline.avals[: outline.n_outputs]
     return _pruned(pull, avals, outputs)

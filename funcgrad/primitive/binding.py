@@ -68,19 +68,28 @@ class Call(Protocol):
         """Describe the tangent of a recording call with respect to the primals at positions `active`."""
         ...
 
-    def pushes_by_rules(self, linear: Linear) -> bool:
-        """Say whether J is found by transposing rules, which may read what changes between calls."""
+    def differential(self, linear: Linear) -> "Differential":
+        """Give J and J^T with respect to what `linear` says."""
         ...
 
-    def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
+
+class Differential(Protocol):
+    """The derivative of a call as its primitives see it."""
+
+    @property
+    def pushes_by_rules(self) -> bool:
+        """Whether J is found by transposing rules, which may read what changes between calls."""
+        ...
+
+    def push(self, values: list[Array], tangents: list[Array]) -> list[Array]:
         """Apply J: a tangent per inexact output."""
         ...
 
-    def push_saved(self, linear: Linear, primals: list[Array], tangents: list[Array]) -> list[Array]:
+    def push_saved(self, primals: list[Array], tangents: list[Array]) -> list[Array]:
         """Give a tangent per inexact saved value."""
         ...
 
-    def pull(self, linear: Linear, values: list[Array], g: list[Array]) -> list[Array | None]:
+    def pull(self, values: list[Array], g: list[Array]) -> list[Array | None]:
         """Apply J^T: a cotangent per active primal, None where the op declares that there is none."""
         ...
 
@@ -124,7 +133,7 @@ def _primitive(name: str, run: Callable[..., list[Array]], avals: Callable[..., 
     primitive.def_abstract_eval(avals)
 
     def evaluate(*operands: Array, **params: Any) -> list[Array]:
-        if "linear" in params and params["call"].pushes_by_rules(params["linear"]):
+        if "linear" in params and params["call"].differential(params["linear"]).pushes_by_rules:
             return run(*operands, **params)
         return _jitted(run, *params.items())(*operands)
 
@@ -180,7 +189,7 @@ def _forward_jvp(
     out_tangents = _scatter(outputs, primitives.bind_tangent(linear, [*primals, *values], seeds, recording))
     if call != recording or not saved:
         return outputs, out_tangents
-    saved_tangents = recording.push_saved(linear, list(primals), seeds)
+    saved_tangents = recording.differential(linear).push_saved(list(primals), seeds)
     return values, out_tangents + _scatter(saved, saved_tangents)
 
 
@@ -202,7 +211,7 @@ def _forward_batch(
 
 
 def _run_tangent(*operands: Array, call: Call, linear: Linear) -> list[Array]:
-    return call.push(linear, *linear.split(operands))
+    return call.differential(linear).push(*linear.split(operands))
 
 
 _lower_tangent = mlir.lower_fun(_run_tangent)
@@ -232,7 +241,7 @@ def _tangent_jvp(
             still = list(values)
             for i, x in zip(moving, moved, strict=True):
                 still[i] = x
-            return call.push(linear, still, tangents)
+            return call.differential(linear).push(still, tangents)
 
         terms.append(jax.jvp(push, [values[i] for i in moving], [value_dots[i] for i in moving])[1])
     return out, [sum(column[1:], column[0]) for column in zip(*terms, strict=True)]
@@ -243,7 +252,7 @@ def _tangent_transpose(g: Sequence[Any], *operands: Any, call: Call, linear: Lin
     # A constant arrives as the literal it is written as in the jaxpr; a rule reads arrays.
     values = [x if isinstance(x, jax.Array) else jnp.asarray(x, jax.typeof(x).dtype) for x in values]
     seeds = [ad.instantiate_zeros(x) for x in g]
-    pulled = call.pull(linear, values, seeds)
+    pulled = call.differential(linear).pull(values, seeds)
     cotangents = [
         None if not ad.is_undefined_primal(t) else ad.Zero(t.aval) if x is None else x
         for t, x in zip(tangents, pulled, strict=True)

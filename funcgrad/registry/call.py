@@ -6,11 +6,10 @@ here maps flat leaves to flat leaves; `Slot`s say which leaves make up the value
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -18,7 +17,6 @@ from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe, said_by
 from funcgrad.naming import place
 from funcgrad.primitive import (
-    Level,
     Levels,
     Linear,
     as_function,
@@ -27,18 +25,17 @@ from funcgrad.primitive import (
     exact,
     exact_structure,
     example_of,
-    is_current,
-    is_inexact,
-    is_plain,
     on_automatic_axes,
     refuses,
     traced_once,
     vectorize,
 )
 from funcgrad.registry.attributes import find_wrong
-from funcgrad.registry.broadcasting import Room, check_absorbed, check_core, declared
+from funcgrad.registry.batching import absorb
+from funcgrad.registry.broadcasting import check_core
 from funcgrad.registry.cuts import batch_cut, describe_cut
-from funcgrad.registry.function import Function, Pull, Reading, Slot, leaf_names, rules_of, targets_of, with_integers
+from funcgrad.registry.differential import Differential
+from funcgrad.registry.function import Function, Pull, Slot, leaf_names, targets_of, with_integers
 from funcgrad.registry.rule import Marker, Rule
 
 if TYPE_CHECKING:
@@ -146,7 +143,7 @@ class Call(Function):
         """Outputs, then saved values, over all batch levels: what the op's primitive runs."""
         return self.outline([jax.typeof(x) for x in leaves]).evaluate(*leaves)
 
-    def _run_one(self, *leaves: Array) -> list[Array]:
+    def run_one(self, *leaves: Array) -> list[Array]:
         """Outputs, then saved values, of one example: by its trace, the only one that calls the op's function."""
         one = replace(self, levels=())
         jaxpr, _, _ = _trace.within(self.context, one, tuple(jax.typeof(x) for x in leaves))
@@ -156,7 +153,7 @@ class Call(Function):
         """A plain call of an op that has a saving forward, which must agree with it."""
         avals = [jax.typeof(x) for x in leaves]
         declared = self.outline(avals).avals
-        outputs = on_automatic_axes(vectorize(self._run_one, self.levels), avals, declared)(*leaves)
+        outputs = on_automatic_axes(vectorize(self.run_one, self.levels), avals, declared)(*leaves)
         for found, expected in zip(outputs, declared, strict=True):
             if (found.shape, found.dtype) != (expected.shape, expected.dtype):
                 raise RuleError(
@@ -228,53 +225,9 @@ class Call(Function):
             raise ShapeError(f"{where}: cannot take {found}; the op's function raised {said_by(error)}.") from error
         return avals
 
-    # -- batching --------------------------------------------------------------------------------------------
+    # -- transformations -------------------------------------------------------------------------------------
 
-    def absorb(self, leaves: list[Array], level: Level) -> tuple["Call", list[Array], list[bool]]:
-        """Take in a batch axis: as one axis more where the op declares that it can, else as a level.
-
-        Returns the call, its arguments, and which of its outputs (and saved values) have the axis in front.
-        """
-        absorbed = self._align_leaves(leaves, level)
-        if absorbed is not None:
-            here = replace(self, context=current_context())
-            return here, absorbed, self._check_absorbed(leaves, level, here.outline([jax.typeof(x) for x in absorbed]))
-        call = replace(self, levels=(level, *self.levels), axes=self.axes - {level.axis_name})
-        return call, leaves, [True] * len(call.output_avals([jax.typeof(x) for x in leaves]))
-
-    def _align_leaves(self, leaves: list[Array], level: Level) -> list[Array] | None:
-        """The arguments of the op with one axis more; None where it does not declare that this is the same.
-
-        Nor is it the same where the op would be traced anew in another context, or has a place along the axis.
-        """
-        if self.levels or level.axis_name is not None or not is_current(self.context):
-            return None
-        ranks = [np.ndim(x) - flag for x, flag in zip(leaves, level.batched, strict=True)]
-        if self.op.core_axes is not None and min(ranks) >= self.op.core_axes:
-            return _align(leaves, level.batched, max(ranks))
-        leading = {p for a in self.op.leading for p in self.argument_slots[a].positions}
-        if not all(i in leading for i, flag in enumerate(level.batched) if flag):
-            return None
-        return [
-            jnp.broadcast_to(x, (level.size, *x.shape)) if i in leading and not flag else x
-            for i, (x, flag) in enumerate(zip(leaves, level.batched, strict=True))
-        ]
-
-    def _check_absorbed(self, leaves: list[Array], level: Level, after: Outline) -> list[bool]:
-        """Which outputs and saved values have the absorbed axis; RuleError unless all outputs have."""
-        avals = [jax.typeof(x) for x in leaves]
-        if not all(map(is_plain, avals)):
-            return [True] * len(after.avals)
-        _, examples = self._peel((level,), avals)
-        before, n = self.outline(examples), after.n_outputs
-        where, core_axes = place(self.name), self.op.core_axes
-        promise = declared(core_axes) if core_axes is not None else f"leading={self.op.leading}"
-        check_absorbed(where, promise, level.size, before.avals[:n], after.avals[:n])
-        # A saved value may be of one argument alone, which has not the axis.
-        saved = zip(before.avals[n:], after.avals[n:], strict=True)
-        return [True] * n + [len(new.shape) > len(old.shape) for old, new in saved]
-
-    # -- J and J^T -------------------------------------------------------------------------------------------
+    absorb = absorb
 
     def linear(self, avals: Sequence[Aval], active: tuple[int, ...]) -> Linear:
         """Describe the tangent with respect to the leaves at positions `active`."""
@@ -286,86 +239,9 @@ class Call(Function):
         )
         return Linear(len(avals), outline.n_outputs, n_values - outline.n_outputs, active, levels)
 
-    def pushes_by_rules(self, linear: Linear) -> bool:
-        """Whether some rule is not the forward's derivative, so that J is its transpose."""
-        return any(rule is not None and not rule.kind.is_derivative for rule, _ in self.rules_for(linear.active))
-
-    def push(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
-        """J: a tangent per inexact output."""
-        one = lambda *operands: self._push_one(linear, *linear.split(operands))  # noqa: E731
-        avals = [jax.typeof(x) for x in values]
-        outputs = [a for a in avals[linear.n_primals :][: linear.n_outputs] if is_inexact(a)]
-        return on_automatic_axes(vectorize(one, linear.levels), avals, outputs)(*values, *tangents)
-
-    def _push_one(self, linear: Linear, values: list[Array], tangents: list[Array]) -> list[Array]:
-        """J by rule: JAX's derivative of the forward, or the transpose of a rule that is not its derivative."""
-        primals = values[: linear.n_primals]
-        outputs = [x for x in values[linear.n_primals :][: linear.n_outputs] if is_inexact(jax.typeof(x))]
-        seeds = dict(zip(linear.active, tangents, strict=True))
-        total = [jnp.zeros_like(x) for x in outputs]
-        for rule, positions in self.rules_for(linear.active):
-            if isinstance(rule, Rule) and not rule.kind.is_derivative:
-                term = self._push_by_transpose(rule, linear, values, {p: seeds[p] for p in positions})
-            else:
-                term = self._push_by_jvp(primals, {p: seeds[p] for p in positions}, n=linear.n_outputs)
-            total = [a + b for a, b in zip(total, term, strict=True)]
-        return total
-
-    def _push_by_jvp(self, primals: list[Array], seeds: dict[int, Array], n: int | None, start: int = 0) -> list[Array]:
-        def inexact_outputs(*moved: Array) -> list[Array]:
-            values = self._run_one(*_put(primals, dict(zip(seeds, moved, strict=True))))
-            return [x for x in values[start:][:n] if is_inexact(jax.typeof(x))]
-
-        return jax.jvp(inexact_outputs, [primals[p] for p in seeds], list(seeds.values()))[1]
-
-    def _push_by_transpose(
-        self, rule: Rule, linear: Linear, values: list[Array], seeds: dict[int, Array]
-    ) -> list[Array]:
-        one = linear._replace(levels=())
-        avals = [jax.typeof(x) for x in values]
-        targets = targets_of(self.argument_slots, rule, one.active)
-        positions, pull = self._pulled(one, rule, avals, targets)
-        g_avals = [a for a in avals[one.n_primals :][: one.n_outputs] if is_inexact(a)]
-        try:
-            push = jax.linear_transpose(lambda g: pull(*[values[p] for p in positions], *g), g_avals)
-            return push([seeds[p] for p in targets])[0]
-        except FuncgradError:
-            raise
-        except (NotImplementedError, AssertionError, TypeError, RuntimeError) as error:
-            raise RuleError(
-                f"{self.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "
-                f"linear in g; use reverse mode."
-            ) from error
-
-    def push_saved(self, linear: Linear, primals: list[Array], tangents: list[Array]) -> list[Array]:
-        """J of the saved values, by JAX on the saving forward."""
-
-        def one(*operands: Array) -> list[Array]:
-            seeds = dict(zip(linear.active, operands[linear.n_primals :], strict=True))
-            return self._push_by_jvp(list(operands[: linear.n_primals]), seeds, n=None, start=linear.n_outputs)
-
-        flags = [*range(linear.n_primals), *(linear.n_values + k for k in range(len(linear.active)))]
-        levels = tuple(v._replace(batched=tuple(v.batched[f] for f in flags)) for v in linear.levels)
-        avals = [jax.typeof(x) for x in primals]
-        saved = [a for a in self.outline(avals).avals[linear.n_outputs :] if is_inexact(a)]
-        return on_automatic_axes(vectorize(one, levels), avals, saved)(*primals, *tangents)
-
-    def pull(self, linear: Linear, values: list[Array], g: list[Array]) -> list[Array | None]:
-        """J^T by the op's own rules: a cotangent per active leaf, None where nothing flows."""
-        avals = [jax.typeof(x) for x in values]
-        found: dict[int, Array | None] = {}
-        for rule, positions in self.rules_for(linear.active):
-            if rule is None:
-                taken, pull, targets = range(linear.n_primals), self.derived(linear, avals, positions), positions
-            else:
-                targets = targets_of(self.argument_slots, rule, linear.active)
-                taken, pull = self._pulled(linear, rule, avals, targets)
-            found.update(zip(targets, pull(*[values[p] for p in taken], *g), strict=True))
-        return [found.get(p) for p in linear.active]
-
-    def rules_for(self, active: Sequence[int]) -> list[tuple[Rule | None, tuple[int, ...]]]:
-        """The op's own rules for the leaves at positions `active`, each once; None stands for `derived`."""
-        return rules_of(self, active, self.op.rules.get, place(self.name))
+    def differential(self, linear: Linear) -> Differential:
+        """J and J^T at the leaves that `linear` says."""
+        return Differential(self, linear)
 
     def pullback(
         self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval]
@@ -373,70 +249,19 @@ class Call(Function):
         """A rule for leaves at `positions` as a flat function over all levels; see `Function`."""
         targets = targets_of(self.argument_slots, rule, positions)
         linear = self.linear(avals[: self.tree.num_leaves], positions)
-        taken, pull = self._pulled(linear, rule, avals, targets)
+        taken, pull = self.differential(linear).by_rule(rule, avals, targets)
         return taken, targets, pull
-
-    def _pulled(
-        self, linear: Linear, rule: Rule, avals: Sequence[Aval], targets: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], Pull]:
-        """The positions of the values that a rule takes, and the rule as a function of these and the cotangents."""
-        one, primal_avals = self._peel(linear.levels, avals)
-        outline = one.outline(primal_avals)
-        reading = Reading(
-            self.name,
-            self.argument_slots,
-            one._slots(outline),
-            dict(self.attributes),
-            primal_avals,
-            one._room(outline, primal_avals),
-            partial(one._cotangents, outline),
-        )
-        positions, pull = reading.flat(rule, targets)
-        pull = linear.transpose(pull, positions, targets)
-        return positions, on_automatic_axes(pull, avals, [avals[t] for t in targets])
-
-    def _room(self, outline: Outline, avals: Sequence[Aval]) -> Room:
-        """To which shapes the arguments may have been broadcast."""
-        op = self.op
-        # What declares nothing may broadcast as `matmul` does.
-        core_axes = 2 if op.core_axes is None and not op.leading and not op.shapes.axes else op.core_axes
-        outputs = tuple(a.shape for a in outline.avals[: outline.n_outputs])
-        return Room(outputs, tuple(a.shape for a in avals), core_axes)
-
-    def derived(
-        self, linear: Linear, avals: Sequence[Aval], targets: tuple[int, ...], of_saved: bool = False
-    ) -> Callable[..., list[Array]]:
-        """J^T by `jax.vjp` of the plain forward, as a flat function of all primals and the cotangents.
-
-        The cotangents are those of the outputs, or of the saved values with `of_saved`.
-        """
-        one, primal_avals = self._peel(linear.levels, avals)
-        n_outputs = one.outline(primal_avals).n_outputs
-
-        def pull(*operands: Array) -> list[Array]:
-            primals, g = list(operands[: linear.n_primals]), operands[linear.n_primals :]
-
-            def inexact_outputs(*moved: Array) -> list[Array]:
-                leaves = _put(primals, dict(zip(targets, moved, strict=True)))
-                values = (one if of_saved else one.plain)._run_one(*leaves)
-                outputs = values[n_outputs:] if of_saved else values[:n_outputs]
-                return [x for x in outputs if is_inexact(jax.typeof(x))]
-
-            return list(jax.vjp(inexact_outputs, *[primals[t] for t in targets])[1](list(g)))
-
-        pull_all = linear.transpose(pull, range(linear.n_primals), targets)
-        return on_automatic_axes(pull_all, avals, [avals[t] for t in targets])
 
     def leaf_names(self, avals: Sequence[Aval]) -> list[str]:
         """What rules call each primal, output and saved leaf."""
-        return leaf_names(self._slots(self.outline(avals)))
+        return leaf_names(self.slots(self.outline(avals)))
 
-    def _peel(self, levels: Levels, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
+    def peel(self, levels: Levels, avals: Sequence[Aval]) -> tuple["Call", list[Aval]]:
         """The per-example call and the per-example avals of its primals, which come first."""
         depths = [sum(level.batched[i] for level in levels) for i in range(self.tree.num_leaves)]
         return replace(self, levels=()), list(map(example_of, avals, depths))
 
-    def _slots(self, outline: Outline) -> dict[str, Slot]:
+    def slots(self, outline: Outline) -> dict[str, Slot]:
         """Every name a rule may ask for beside cotangents and attributes."""
         slots, start = dict(self.argument_slots), self.tree.num_leaves
         names = self.op.outputs
@@ -448,7 +273,7 @@ class Call(Function):
             start += tree.num_leaves
         return slots
 
-    def _cotangents(self, outline: Outline, g: Sequence[Array]) -> dict[str, PyTree]:
+    def cotangents(self, outline: Outline, g: Sequence[Array]) -> dict[str, PyTree]:
         """Cotangents of the outputs under the names rules know; integer outputs get `float0` zeros, as in JAX."""
         tree = jax.tree.unflatten(outline.outputs, with_integers(g, outline.avals[: outline.n_outputs]))
         return {f"g_{n}": x for n, x in zip(self.op.outputs, tree, strict=True)} if self.op.outputs else {"g": tree}
@@ -498,15 +323,3 @@ def _with_its_batch(evaluate: Callable[..., Any], call: Call, avals: Sequence[Av
     """A forward whose results are cut like the batch, where the op says what that is, and JAX is not asked."""
     batch = batch_cut(call, avals)
     return evaluate if batch is None else on_automatic_axes(evaluate, avals, batch)
-
-
-def _put(leaves: Sequence[Array], replacing: dict[int, Array]) -> list[Array]:
-    return [replacing.get(i, x) for i, x in enumerate(leaves)]
-
-
-def _align(leaves: Sequence[Array], batched: tuple[bool, ...], rank: int) -> list[Array]:
-    """Insert axes after the batch axis, so that numpy broadcasting lines up as it did per example."""
-    return [
-        jnp.reshape(x, (x.shape[0], *(1,) * (rank - x.ndim + 1), *x.shape[1:])) if flag else x
-        for x, flag in zip(leaves, batched, strict=True)
-    ]
