@@ -28,7 +28,7 @@ def _products_of(jaxpr: Any) -> list[Any]:
         if equation.primitive.name in PRODUCTS:
             found.append(equation)
         elif isinstance(call := equation.params.get("call"), Call):
-            found += products(call.run, *(v.aval for v in equation.invars))
+            found += products(call.evaluate, *(v.aval for v in equation.invars))
         else:
             inner = [e for body in bodies(equation) for e in _products_of(body)]
             found += inner * equation.params.get("length", 1)

@@ -206,14 +206,14 @@ class Request(NamedTuple):
     def _planned(
         self, tracing: Tracing, call: Opened, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
-        is_meant = self._meant(selection)
+        is_meant, calls_of = self._meant(selection), self.chosen.written_out
         if not (opens or selection.names or self.of is not None or self.watch or self.chosen.hooks):
             try:
-                graph = tracing.opened(self._whole(tracing), is_meant)
+                graph = tracing.opened(self._whole(tracing), is_meant, calls_of)
                 return self._plan(tracing, graph, call, selection, parameters)
             except FuncgradError:
                 pass  # of the opened graph, the sentence has the name that the node has in a printed one
-        return self._plan(tracing, tracing.opened(None, is_meant), call, selection, parameters)
+        return self._plan(tracing, tracing.opened(None, is_meant, calls_of), call, selection, parameters)
 
     def _meant(self, selection: Selection) -> Meant:
         """What stays one node: a call or a loop that has a rule, and a call whose result is asked for by its name."""

@@ -21,6 +21,8 @@ class Uses:
     names: Collection[str]
     measurement: Measurement
     copies: dict[Value, tuple[str, str]] = field(default_factory=dict)
+    patterns: tuple[str, ...] = ()
+    """None: it asks for no call by its name."""
 
     def attach(self, structure: Structure) -> tuple[Structure, Watched]:
         """The graph with a copy of each value for each of its readers, and what is measured of them."""

@@ -13,6 +13,7 @@ from funcgrad.adapters import opened, parameter_names
 from funcgrad.errors import GraphError, require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
+from funcgrad.graph.gathering import gathered
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.labels import join, label_of, labels_in
 from funcgrad.graph.returning import Returned
@@ -70,17 +71,23 @@ class Tracing(NamedTuple):
     """The leaves that are inputs, at which it was traced."""
     returned: Returned
 
-    def opened(self, whole: Callable[[Any], bool] | None = None, is_meant: Meant | None = None) -> Graph:
+    def opened(
+        self,
+        whole: Callable[[Any], bool] | None = None,
+        is_meant: Meant | None = None,
+        calls_of: Sequence[Callable[..., Any]] = (),
+    ) -> Graph:
         """The graph.
 
         Args:
             whole: functions jitted inside of which it says so, by their jaxprs, are nodes that hold a graph, shared by
                 all traces; others are opened.
             is_meant: those of which it says so, and loops, are nodes that nothing is known of the inside.
+            calls_of: what these functions wrote out is put together to calls again.
         """
         heads = [name.partition("/")[0] for name in self.arguments.names]
         names = (*self.arguments.names, *heads)
-        structure = open_jaxpr(self.closed, self.arguments.input_names, whole, names, is_meant)
+        structure = open_jaxpr(self.closed, self.arguments.input_names, whole, names, is_meant, calls_of)
         structure, constants = self.returned.completed(structure, self.closed.consts)
         return Graph(structure, constants, self.arguments, self.returned.tree)
 
@@ -144,17 +151,22 @@ def open_jaxpr(
     whole: Callable[[Any], bool] | None = None,
     arguments: Sequence[str] = (),
     is_meant: Meant | None = None,
+    calls_of: Sequence[Callable[..., Any]] = (),
 ) -> Structure:
     """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
 
     No two values have one name, and no two nodes. Those of inputs and `arguments` are given first, then what the user
     names has its name; whatever else would be called so is numbered. Functions that are jitted inside stay one node
     where `whole` says so of their jaxpr, else are opened; what is in one that stays has names of its own. So do those
-    that are meant by name (`is_meant`), of which the inside is left alone.
+    that are meant by name (`is_meant`), of which the inside is left alone. What the functions `calls_of` wrote out is
+    put together to calls again.
     """
     names = input_names or [f"in{i}" for i in range(len(closed.jaxpr.invars))]
     builder = _Builder(
-        Names([*names, *arguments], map(resolve, labels_in(closed.jaxpr, whole))), whole=whole, is_meant=is_meant
+        Names([*names, *arguments], map(resolve, labels_in(closed.jaxpr, whole))),
+        whole=whole,
+        is_meant=is_meant,
+        calls_of=calls_of,
     )
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
     constants = [Value(builder.names.give(f"const{i}"), jax.typeof(c)) for i, c in enumerate(closed.consts)]
@@ -194,9 +206,11 @@ class _Builder:
         everywhere: list[Mapping[Any, Any]] | None = None,
         whole: Callable[[Any], bool] | None = None,
         is_meant: Meant | None = None,
+        calls_of: Sequence[Callable[..., Any]] = (),
     ) -> None:
         self.nodes: list[Node] = []
         self.whole = whole
+        self.calls_of = calls_of
         self.is_meant: Meant = is_meant or (lambda function, node: False)  # noqa: ARG005
         self.names = names
         self.loops = loops
@@ -216,7 +230,7 @@ class _Builder:
         self.everywhere.append(known)
         outside, self.known = self.known, ChainMap(known, *self.known.maps)
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
-        equations = [Equation.of(e) for e in jaxpr.eqns]
+        equations = [Equation.of(e) for e in (gathered(jaxpr, self.calls_of) if self.calls_of else jaxpr.eqns)]
         aliases = _labels(jaxpr, equations)
         labels = {v: (join(_scope(prefix, e.source), label_of(e.source)), e) for v, e in aliases.items()}
         passed = set(aliases.values())
@@ -299,7 +313,7 @@ class _Builder:
         """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
         is_loop = node.origin.primitive.name == "scan"
         loops = (*self.loops, loop_of(node.origin).length) if is_loop else self.loops
-        inside = _Builder(self.names, loops, self.everywhere, is_meant=self.is_meant)
+        inside = _Builder(self.names, loops, self.everywhere, is_meant=self.is_meant, calls_of=self.calls_of)
         inside.calls = (*node.calls, node.origin)
         avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
         names = [self.names.give(f"{node.name}/{n}") for n in wiring.input_names]

@@ -16,6 +16,7 @@ import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.errors import FuncgradError
 
 
 def explicit_mesh(avals: Iterable[Aval]) -> Any | None:
@@ -86,7 +87,7 @@ def on_automatic_axes(
         try:
             with jax.sharding.use_abstract_mesh(automatic):
                 found = function(*(jax.reshard(x, PartitionSpec()) for x in arrays))
-        except ValueError as error:
+        except (ValueError, FuncgradError) as error:  # the latter where it was a rule's
             if "Auto" not in str(error):
                 raise
             # It names axes of the mesh itself, by `out_sharding=`, `reshard` or `shard_map`: they must be explicit.

@@ -210,7 +210,9 @@ class Rule:
 
 
 def _is_alike(found: Aval, aval: Aval) -> bool:
-    return (found.shape, found.dtype, found.weak_type) == (aval.shape, aval.dtype, getattr(aval, "weak_type", False))
+    """Whether a cotangent can stay as it is; one that is weakly typed may, as in JAX."""
+    keeps_type = found.weak_type or not getattr(aval, "weak_type", False)
+    return (found.shape, found.dtype) == (aval.shape, aval.dtype) and keeps_type
 
 
 def _with_line(where: str) -> str:

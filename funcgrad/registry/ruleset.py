@@ -213,6 +213,11 @@ class RuleSet:
         at = (override.at for override in self.overrides if override.target.covers(function))
         return any(matches(unnumbered(pattern), unnumbered(node)) for pattern in at)
 
+    @property
+    def written_out(self) -> tuple[Callable[..., Any], ...]:
+        """The functions with a rule that leave several equations in a trace."""
+        return tuple(dict.fromkeys(o.target.written_out for o in self.overrides if o.target.written_out is not None))
+
     def reaches_into(self, jaxpr: Any) -> bool:
         """Whether a rule may be meant for something inside a jaxpr."""
         targets = [override.target for override in self.overrides]

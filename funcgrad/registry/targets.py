@@ -22,6 +22,8 @@ class Target(NamedTuple):
     title: str
     op: Op | None = None
     names: frozenset[str] = frozenset()
+    written_out: Callable[..., Any] | None = None
+    """A function of one array that JAX writes out where it is called, in several equations."""
 
     @classmethod
     def of(cls, what: Any) -> "Target":
@@ -35,8 +37,9 @@ class Target(NamedTuple):
         if isinstance(what, str) and what:
             return cls(what, None, frozenset([what]))
         if callable(what) and not isinstance(what, type):
-            name = name_of(what)
-            return cls(name, None, frozenset([name, f"_{name}", *_only_equation(what)]))
+            name, equations = name_of(what), _equations_of(what)
+            only = equations if len(equations) == 1 else ()
+            return cls(name, None, frozenset([name, f"_{name}", *only]), what if len(equations) > 1 else None)
         raise RuleError(
             f"RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got "
             f"{type(what).__name__}."
@@ -49,8 +52,8 @@ class Target(NamedTuple):
         return function.name in self.names
 
 
-def _only_equation(function: Callable[..., Any]) -> list[str]:
-    """The name of the only equation that a function of JAX's leaves in a trace, where that is all.
+def _equations_of(function: Callable[..., Any]) -> list[str]:
+    """The names of the equations that a function of arrays leaves in a trace; none where it takes something else.
 
     `jax.nn.sigmoid` leaves `logistic`: it is jitted, and written out where it is called.
     """
@@ -66,7 +69,7 @@ def _only_equation(function: Callable[..., Any]) -> list[str]:
             equations = jax.make_jaxpr(lambda *args: function(*args))(*arguments).eqns
         except Exception:
             continue
-        return [Equation.of(equations[0]).name] if len(equations) == 1 else []
+        return [Equation.of(e).name for e in equations] if len(needed) == 1 or len(equations) == 1 else []
     return []
 
 

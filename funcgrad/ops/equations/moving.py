@@ -56,7 +56,7 @@ def select_n_case1(g: Array, which: Array) -> Array:
     return lax.select_n(which, lax.full_like(g, 0), g)
 
 
-def concatenate_operands(g: Array, operands_aval: Any, dimension: int) -> Any:
+def concatenate_operands(g: Array, operands_aval: Any, dimension: Any) -> Any:
     """The strip of g that each operand has become."""
     if not isinstance(operands_aval, tuple):
         return g
