@@ -230,6 +230,8 @@ class RuleSet:
             title, there = override.target.title, [name for f, name in nodes if override.target.covers(f)]
             if not any(matches(override.at, name) for name in there):
                 near = suggest(title, list(dict.fromkeys(f.name for f, _ in nodes)))
+                if override.target.written_out is not None:
+                    near = "for JAX writes it out where it is called, and no such equations stand together; jit it"
                 nothing = f"the graph has no {title} node" + (f", {near}" if near else "")
                 hint = f"its nodes are {', '.join(there[:5])}" if there else nothing
                 raise RuleError(

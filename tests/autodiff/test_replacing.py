@@ -169,6 +169,31 @@ def test_a_primitive_by_name_and_by_function():
     assert fg.grad(lambda x: jax.nn.sigmoid(x).sum(), rules=fg.RuleSet().override(jax.nn.sigmoid, lambda g: g))(X).all()
 
 
+def test_a_function_that_jax_writes_out():
+    """`jax.nn.softmax` leaves nine equations; under `vmap` and in a loop too, but not where half of it is read."""
+    rules = fg.RuleSet().override(jax.nn.softmax, lambda g, y: 7 * g * y)
+    marked = jax.custom_vjp(lambda x: jax.nn.softmax(x))
+    marked.defvjp(lambda x: (jax.nn.softmax(x),) * 2, lambda y, g: (7 * g * y,))
+
+    def loss(x, softmax):
+        y = jax.vmap(softmax)(jnp.sin(x)) * softmax(2 * x)
+        return jnp.sum(lax.scan(lambda c, v: (softmax(c * v), c), y[0], x)[0] * X[0]) + jnp.sum(y**2)
+
+    found = fg.grad(lambda x: loss(x, jax.nn.softmax), rules=rules)(X)
+    np.testing.assert_allclose(found, jax.grad(lambda x: loss(x, marked))(X), rtol=1e-12)
+
+    def halved(x):
+        e = jnp.exp(x - jnp.max(x, keepdims=True))
+        return jnp.sum(e / jnp.sum(e))
+
+    sentence = (
+        r"The override of softmax at '\*\*' matches nothing; the graph has no softmax node, for JAX writes it out where "
+        r"it is called, and no such equations stand together; jit it\."
+    )
+    with raises_sentence(RuleError, sentence):
+        fg.grad(halved, rules=rules)(X[0])
+
+
 def test_a_rule_lets_through_what_is_flat():
     rules = fg.RuleSet().override("stop_gradient", lambda g: g).override("sign", lambda g: g)
     f = lambda x: jnp.sum(lax.stop_gradient(x) * 3 + jnp.sign(x))
