@@ -41,7 +41,7 @@ def one_as_it_stands(equation: Equation) -> bool:
 def strips_of_one(equation: Equation) -> bool:
     """Whether there is one argument, real and on no explicit mesh, and every output is of its dtype."""
     avals, outputs = equation.avals, equation.output_avals
-    is_real = all(jnp.issubdtype(a.dtype, jnp.floating) and is_plain(a) for a in (*avals, *outputs))
+    is_real = all(_is_floating(a.dtype) and is_plain(a) for a in (*avals, *outputs))
     return is_real and len(avals) == 1 and {a.dtype for a in outputs} == {avals[0].dtype}
 
 

@@ -82,25 +82,25 @@ def split_operand(g: Any, axis: int) -> Array:
     return lax.concatenate(g, axis) if isinstance(g, tuple) else g
 
 
-def rev_operand(g: Array, dimensions: Sequence[int]) -> Array:
+def rev_operand(g: Array, dimensions: Sequence[Any]) -> Array:
     """Turned round again."""
     return lax.rev(g, dimensions)
 
 
-def pad_operand(g: Array, padding_config: Sequence[tuple[int, int, int]]) -> Array:
+def pad_operand(g: Array, padding_config: Sequence[Any]) -> Array:
     """What is no padding."""
     trimmed = lax.pad(g, _nothing(g), [(-low, -high, 0) for low, high, _ in padding_config])
     strides = [inside + 1 for _, _, inside in padding_config]
     return lax.slice(trimmed, [0] * g.ndim, trimmed.shape, strides) if max(strides, default=1) > 1 else trimmed
 
 
-def pad_padding_value(g: Array, operand_aval: Aval, padding_config: Sequence[tuple[int, int, int]]) -> Array:
+def pad_padding_value(g: Array, operand_aval: Aval, padding_config: Sequence[Any]) -> Array:
     """The sum over the padding."""
     is_padding = lax.pad(lax.full(operand_aval.shape, False), np.array(True), padding_config)
     return lax.reduce_sum(lax.select(is_padding, g, lax.full_like(g, 0)), range(g.ndim))
 
 
-def slice_operand(g: Array, operand_aval: Aval, start_indices: Sequence[int], strides: Sequence[int] | None) -> Array:
+def slice_operand(g: Array, operand_aval: Aval, start_indices: Sequence[Any], strides: Sequence[Any] | None) -> Array:
     """With zeros where nothing was read."""
     padding = []
     for n, m, start, stride in zip(operand_aval.shape, g.shape, start_indices, strides or [1] * g.ndim, strict=True):

@@ -1,6 +1,7 @@
 """Primitives that add up or choose among the entries along axes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from jax import lax
 
@@ -13,22 +14,22 @@ from funcgrad.registry import row, subgradient
 EVEN_AT_TIES = subgradient("split evenly at ties")
 
 
-def reduce_sum_operand(g: Array, operand_aval: Aval, axes: Sequence[int]) -> Array:
+def reduce_sum_operand(g: Array, operand_aval: Aval, axes: Sequence[Any]) -> Array:
     """Repeated along the axes that were summed."""
     return _repeated(g, operand_aval.shape, axes)
 
 
-def reduce_max_operand(g: Array, operand: Array, axes: Sequence[int]) -> Array:
+def reduce_max_operand(g: Array, operand: Array, axes: Sequence[Any]) -> Array:
     """`g / m` at each of the `m` entries equal to the maximum, 0 elsewhere."""
     return _to_winners(g, operand, lax.reduce_max(operand, axes), axes)
 
 
-def reduce_min_operand(g: Array, operand: Array, axes: Sequence[int]) -> Array:
+def reduce_min_operand(g: Array, operand: Array, axes: Sequence[Any]) -> Array:
     """`g / m` at each of the `m` entries equal to the minimum, 0 elsewhere."""
     return _to_winners(g, operand, lax.reduce_min(operand, axes), axes)
 
 
-def _to_winners(g: Array, operand: Array, best: Array, axes: Sequence[int]) -> Array:
+def _to_winners(g: Array, operand: Array, best: Array, axes: Sequence[Any]) -> Array:
     """Shared equally among the entries that are the best.
 
     `best` is not the output itself: where the operand is computed again, rounded otherwise, no entry need equal the
@@ -41,7 +42,7 @@ def _to_winners(g: Array, operand: Array, best: Array, axes: Sequence[int]) -> A
     return lax.select(winners, _repeated(share, shape, axes), _repeated(nothing, shape, axes))
 
 
-def _repeated(x: Array, shape: tuple[int, ...], axes: Sequence[int]) -> Array:
+def _repeated(x: Array, shape: tuple[int, ...], axes: Sequence[Any]) -> Array:
     """What was reduced over the axes, at each entry of `shape`."""
     return lax.broadcast_in_dim(x, shape, [axis for axis in range(len(shape)) if axis not in axes])
 
