@@ -7,3 +7,4 @@ from funcgrad.ops.equations import elementwise as elementwise
 from funcgrad.ops.equations import moving as moving
 from funcgrad.ops.equations import products as products
 from funcgrad.ops.equations import reducing as reducing
+from funcgrad.ops.equations import windows as windows

@@ -77,6 +77,17 @@ def part_of(x: jax.Array, *at: jax.Array) -> jax.Array:
 
 
 AT = jnp.array(-1), jnp.array(7)
+K = jnp.sin(jnp.arange(60.0)).reshape(2, 2, 5, 3)
+J = jnp.cos(jnp.arange(60.0)).reshape(2, 3, 5, 2)
+L = jnp.sin(jnp.arange(36.0)).reshape(6, 1, 2, 3)
+CONV = "conv_general_dilated"
+
+
+def convolution(images: str, kernel: str, strides: Any, padding: Any, dilation: Any, holes: Any, groups: int = 1):
+    """Axes in any order, strides, holes in both, padding that is negative too."""
+    return lambda x, k: lax.conv_general_dilated(
+        x, k, strides, padding, dilation, holes, (images, kernel, images), feature_group_count=groups
+    )
 
 
 def product(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -154,6 +165,27 @@ CASES = [
     ("concatenate", lambda *xs: lax.concatenate(xs, 1), (X, NOTHING.T, Y, TIED[:, :1]), (0, 1, 2, 3), ()),
     ("dot_general", product, (A, B), (0, 1), (1, 0)),
     ("dot_general", lax.dot, (X, Y.T), (0, 1), (1, 0)),
+    (
+        "conv_general_dilated",
+        convolution("NHWC", "HWIO", (2, 1), ((1, 2), (0, 1)), (1, 2), (1, 2)),
+        (A, K),
+        (0, 1),
+        (1, 0),
+    ),
+    (
+        "conv_general_dilated",
+        convolution("HNWC", "WOIH", (1, 2), ((-1, 1), (3, 0)), (2, 1), (1, 1)),
+        (A, J),
+        (0, 1),
+        (1, 0),
+    ),
+    (
+        "conv_general_dilated",
+        convolution("NCHW", "OIHW", (2, 2), ((1, 0), (0, 1)), (1, 1), (1, 2), groups=3),
+        (A, jnp.sin(jnp.arange(36.0)).reshape(6, 1, 2, 3)),
+        (0, 1),
+        (1, 0),
+    ),
 ]
 
 
@@ -209,6 +241,12 @@ REFUSED = [
     ("gather", embed, (X, jnp.array([[1], [0]])), 1),
     ("dot_general", lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32), (HALF, HALF.T), 0),
     ("atan", lax.atan, (X,), 0),
+    (
+        CONV,
+        lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME", batch_group_count=2),
+        (A, A[:, :, :2, :2]),
+        0,
+    ),
 ]
 
 
