@@ -42,21 +42,13 @@ class _Axis(NamedTuple):
         return self.before, self.kernel + self.z - 1 - self.x - self.before
 
 
-def _axes(
-    x: Sequence[int],
-    kernel: Sequence[int],
-    z: Sequence[int],
-    padding: Sequence[Any],
-    strides: Sequence[Any],
-    dilations: Sequence[Any],
-    kernel_dilations: Sequence[Any],
-) -> list[_Axis]:
-    sizes = _spread(x, dilations), _spread(kernel, kernel_dilations), _spread(z, strides)
-    return [_Axis(*n, before) for *n, (before, _) in zip(*sizes, padding, strict=True)]
-
-
-def _spread(sizes: Sequence[int], by: Sequence[Any]) -> list[int]:
-    return [(n - 1) * t + 1 for n, t in zip(sizes, by, strict=True)]
+def _axes(arrays: Sequence[Any], specs: Any, dilations: Sequence[Sequence[Any]], padding: Sequence[Any]) -> list[_Axis]:
+    """The windows of input, kernel and output (arrays or avals), where their entries are so far apart."""
+    x, kernel, z = (
+        [(array.shape[axis] - 1) * t + 1 for axis, t in zip(spec[2:], by, strict=True)]
+        for array, spec, by in zip(arrays, specs, dilations, strict=True)
+    )
+    return [_Axis(*sizes) for sizes in zip(x, kernel, z, (before for before, _ in padding), strict=True)]
 
 
 def conv_general_dilated_lhs(
@@ -74,10 +66,7 @@ def conv_general_dilated_lhs(
 ) -> Array:
     """The cotangent, spread, convolved with the kernel turned, whose channels go the other way."""
     of_lhs, (out, into, *inside), of_out = dimension_numbers
-    axes = _axes(
-        _at(lhs_aval, of_lhs), _at(rhs, (out, into, *inside)), _at(g, of_out), padding, window_strides, lhs_dilation,
-        rhs_dilation,
-    )  # fmt: skip
+    axes = _axes((lhs_aval, rhs, g), dimension_numbers, (lhs_dilation, rhs_dilation, window_strides), padding)
     return lax.conv_general_dilated(
         g,
         lax.rev(_with_groups_inside(rhs, out, into, feature_group_count), inside),
@@ -106,9 +95,9 @@ def conv_general_dilated_rhs(
     preferred_element_type: Any,
 ) -> Array:
     """The input convolved with the cotangent as a kernel: examples are summed over, so they stand for channels."""
-    specs = dimension_numbers
-    sizes = [_at(x, spec) for x, spec in zip((lhs, rhs_aval, g), specs, strict=True)]
-    axes = _axes(*sizes, padding, window_strides, lhs_dilation, rhs_dilation)
+    axes = _axes((lhs, rhs_aval, g), dimension_numbers, (lhs_dilation, rhs_dilation, window_strides), padding)
+    of_lhs, of_rhs, of_out = dimension_numbers
+    swapped = [(second, first, *inside) for first, second, *inside in (of_lhs, of_out, of_rhs)]
     return lax.conv_general_dilated(
         lhs,
         g,
@@ -116,22 +105,11 @@ def conv_general_dilated_rhs(
         [axis.around_x for axis in axes],
         lhs_dilation,
         window_strides,
-        lax.ConvDimensionNumbers(*((second, first, *inside) for first, second, *inside in _as_kernel(specs))),
+        lax.ConvDimensionNumbers(*swapped),
         batch_group_count=feature_group_count,
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
-
-
-def _as_kernel(specs: Any) -> Any:
-    """The axes of input, cotangent and kernel, in the places of input, kernel and output."""
-    of_lhs, of_rhs, of_out = specs
-    return of_lhs, of_out, of_rhs
-
-
-def _at(x: Array | Aval, spec: Sequence[int]) -> list[int]:
-    """The sizes along the image axes, which come after the two others."""
-    return [x.shape[axis] for axis in spec[2:]]
 
 
 def _with_groups_inside(rhs: Array, out: int, into: int, groups: int) -> Array:
