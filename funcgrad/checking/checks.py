@@ -1,4 +1,4 @@
-"""`fg.check`: all tests of the rules of one op."""
+"""`fg.check`: all tests of the rules of one op, or of one primitive of JAX's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -10,6 +10,7 @@ import numpy as np
 from funcgrad.checking import contract, economy, linearity, numerics, transformations, values
 from funcgrad.checking.examples import chosen
 from funcgrad.checking.forms import compiled
+from funcgrad.checking.primitives import op_of
 from funcgrad.checking.reports import GROUPS, Open, Report, Row, Verdict, Wrong, judge
 from funcgrad.checking.search import simplest
 from funcgrad.checking.tracing import trace
@@ -19,7 +20,7 @@ from funcgrad.registry import Example, Op, Rule
 
 
 def check(
-    op: Op,
+    op: Op | str,
     cases: Sequence[Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
     strict: bool = False,
@@ -37,9 +38,9 @@ def check(
     and no more. Print the report.
 
     Args:
-        op: the op.
+        op: the op; or the name of a primitive of JAX's for which rules are written down, `"dot_general"`.
         cases: examples of its arguments, each a tuple; the first is used for the costlier tests. Without them, those
-            registered with `op.example`, or one made from the declared shapes.
+            registered with `op.example`, or one made from the declared shapes. Those of a primitive stand in its row.
         attributes: static attributes for all of them.
         strict: raise where something is wrong.
         thorough: run the costlier tests on every example.
@@ -49,12 +50,13 @@ def check(
         groups: which groups of rows to run, beside the contract; all of them by default.
 
     Raises:
-        CheckError: there is nothing to check it on, or no such group; with `strict`, the first wrong row, with the
-            table as a note.
+        CheckError: there is nothing to check it on, or no such group, or no rule for such a primitive; with `strict`,
+            the first wrong row, with the table as a note.
 
     >>> print(fg.check(linear, cases=[(x, w)]))
+    >>> print(fg.check("tanh"))
     """
-    if not isinstance(op, Op):
+    if not isinstance(op, Op | str):
         raise CheckError(f"fg.check expects an op made by fg.op, got {type(op).__name__}.")
     require(groups, (tuple, list, set, frozenset), "groups", "several of the names of groups", CheckError)
     require(cases, (tuple, list, type(None)), "cases", "a list of tuples of arguments, [(x, w), ...]", CheckError)
@@ -66,6 +68,8 @@ def check(
     compiled.forget()
     trace.forget()
     with jax.enable_x64(True):
+        if isinstance(op, str):
+            op = op_of(op)
         examples = chosen(op, cases, attributes or {})
         rows = []
         for row in _rows(Trial(op, examples, thorough, x64), groups, made_up):
@@ -79,7 +83,10 @@ def check(
 
 
 def assert_rules(
-    op: Op, cases: Sequence[Any] | None = None, attributes: Mapping[str, Any] | None = None, thorough: bool = False
+    op: Op | str,
+    cases: Sequence[Any] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    thorough: bool = False,
 ) -> None:
     """`check` for a test suite: pass where all rules are right, else fail with the first wrong row and the table.
 

@@ -16,6 +16,7 @@ from funcgrad.aliases import Array
 from funcgrad.checking.comparing import largest, wide
 from funcgrad.checking.forms import Form
 from funcgrad.checking.oracles import oracle
+from funcgrad.registry import Marker
 
 Arrays = list[Array]
 STEP = 1e-6
@@ -50,19 +51,34 @@ def kinky(form: Form, leaves: Sequence[Array], evaluate: Callable[[Arrays], Sequ
 
 
 def outside_the_hull(form: Form, leaves: Sequence[Array], position: int) -> tuple[int, ...] | None:
-    """The first output entry (by output, then flat index) whose cotangent by the rule is no subgradient."""
-    pull = oracle(form).pull
+    """The first output entry (by output, then flat index) whose cotangents by the rules are no subgradient.
+
+    Those of all arguments together, as a tie of two that goes to both is the slope of nothing, though it would be one
+    of each alone.
+    """
+    pull, positions = oracle(form).pull, _claimed(form, position)
+    together = lambda cotangents: np.concatenate([wide(cotangents[c]).reshape(-1) for c in positions])  # noqa: E731
     entries = [(i, j) for i, y in enumerate(form.outputs) for j in range(int(np.prod(y.shape)))]
     near = list(_neighbours(form, leaves, 32))
     for i, j in entries[:: max(1, len(entries) // MOST_ENTRIES)]:
         g = [jnp.zeros(y.shape, y.dtype) for y in form.outputs]
         g[i] = g[i].reshape(-1).at[j].set(1).reshape(g[i].shape)
-        found = wide(form.pull(leaves, g)[1][position]).reshape(-1)
-        hull = [wide(pull(p, g)[1][position]).reshape(-1) for p in near]
+        found = together(form.pull(leaves, g)[1])
+        hull = [together(pull(p, g)[1]) for p in near]
         corners = np.array([h for h in hull if np.isfinite(h).all()])
         if not np.isfinite(found).all() or not len(corners) or not _inside(found, corners):
             return i, j
     return None
+
+
+def _claimed(form: Form, position: int) -> list[int]:
+    """The cotangents that claim to be derivatives of the same function as the one at a position, itself included."""
+    kinds = [form.kind(i) for i in form.wanted]
+    is_own = [
+        not isinstance(form.rule(i), Marker) and (kind is None or kind.is_derivative)
+        for i, kind in zip(form.wanted, kinds, strict=True)
+    ]
+    return [c for c, own in enumerate(is_own) if own or c == position]
 
 
 def _inside(x: np.ndarray, corners: np.ndarray) -> bool:

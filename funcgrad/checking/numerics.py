@@ -14,7 +14,7 @@ import numpy as np
 from funcgrad.aliases import Array
 from funcgrad.checking.comparing import largest, wide
 from funcgrad.checking.forms import Arrays
-from funcgrad.checking.oracles import oracle
+from funcgrad.checking.oracles import Oracle, oracle
 from funcgrad.checking.reports import Open, Row, Wrong, judge
 from funcgrad.checking.subjects import Subject, as_dtype, cast
 from funcgrad.checking.trials import Trial
@@ -47,11 +47,13 @@ def precision(trial: Trial, dtype: Any) -> str:
     """The error of every cotangent, and of the saving forward, in roundings of the largest entry."""
     worst, theirs, tried = 0.0, 0.0, 0
     for s in trial.main:
-        if not oracle(s.form).is_jax:
+        # Found in float64, which the form's avals are in; the caller may have none.
+        by_jax = oracle(s.form)
+        if not by_jax.is_jax:
             raise Open("JAX cannot differentiate the forward in reverse mode")
         for case in _cases(s, dtype, trial.x64):
             with jax.enable_x64(trial.x64):
-                measured = _errors(case, dtype)
+                measured = _errors(case, by_jax, dtype)
             tried += measured is not None
             for error, jax_error in measured or ():
                 worst, theirs = max(worst, error), max(theirs, jax_error)
@@ -82,11 +84,11 @@ def _as_callers(leaves: Arrays) -> Arrays:
     return [x if jnp.issubdtype(x.dtype, jax.dtypes.extended) else jnp.asarray(np.asarray(x)) for x in leaves]
 
 
-def _errors(case: Case, dtype: Any) -> list[tuple[float, float]] | None:
+def _errors(case: Case, by_jax: Oracle, dtype: Any) -> list[tuple[float, float]] | None:
     """(ours, JAX's) per output and cotangent; None where JAX has none, or its own is no number."""
     form, leaves = case.subject.form, _as_callers(case.leaves)
     try:
-        their_outputs, theirs = oracle(form).pull(leaves, case.g)
+        their_outputs, theirs = by_jax.pull(leaves, case.g)
     except Exception:  # JAX's own derivative refuses the dtype, for any reason
         return None
     claimed = [(c, x) for c, x in enumerate(theirs) if x is not None]

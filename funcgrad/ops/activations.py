@@ -11,6 +11,7 @@ from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.ops.contraction import widen
+from funcgrad.ops.equations.elementwise import sigmoid_x, tanh_x
 from funcgrad.registry import op
 
 
@@ -20,10 +21,7 @@ def sigmoid(x: Array) -> Array:
     return lax.logistic(x)
 
 
-@sigmoid.pullback("x")
-def sigmoid_x(g: Array, y: Array) -> Array:
-    """`x_bar = g y (1 - y)`."""
-    return g * y * (1 - y)
+sigmoid.pullback("x")(sigmoid_x)
 
 
 @op(elementwise=True)
@@ -44,10 +42,7 @@ def tanh(x: Array) -> Array:
     return lax.tanh(x)
 
 
-@tanh.pullback("x")
-def tanh_x(g: Array, y: Array) -> Array:
-    """`x_bar = g (1 + y)(1 - y)`."""
-    return g * (1 + y) * (1 - y)
+tanh.pullback("x")(tanh_x)
 
 
 @op(elementwise=True)

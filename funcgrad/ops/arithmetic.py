@@ -1,13 +1,25 @@
 """Elementwise arithmetic. Arguments of two broadcast as in numpy; the library sums the cotangents back.
 
 Each docstring gives `y = f(x)` and `x_bar`, with `g` the cotangent of `y`. A rule keeps the output rather than
-an input where the derivative can be written in it.
+an input where the derivative can be written in it. The rules of what is a primitive of JAX's too stand beside its row
+(`equations/elementwise.py`); those here are of functions that broadcast.
 """
 
 import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
+from funcgrad.ops.equations.elementwise import (
+    HALF_AT_TIES,
+    absolute_x,
+    exp_x,
+    identity,
+    log_x,
+    negative_x,
+    sqrt_x,
+    square_x,
+    to_winner,
+)
 from funcgrad.ops.shapes import align, lift
 from funcgrad.registry import Marker, op, subgradient
 
@@ -18,16 +30,8 @@ def add(a: Array, b: Array) -> Array:
     return jnp.add(*align(a, b))
 
 
-@add.pullback("a")
-def add_a(g: Array) -> Array:
-    """`a_bar = g`."""
-    return g
-
-
-@add.pullback("b")
-def add_b(g: Array) -> Array:
-    """`b_bar = g`."""
-    return g
+add.pullback("a")(identity)
+add.pullback("b")(identity)
 
 
 @op(elementwise=True)
@@ -36,16 +40,8 @@ def subtract(a: Array, b: Array) -> Array:
     return jnp.subtract(*align(a, b))
 
 
-@subtract.pullback("a")
-def subtract_a(g: Array) -> Array:
-    """`a_bar = g`."""
-    return g
-
-
-@subtract.pullback("b")
-def subtract_b(g: Array) -> Array:
-    """`b_bar = -g`."""
-    return -g
+subtract.pullback("a")(identity)
+subtract.pullback("b")(negative_x)
 
 
 @op(elementwise=True)
@@ -91,10 +87,7 @@ def negative(x: Array) -> Array:
     return lax.neg(x)
 
 
-@negative.pullback("x")
-def negative_x(g: Array) -> Array:
-    """`x_bar = -g`."""
-    return -g
+negative.pullback("x")(negative_x)
 
 
 @op(elementwise=True)
@@ -117,10 +110,7 @@ def square(x: Array) -> Array:
     return lax.square(x)
 
 
-@square.pullback("x")
-def square_x(g: Array, x: Array) -> Array:
-    """`x_bar = 2 g x`."""
-    return 2 * g * x
+square.pullback("x")(square_x)
 
 
 @op(elementwise=True)
@@ -129,10 +119,7 @@ def exp(x: Array) -> Array:
     return jnp.exp(x)
 
 
-@exp.pullback("x")
-def exp_x(g: Array, y: Array) -> Array:
-    """`x_bar = g y`."""
-    return g * y
+exp.pullback("x")(exp_x)
 
 
 @op(elementwise=True)
@@ -141,10 +128,7 @@ def log(x: Array) -> Array:
     return jnp.log(x)
 
 
-@log.pullback("x")
-def log_x(g: Array, x: Array) -> Array:
-    """`x_bar = g / x`."""
-    return g / x
+log.pullback("x")(log_x)
 
 
 @op(elementwise=True)
@@ -153,10 +137,7 @@ def sqrt(x: Array) -> Array:
     return jnp.sqrt(x)
 
 
-@sqrt.pullback("x")
-def sqrt_x(g: Array, y: Array) -> Array:
-    """`x_bar = g / (2 y)`."""
-    return g * (0.5 / y)
+sqrt.pullback("x")(sqrt_x)
 
 
 @op(elementwise=True)
@@ -165,12 +146,7 @@ def absolute(x: Array) -> Array:
     return lax.abs(x)
 
 
-@absolute.pullback("x", kind=subgradient("1 at 0"))
-def absolute_x(g: Array, x: Array) -> Array:
-    """`x_bar = g sign(x)`, with `sign(0) = 1` as in JAX."""
-    if jnp.iscomplexobj(x):
-        return g.astype(x.dtype) * jnp.conj(jnp.sign(x))
-    return lax.select(x >= 0, g, -g)
+absolute.pullback("x", kind=subgradient("1 at 0"))(absolute_x)
 
 
 @op(elementwise=True)
@@ -185,40 +161,32 @@ def minimum(a: Array, b: Array) -> Array:
     return jnp.minimum(*align(a, b))
 
 
-def _share(g: Array, wins: Array, ties: Array) -> Array:
-    """The cotangent of one of two candidates: all where it wins, half at a tie."""
-    return lax.select(wins, g, lax.select(ties, g * 0.5, lax.full_like(g, 0)))
-
-
-_HALVES = subgradient("half to each at a tie")
-
-
-@maximum.pullback("a", kind=_HALVES)
+@maximum.pullback("a", kind=HALF_AT_TIES)
 def maximum_a(g: Array, a: Array, b: Array) -> Array:
     """`a_bar = g [a > b] + g/2 [a = b]`."""
     a, b = lift(a, g), lift(b, g)
-    return _share(g, a > b, a == b)
+    return to_winner(g, a > b, a == b)
 
 
-@maximum.pullback("b", kind=_HALVES)
+@maximum.pullback("b", kind=HALF_AT_TIES)
 def maximum_b(g: Array, a: Array, b: Array) -> Array:
     """`b_bar = g [b > a] + g/2 [a = b]`."""
     a, b = lift(a, g), lift(b, g)
-    return _share(g, b > a, a == b)
+    return to_winner(g, b > a, a == b)
 
 
-@minimum.pullback("a", kind=_HALVES)
+@minimum.pullback("a", kind=HALF_AT_TIES)
 def minimum_a(g: Array, a: Array, b: Array) -> Array:
     """`a_bar = g [a < b] + g/2 [a = b]`."""
     a, b = lift(a, g), lift(b, g)
-    return _share(g, a < b, a == b)
+    return to_winner(g, a < b, a == b)
 
 
-@minimum.pullback("b", kind=_HALVES)
+@minimum.pullback("b", kind=HALF_AT_TIES)
 def minimum_b(g: Array, a: Array, b: Array) -> Array:
     """`b_bar = g [b < a] + g/2 [a = b]`."""
     a, b = lift(a, g), lift(b, g)
-    return _share(g, b < a, a == b)
+    return to_winner(g, b < a, a == b)
 
 
 @op(elementwise=True)
@@ -293,4 +261,4 @@ def clip_x(g: Array, x: Array, low: int | float, high: int | float) -> Array:
 
 def pass_between(g: Array, x: Array, low: int | float, high: int | float) -> Array:
     """`g` where `low < x < high`, `g/2` on a bound, 0 outside: the pullback of `min(max(x, low), high)` in JAX."""
-    return _share(g, (x > low) & (x < high), (x == low) | (x == high))
+    return to_winner(g, (x > low) & (x < high), (x == low) | (x == high))

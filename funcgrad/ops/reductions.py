@@ -3,11 +3,13 @@
 from math import prod
 
 import jax.numpy as jnp
+from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import widen
+from funcgrad.ops.equations.reducing import EVEN_AT_TIES, reduce_max_operand, reduce_sum_operand
 from funcgrad.ops.shapes import normalize_axes
-from funcgrad.registry import op, subgradient
+from funcgrad.registry import op
 
 Axes = int | tuple[int, ...] | None
 
@@ -21,7 +23,8 @@ def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
 @sum.pullback("x")
 def sum_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g`, repeated along `axis`."""
-    return jnp.broadcast_to(_restore(g, x_aval.ndim, axis, keepdims), x_aval.shape)
+    axes = normalize_axes(axis, x_aval.ndim)
+    return reduce_sum_operand(_reduced(g, axes, keepdims), x_aval, axes)
 
 
 @op
@@ -33,10 +36,11 @@ def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
 @mean.pullback("x")
 def mean_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g / n`, repeated along `axis`."""
-    n = prod(x_aval.shape[a] for a in normalize_axes(axis, x_aval.ndim))
+    axes = normalize_axes(axis, x_aval.ndim)
+    n = prod(x_aval.shape[a] for a in axes)
     # Widened, because float16 ends at 65,504: more entries than that would divide by infinity.
     share = (widen(g) / n).astype(g.dtype) if n else g
-    return jnp.broadcast_to(_restore(share, x_aval.ndim, axis, keepdims), x_aval.shape)
+    return reduce_sum_operand(_reduced(share, axes, keepdims), x_aval, axes)
 
 
 @op
@@ -45,18 +49,13 @@ def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
     return jnp.max(x, axis=axis, keepdims=keepdims)
 
 
-@max.pullback("x", kind=subgradient("split evenly at ties"))
+@max.pullback("x", kind=EVEN_AT_TIES)
 def max_x(g: Array, x: Array, axis: Axes, keepdims: bool) -> Array:
     """`x_bar = g / m` at the `m` winners, 0 elsewhere."""
     axes = normalize_axes(axis, x.ndim)
-    # Not the output itself: where `x` is computed again, rounded otherwise, no entry need equal the output.
-    winners = x == jnp.max(x, axis=axes, keepdims=True)
-    g = widen(_restore(g, x.ndim, axis, keepdims))
-    n = jnp.sum(winners, axis=axes, keepdims=True).astype(g.dtype)
-    # The maximum of what has a NaN is no entry: 0 / 0 says so, where a plain 0 would hide it.
-    return jnp.where(winners, g / n, 0 / n)
+    return reduce_max_operand(_reduced(g, axes, keepdims), x, axes)
 
 
-def _restore(reduced: Array, rank: int, axis: Axes, keepdims: bool) -> Array:
-    """A reduced value with its axes back, as size 1."""
-    return reduced if keepdims else jnp.expand_dims(reduced, normalize_axes(axis, rank))
+def _reduced(g: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    """The cotangent without the axes of size 1 that were kept."""
+    return lax.squeeze(g, axes) if keepdims else g

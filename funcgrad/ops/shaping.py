@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.equations.moving import sections, transpose_operand
 from funcgrad.ops.labels import cut_by_labels
 from funcgrad.ops.shapes import find_axis
 from funcgrad.primitive import cut, explicit_mesh, n_parts
@@ -63,10 +62,7 @@ def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
 @transpose.pullback("x")
 def transpose_x(g: Array, axes: tuple[int, ...] | None) -> Array:
     """`x_bar` is `g` with the inverse permutation."""
-    if axes is None:
-        return jnp.transpose(g)
-    inverse = np.argsort([a % g.ndim for a in axes])
-    return jnp.transpose(g, tuple(int(a) for a in inverse))
+    return transpose_operand(g, range(g.ndim)[::-1] if axes is None else [a % g.ndim for a in axes])
 
 
 @op
@@ -96,7 +92,4 @@ def concatenate(xs: tuple[Array, ...] | list[Array], *, axis: int = 0) -> Array:
 @concatenate.pullback("xs")
 def concatenate_xs(g: Array, xs_aval: tuple[Aval, ...] | list[Aval], axis: int) -> tuple[Array, ...] | list[Array]:
     """The sections of `g`, one for each of `xs`."""
-    axis %= g.ndim
-    ends = np.cumsum([x.shape[axis] for x in xs_aval]).tolist()
-    sections = [lax.slice_in_dim(g, lo, hi, axis=axis) for lo, hi in zip([0, *ends], ends, strict=False)]
-    return type(xs_aval)(sections)
+    return type(xs_aval)(sections(g, xs_aval, axis % g.ndim))

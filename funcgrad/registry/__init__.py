@@ -11,7 +11,9 @@ from funcgrad.registry.function import rules_of as rules_of
 from funcgrad.registry.op import Op as Op
 from funcgrad.registry.op import op as op
 from funcgrad.registry.op import registered as registered
+from funcgrad.registry.rows import Row as Row
 from funcgrad.registry.rows import row as row
+from funcgrad.registry.rows import row_of as row_of
 from funcgrad.registry.rows import written as written
 from funcgrad.registry.rule import Kind as Kind
 from funcgrad.registry.rule import Marker as Marker

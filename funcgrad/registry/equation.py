@@ -64,6 +64,11 @@ class Equation(Function):
         """Which inputs make up which argument; several inputs of one name are a tuple."""
         return self._names.arguments
 
+    @property
+    def output_name(self) -> str:
+        """What rules call the output, or the tuple of outputs: `y`; `out` where an argument is called so."""
+        return self._names.output
+
     def argument_of(self, position: int) -> str:
         """The argument to which the input at a position belongs."""
         return self._names.owners[position]

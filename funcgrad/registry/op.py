@@ -30,7 +30,8 @@ def registered() -> Mapping[str, "Op"]:
 class Op:
     """A pure function of arrays (positional) and static attributes (keyword-only), bound as one JAX primitive.
 
-    Call it anywhere in JAX code. Made by `fg.op`; given rules by `pullback`, `saving` and `mark`.
+    Call it anywhere in JAX code. Made by `fg.op`, which enters it under its name; given rules by `pullback`, `saving`
+    and `mark`.
     """
 
     def __init__(
@@ -43,7 +44,6 @@ class Op:
         elementwise: bool = False,
         core_axes: int | None = None,
         shapes: str = "",
-        replace: bool = False,
     ):
         if not callable(function):
             found = type(function).__name__
@@ -67,23 +67,16 @@ class Op:
         self.__doc__, self.__name__, self.__module__ = function.__doc__, self.name, module_of(function)
         self.__wrapped__ = function
         self._check_declaration()
-        here = self.__module__
-        rerun = here == "__main__" and self.name in _OPS and _OPS[self.name].__module__ == here  # a notebook cell, say
-        if self.name in _OPS and not (replace or rerun):
-            raise RuleError(
-                f"An op named '{self.name}' exists already (in {_OPS[self.name].__module__}); "
-                f"choose another with name=, or pass replace=True."
-            )
         self.primitives = OpPrimitives.named(self.name)
-        _OPS[self.name] = self
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.signature.parameters)})>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """An op is pickled as its module and name, like a function."""
-        if "<locals>" in getattr(self.function, "__qualname__", "<locals>") or _OPS.get(self.name) is not self:
-            why = "was replaced" if _OPS.get(self.name) is not self else "is defined inside a function"
+        entered = _OPS.get(self.name)
+        if "<locals>" in getattr(self.function, "__qualname__", "<locals>") or entered is not self:
+            why = "was replaced" if entered not in (self, None) else "is defined inside a function"
             raise RuleError(
                 f"op {self.name} cannot be pickled: it {why}, so that no other process can find it; define it at the "
                 f"top level of a module."
@@ -313,5 +306,19 @@ def op(function: PureFunction | None = None, /, **options: Any) -> Op | Callable
     ... def double_x(g): return 2 * g
     """
     if function is not None:
-        return Op(function)
-    return lambda function: Op(function, **options)
+        return _entered(Op(function))
+    replace = options.pop("replace", False)
+    return lambda function: _entered(Op(function, **options), replace)
+
+
+def _entered(made: Op, replace: bool = False) -> Op:
+    """The op, registered under its name."""
+    here, known = made.__module__, _OPS.get(made.name)
+    rerun = here == "__main__" and known is not None and known.__module__ == here  # a notebook cell, say
+    if known is not None and not (replace or rerun):
+        raise RuleError(
+            f"An op named '{made.name}' exists already (in {known.__module__}); "
+            f"choose another with name=, or pass replace=True."
+        )
+    _OPS[made.name] = made
+    return made

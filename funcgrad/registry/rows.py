@@ -1,8 +1,8 @@
 """The table of rules that are written down for JAX's primitives."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgrad.aliases import PureFunction
 from funcgrad.errors import RuleError
@@ -14,18 +14,41 @@ if TYPE_CHECKING:
 Guard = Callable[["Equation"], bool]
 
 
+class Use(NamedTuple):
+    """One way to meet a primitive: a function of its operands that is this one equation, and the operands."""
+
+    function: PureFunction
+    operands: tuple[Any, ...]
+
+
 @dataclass(frozen=True)
 class Row:
-    """The rules of one primitive, by argument, and the equations for which they hold."""
+    """The rules of one primitive, by argument, the equations for which they hold, and some of these."""
 
     rules: dict[str, Rule | Marker]
     holds: Guard
+    uses: list[Use] = field(default_factory=list)
+
+    def example(self, function: PureFunction, *operands: Any) -> "Row":
+        """Add an equation at which `fg.check` checks the rules; the first is the one for the costlier checks.
+
+        Args:
+            function: of the primitive's operands, all of them arrays; it leaves one equation in a trace.
+            operands: where to check.
+
+        Returns:
+            The row itself, for the next example.
+
+        >>> row("integer_pow", same_floats, x=integer_pow_x).example(lambda x: lax.integer_pow(x, 3), x)
+        """
+        self.uses.append(Use(function, operands))
+        return self
 
 
 _ROWS: dict[str, Row] = {}
 
 
-def row(primitive: str, when: Guard, kind: Kind = exact, **rules: PureFunction | Marker) -> None:
+def row(primitive: str, when: Guard, kind: Kind = exact, **rules: PureFunction | Marker) -> Row:
     """Write down the rules of a primitive of JAX's.
 
     Args:
@@ -36,6 +59,9 @@ def row(primitive: str, when: Guard, kind: Kind = exact, **rules: PureFunction |
             public function of `jax.lax`, the output `y` (`out`, where an argument is called so), the parameters of
             the primitive. A function without a name is called after the primitive and the argument.
 
+    Returns:
+        The row, to which examples are added.
+
     Raises:
         RuleError: the primitive has rules already.
     """
@@ -45,6 +71,7 @@ def row(primitive: str, when: Guard, kind: Kind = exact, **rules: PureFunction |
         a: r if isinstance(r, Marker) else _named(Rule(r, (a,), kind), f"{primitive}_{a}") for a, r in rules.items()
     }
     _ROWS[primitive] = Row(made, when)
+    return _ROWS[primitive]
 
 
 def _named(rule: Rule, title: str) -> Rule:

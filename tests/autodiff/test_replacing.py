@@ -183,12 +183,12 @@ def test_a_function_that_jax_writes_out():
     np.testing.assert_allclose(found, jax.grad(lambda x: loss(x, marked))(X), rtol=1e-12)
 
     def halved(x):
-        e = jnp.exp(x - jnp.max(x, keepdims=True))
+        e = jnp.exp(x - jnp.max(x))
         return jnp.sum(e / jnp.sum(e))
 
     sentence = (
-        r"The override of softmax at '\*\*' matches nothing; the graph has no softmax node, for JAX writes it out where "
-        r"it is called, and no such equations stand together; jit it\."
+        r"The override of softmax at '\*\*' matches nothing; the graph has no softmax node, for JAX writes it out "
+        r"where it is called, and no such equations stand together; jit it\."
     )
     with raises_sentence(RuleError, sentence):
         fg.grad(halved, rules=rules)(X[0])

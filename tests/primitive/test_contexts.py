@@ -41,9 +41,9 @@ def ruled_x(g):
     return 2 * g
 
 
-def cumulated(x):
+def multiplied(x):
     """Equations of JAX without a written rule, twice the same."""
-    return jnp.sum(jax.lax.cumsum(jax.lax.cumsum(x)))
+    return jnp.sum(jax.lax.cumprod(jax.lax.cumprod(x)))
 
 
 # A module and its cache, and something that fills it.
@@ -52,8 +52,8 @@ ROWS = {
     "registry.call:_trace": lambda: bent(X),
     "registry.call:_outline": lambda: bent(X),
     "planning.pullbacks:_derived_pull": lambda: fg.plan(lambda x: jnp.sum(bent(x)), X),
-    "planning.pullbacks:_equation_pull": lambda: fg.plan(cumulated, X),
-    "planning.sharing:_jitted": lambda: fg.plan(cumulated, X),
+    "planning.pullbacks:_equation_pull": lambda: fg.plan(multiplied, X),
+    "planning.sharing:_jitted": lambda: fg.plan(multiplied, X),
     "planning.tangents:_links": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "planning.tangents:_transpose": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "checking.forms:compiled": lambda: FORM.pull,

@@ -6,3 +6,5 @@ Each row is a primitive and a rule for each argument, with the equations for whi
 from funcgrad.ops.equations import elementwise as elementwise
 from funcgrad.ops.equations import moving as moving
 from funcgrad.ops.equations import products as products
+from funcgrad.ops.equations import reducing as reducing
+from funcgrad.ops.equations import windows as windows

@@ -38,6 +38,13 @@ def one_as_it_stands(equation: Equation) -> bool:
     return plain_floats(equation) and len(equation.avals) == 1 and settled
 
 
+def strips_of_one(equation: Equation) -> bool:
+    """Whether there is one argument, real and on no explicit mesh, and every output is of its dtype."""
+    avals, outputs = equation.avals, equation.output_avals
+    is_real = all(_is_floating(a.dtype) and is_plain(a) for a in (*avals, *outputs))
+    return is_real and len(avals) == 1 and {a.dtype for a in outputs} == {avals[0].dtype}
+
+
 def _filled(avals: tuple[Aval, ...]) -> bool:
     return all(prod(a.shape) > 0 for a in avals)
 

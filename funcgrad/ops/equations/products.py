@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.equations.guards import same_floats
+from funcgrad.ops.equations.operands import IMAGE, X, Y
 from funcgrad.registry import Equation, row
+
+_FACTOR = np.cos(np.arange(120.0)).reshape(4, 2, 3, 5)
 
 
 def dot_general_lhs(
@@ -46,4 +50,6 @@ def _on_no_mesh(equation: Equation) -> bool:
     return same_floats(equation) and equation.source.params.get("out_sharding") is None
 
 
-row("dot_general", _on_no_mesh, lhs=dot_general_lhs, rhs=dot_general_rhs)
+row("dot_general", _on_no_mesh, lhs=dot_general_lhs, rhs=dot_general_rhs).example(lax.dot, X, Y.T).example(
+    lambda lhs, rhs: lax.dot_general(lhs, rhs, (((2, 1), (0, 2)), ((0,), (1,)))), IMAGE, _FACTOR
+)
