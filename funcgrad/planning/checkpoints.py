@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
-
 from funcgrad.graph import Node, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.pullbacks import names_at
 from funcgrad.planning.recomputation import Recomputation
 from funcgrad.plans import Plan, Pullback, Step
-from funcgrad.primitive import saves
+from funcgrad.primitive import fence, saves
 from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward, reverse
 
@@ -86,12 +84,11 @@ class _Checkpoint:
 
         The barrier keeps the compiler from taking the second run for the first, and from starting it early.
         """
-        if any(self.barred):
-            n_g = len(operands) - len(self.needs)
-            behind = [i for i, is_barred in enumerate((*self.barred, *[True] * n_g)) if is_barred]
-            changed = dict(zip(behind, jax.lax.optimization_barrier([operands[i] for i in behind]), strict=True))
-            operands = tuple(changed.get(i, x) for i, x in enumerate(operands))
-        reads, g = operands[: len(self.needs)], operands[len(self.needs) :]
+        reads, g = list(operands[: len(self.needs)]), operands[len(self.needs) :]
+        behind = [i for i, is_barred in enumerate(self.barred) if is_barred]
+        if behind:
+            late, g = fence([reads[i] for i in behind], until=g)
+            reads = [dict(zip(behind, late, strict=True)).get(i, x) for i, x in enumerate(reads)]
         values = self.again.run(dict(zip(self.again.reads, reads, strict=True)))
         return reverse(self.body, [values[v] for v in self.body.kept], g)
 
