@@ -50,7 +50,7 @@ class Costs:
     def of_pullback(self, pullback: Pullback, step: "Step") -> float:
         """FLOPs of one rule of a step."""
         node = step.node
-        operands = [self._seen_from(node.loops, v, step) for v in pullback.needs]
+        operands = [self._seen_from(self._loops(v, step), v, step) for v in pullback.needs]
         operands += [v.aval for v in pullback.sources]
         # What is derived from equal equations has functions that are not equal: each is made for its node.
         is_derived = isinstance(node.function, Equation) and not node.bodies and not step.saved
@@ -58,6 +58,10 @@ class Costs:
         avals = tuple(v.aval for v in (*pullback.needs, *pullback.sources))
         with standing_at(node.name, lambda: node.line):
             return self._of_function((what, avals), pullback.pull, operands)
+
+    def of_remaking(self, step: "Step") -> float:
+        """FLOPs of what is run again before the rules of a step."""
+        return sum(map(self.of_node, step.remade.nodes), 0.0) if step.remade else 0.0
 
     def kept_bytes(self, value: Value, step: "Step") -> int:
         """Bytes of what a rule of `step` reads, over all turns of loops; for residuals, of all arrays in them."""
@@ -70,6 +74,11 @@ class Costs:
         if isinstance(value, Constant):
             return value.aval
         return self._residuals(value, step) if value.aval is None else value.seen_from(loops)
+
+    def _loops(self, value: Value | Constant, step: "Step") -> tuple[int, ...]:
+        """The loops in which a rule of `step` reads a value: what is made again is as in the graph within."""
+        again = step.remade
+        return again.plan.structure.loops if again and value in again.found else step.node.loops
 
     def _residuals(self, value: Value, step: "Step") -> Any:
         """The shapes inside the `jax.vjp` function that a node's forward leaves behind."""

@@ -95,7 +95,7 @@ def _rows(
             yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, forward, 0.0, depth)
             continue
         inside = {v for body in step.bodies for v in body.kept}
-        reads = {v: n for p in step.pullbacks for v, n in zip(p.needs, p.reads, strict=True) if isinstance(v, Value)}
+        reads = {v: name for v, name in step.reads.items() if isinstance(v, Value)}
         there = (given, counted, inside)
         new = [v for v in reads if not any(v in known for known in there) and (kept is None or v in kept)]
         counted.update(new)
@@ -108,7 +108,7 @@ def _rows(
             tuple(v.name for v in reads if v not in inside),
             sum(costs.kept_bytes(v, step) for v in new),
             forward,
-            turns * sum(costs.of_pullback(p, step) for p in step.pullbacks),
+            turns * (costs.of_remaking(step) + sum(costs.of_pullback(p, step) for p in step.pullbacks)),
             depth,
         )
         for body in step.bodies:

@@ -42,9 +42,8 @@ def fence(values: Sequence[Array], until: Sequence[Array]) -> tuple[list[Array],
     nor start it early. Everywhere but on CPU a barrier does that, which needs `until` to be read from behind it; on
     CPU `defer` does.
     """
-    values, until = lax.optimization_barrier((list(values), list(until)))
-    marks = [g for g in until if is_inexact(jax.typeof(g))]
-    return [functools.reduce(defer, marks, x) for x in values], until
+    late, g = lax.optimization_barrier((list(values), list(until)))
+    return [functools.reduce(defer, g, x) for x in late], list(g)
 
 
 def _first(x: Any, until: Any) -> Any:
