@@ -68,11 +68,11 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """A cotangent to be measured as soon as it is complete; `reading` stands for what was measured."""
+    """A cotangent to be measured as soon as it is complete; `readings` are its statistics."""
 
     value: Value
     measurement: Measurement
-    reading: Value
+    readings: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)

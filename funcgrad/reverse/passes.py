@@ -40,6 +40,6 @@ def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any
             cotangents.add(pullback.targets, pullback(g, there))
     for tap in plan.taps:
         (g,) = cotangents.pop([tap.value]).values()
-        cotangents.add([tap.reading], [tap.measurement.run(g)])
+        cotangents.add(tap.readings, tap.measurement.run(g))
     found = cotangents.pop(plan.returns)
     return [found[v] for v in plan.returns]

@@ -161,3 +161,14 @@ def test_a_fenced_body_has_the_derivatives_of_any_other(f):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
     twice = jax.jit(fg.grad(lambda x, w: jnp.sum(fg.grad(f)(x, w) * x)))(x, w)
     np.testing.assert_allclose(twice, jax.grad(lambda x, w: jnp.sum(jax.grad(f)(x, w) * x))(x, w), rtol=1e-9)
+
+
+def test_the_plan_says_what_is_run_again():
+    f = lambda x, w: jnp.sum(jax.checkpoint(block, policy=policies.dots_saveable)(jnp.sin(x), w))
+    plan = fg.plan(f, X, W, argnums=(0, 1))
+    (row,) = (r for r in plan.rows if r.remakes)
+    assert row.remakes == ("block/sin",)
+    assert plan.totals.remade == 1
+    assert "remade   block/sin: run again on the way back, and what they make is not kept" in str(plan)
+    kept = fg.plan(lambda x, w: jnp.sum(block(jnp.sin(x), w)), X, W, argnums=(0, 1)).totals
+    assert plan.totals.backward_flops == kept.backward_flops + X.size  # the sine once more
