@@ -99,6 +99,11 @@ class Plan:
     """Statistics of values, taken on the way forward, here and inside of nodes."""
     hooks: Mapping[Value, tuple[Hook, ...]] = field(default_factory=dict)
     """What changes the cotangents of values, once they are whole."""
+    temp_bytes: int | None = None
+    """What XLA says that its program of both passes needs beside its arguments and results; None before it is asked.
+
+    Buffers of results serve for what is kept as long as they are empty, so this may be less than `totals.kept_bytes`.
+    """
 
     def __reduce__(self) -> str:
         """Its rules and equations are functions of this process."""

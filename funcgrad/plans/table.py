@@ -139,10 +139,16 @@ def render(plan: "Plan") -> str:
     lines = [_line(line, widths) for line in cells]
     lines.insert(1, "─" * len(lines[0]))
     kinds = ", ".join(f"{n} {kind}" for kind, n in totals.kinds)
+    compiled = []
+    if plan.temp_bytes is not None:
+        compiled = [
+            f"compiled {quantity(plan.temp_bytes, 'B')} beside arguments and results, as XLA has it on this device"
+        ]
     lines += [
         lines[1],
         f"kept     {quantity(totals.kept_bytes, 'B')} for the backward pass"
         f" (and {quantity(totals.input_bytes, 'B')} of inputs and parameters, marked *, read in place)",
+        *compiled,
         f"FLOPs    forward {quantity(totals.forward_flops)}, backward {quantity(totals.backward_flops)}:"
         f" {totals.ratio:.2f} times the forward",
         f"rules    {kinds or 'none'}",
