@@ -172,8 +172,8 @@ def plan(
         return replace(traced.plan, temp_bytes=_temp_bytes(traced.plan)) if compiled else traced.plan
 
 
-def _temp_bytes(plan: Plan) -> int:
-    """Memory of the program of both passes beside its arguments and results."""
+def _temp_bytes(plan: Plan) -> int | None:
+    """Memory of the program of both passes beside its arguments and results; None where the device does not say."""
 
     def both(constants: Sequence[Array], inputs: Sequence[Array], seeds: Sequence[Array]) -> Any:
         outputs, kept = forward(plan, constants, inputs)
@@ -182,7 +182,7 @@ def _temp_bytes(plan: Plan) -> int:
 
     avals = ([v.aval for v in values] for values in (plan.structure.constants, plan.structure.inputs, plan.sources))
     analysis = jax.jit(both).lower(*avals).compile().memory_analysis()
-    return int(analysis.temp_size_in_bytes)
+    return None if analysis is None else int(analysis.temp_size_in_bytes)
 
 
 def _check_loss(output: Output, holomorphic: bool) -> None:

@@ -141,9 +141,7 @@ def render(plan: "Plan") -> str:
     kinds = ", ".join(f"{n} {kind}" for kind, n in totals.kinds)
     compiled = []
     if plan.temp_bytes is not None:
-        compiled = [
-            f"compiled {quantity(plan.temp_bytes, 'B')} beside arguments and results, as XLA has it on this device"
-        ]
+        compiled = [f"compiled {quantity(plan.temp_bytes, 'B')} beside arguments and results, says XLA on this device"]
     lines += [
         lines[1],
         f"kept     {quantity(totals.kept_bytes, 'B')} for the backward pass"
