@@ -1,13 +1,14 @@
 """`grad` and `value_and_grad` in the place of JAX's, and `plan`, which shows what they will do."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from funcgrad.aliases import PyTree
+from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff.finding import Names, positions
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Unreachable, Wrt
@@ -16,7 +17,7 @@ from funcgrad.errors import GradientError, describe, require_function
 from funcgrad.graph import Statistic
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
-from funcgrad.reverse import reverse
+from funcgrad.reverse import forward, reverse
 
 
 def value_and_grad(
@@ -153,19 +154,35 @@ def plan(
     wrt: Wrt | None = None,
     unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
+    compiled: bool = False,
     **kwargs: Any,
 ) -> Plan:
     """Plan the backward pass of `fun` at arguments like these; nothing runs.
 
     `args` (and keyword arguments of `fun`) are pytrees of arrays or of `jax.ShapeDtypeStruct`; the output of
-    `fun` need not be a scalar. The other arguments and the errors are those of `value_and_grad`.
+    `fun` need not be a scalar. The other arguments and the errors are those of `value_and_grad`. With `compiled`,
+    both passes are compiled for the default device, and the plan has (and prints) XLA's figure of the memory that the
+    program needs, `plan.temp_bytes`, beside its own of what is kept.
 
     >>> print(fg.plan(loss, params, x))
     """
     require_function("plan", fun)
     request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)
     with request.posed(args, kwargs, runs=False) as (_, traced):
-        return traced.plan
+        return replace(traced.plan, temp_bytes=_temp_bytes(traced.plan)) if compiled else traced.plan
+
+
+def _temp_bytes(plan: Plan) -> int | None:
+    """Memory of the program of both passes beside its arguments and results; None where the device does not say."""
+
+    def both(constants: Sequence[Array], inputs: Sequence[Array], seeds: Sequence[Array]) -> Any:
+        outputs, kept = forward(plan, constants, inputs)
+        arrays = [y for y, v in zip(outputs, plan.structure.outputs, strict=True) if v.aval is not None]
+        return arrays, reverse(plan, kept, seeds)
+
+    avals = ([v.aval for v in values] for values in (plan.structure.constants, plan.structure.inputs, plan.sources))
+    analysis = jax.jit(both).lower(*avals).compile().memory_analysis()
+    return None if analysis is None else int(analysis.temp_size_in_bytes)
 
 
 def _check_loss(output: Output, holomorphic: bool) -> None:

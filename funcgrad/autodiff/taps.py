@@ -15,6 +15,7 @@ from jax.core import Tracer
 from funcgrad.aliases import Array
 from funcgrad.errors import GradientError, describe, printed, require
 from funcgrad.graph import Measurement, Statistic, Structure, Value, find, measurable, measured
+from funcgrad.naming import Names
 from funcgrad.plans import Plan, Tap
 
 
@@ -150,10 +151,7 @@ class Watch:
         order = {v: i for i, v in enumerate(values)}
         found = dict(sorted(found.items(), key=lambda item: order[item[1]]))
         structure, made = measured(structure, dict.fromkeys(found.values(), self.measurement))
-        names = structure.names
-        readings = {v: Value(names.give(f"{v.name}:cotangent"), None, v.loops) for v in found.values()}
-        taps = {v: Tap(v, self.measurement, reading) for v, reading in readings.items()}
-        return structure, Watched(found, made, taps, self.measurement)
+        return structure, Watched.of(found, made, self.measurement, structure.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,14 +163,30 @@ class Watched:
     taps: dict[Value, Tap]
     measurement: Measurement
 
-    def assemble(self, plan: Plan, observed: Sequence[Array], readings: Sequence[list[Array]]) -> Readings:
+    @classmethod
+    def of(
+        cls,
+        values: dict[str, Value],
+        made: dict[Value, tuple[Value, ...]],
+        measurement: Measurement,
+        names: Names,
+    ) -> "Watched":
+        """With taps on their cotangents, whose statistics are arrays like those of the values; `names` are taken."""
+        taps = {}
+        for v in values.values():
+            pairs = zip((name for name, _ in measurement.statistics), made[v], strict=True)
+            readings = (Value(names.give(f"{v.name}:cotangent:{name}"), like.aval, v.loops) for name, like in pairs)
+            taps[v] = Tap(v, measurement, tuple(readings))
+        return cls(values, made, taps, measurement)
+
+    def assemble(self, plan: Plan, observed: Sequence[Array], readings: Sequence[Array]) -> Readings:
         """The readings, from the arrays of `plan.observed` and `plan.readings`."""
         statistics = [name for name, _ in self.measurement.statistics]
         seen = dict(zip(plan.observed, observed, strict=True))
         read = dict(zip(plan.readings, readings, strict=True))
         entries = []
         for v in self.values.values():
-            g = read.get(self.taps[v].reading)
+            g = [read[r] for r in self.taps[v].readings if r in read]
             value = dict(zip(statistics, (seen[s] for s in self.made[v]), strict=True))
-            entries.append(Reading(value, None if g is None else dict(zip(statistics, g, strict=True))))
+            entries.append(Reading(value, dict(zip(statistics, g, strict=True)) if g else None))
         return Readings(tuple(self.values), tuple(entries))

@@ -1,6 +1,6 @@
 """The backward pass of somebody's own function, checked node by node at its own shapes, dtypes and numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,13 +163,14 @@ class _Auditor:
                 self.visit(plan, (), inputs)
         if len(self.failures) > failed or _is_modified(step):
             return  # the node that is wrong is inside, or what is there is not meant to be a derivative
+        there, _ = step.remake(values, until={})
         for pullback in step.pullbacks:
             if pullback.rule is not None and not pullback.rule.kind.is_derivative:
                 self.claims.append(f"'{node.name}': {pullback.name} ({pullback.rule.kind})")
             elif pullback.arguments:
-                self.pullback(pullback, leaves, values)
+                self.pullback(pullback, leaves, there)
 
-    def pullback(self, pullback: Pullback, leaves: Sequence[Any], values: dict[Value, Any]) -> None:
+    def pullback(self, pullback: Pullback, leaves: Sequence[Any], values: Mapping[Value, Any]) -> None:
         """Compare one pullback with the derivative, for two seeds."""
         node = pullback.node
         positions = _positions(pullback)

@@ -8,7 +8,6 @@ import numpy as np
 from funcgrad.autodiff.taps import Readings, Watched
 from funcgrad.checking.conditions import level
 from funcgrad.graph import Measurement, Structure, Value, apart, measured
-from funcgrad.plans import Tap
 
 Shares = dict[tuple[str, str], np.ndarray]
 """By the names of a value and of a node that reads it: how bad the cotangent is that the node gives, turn by turn."""
@@ -30,8 +29,7 @@ class Uses:
         structure, copies = apart(structure, values)
         self.copies.update(copies)
         structure, made = measured(structure, dict.fromkeys(copies, self.measurement))
-        taps = {v: Tap(v, self.measurement, Value(f"{v.name}:cotangent", None, v.loops)) for v in copies}
-        return structure, Watched({v.name: v for v in copies}, made, taps, self.measurement)
+        return structure, Watched.of({v.name: v for v in copies}, made, self.measurement, structure.names)
 
     def shares(self, readings: Readings) -> Shares:
         """The readings by the two names; a use that gets no cotangent is left out."""

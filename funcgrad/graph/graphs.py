@@ -1,6 +1,6 @@
 """The DAG as a value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -72,6 +72,6 @@ class Graph:
         return to_html(self.structure)
 
 
-def read(values: Sequence[Value | Constant], arrays: dict[Value, Any]) -> list[Any]:
+def read(values: Iterable[Value | Constant], arrays: Mapping[Value, Any]) -> list[Any]:
     """The arrays that stand for values."""
     return [v.content if isinstance(v, Constant) else arrays[v] for v in values]

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from funcgrad.aliases import Array, PyTreeDef
+from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Measurement, Node, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import BodyActivity
@@ -123,7 +123,7 @@ class _Branches:
         n = len(contents.values)
         seen = dict(zip(body.observed, kept[n:], strict=True))
         outputs = [as_array(y, v.aval) for y, v in zip(outputs, self.node.outputs, strict=True)]
-        at = dict(zip(self._places(branch), jax.tree.leaves(kept[:n]), strict=True))
+        at = dict(zip(self._places(branch), kept[:n], strict=True))
         slots = [at[i] if i in at else zeros_of(v.aval) for i, v in enumerate(self.slots)]
         return [*outputs, *slots, *(seen[v] if v in seen else self._unseen(v) for v in self.observed)]
 
@@ -152,7 +152,8 @@ class _Branches:
         inputs, operands = operands[: len(self.node.inputs) - 1], operands[len(self.node.inputs) - 1 :]
         slots, g = operands[: len(self.slots)], dict(zip(self.outputs, operands[len(self.slots) :], strict=True))
         values = dict(zip(body.structure.inputs, inputs, strict=True))
-        values |= self.contents[branch].unflatten([slots[i] for i in self._places(branch)])
+        places = self._places(branch)
+        values |= {v: slots[i] for v, i in zip(self.contents[branch].values, places, strict=True)}
         found = reverse(body, [values[v] for v in body.kept], [g[k] for k in active.outputs])
         bars = dict(zip(active.inputs, found, strict=False))
         at_inputs = [bars[p - 1] if p - 1 in bars else zeros_of(self.node.inputs[p].aval) for p in self.positions]
@@ -162,33 +163,23 @@ class _Branches:
     def _nothing(self, value: Value) -> Any:
         """The cotangent of a value inside of another branch, or the reading of one."""
         for tap in (t for body in self.bodies for t in body.all_taps):
-            if tap.reading is value:
-                return tap.measurement.blank(tap.value, self.node.loops)
+            if value in tap.readings:
+                return tap.measurement.blank(tap.value, self.node.loops)[tap.readings.index(value)]
         return zeros_of(value.seen_from(self.node.loops))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Contents:
-    """What a branch keeps, beside its inputs, as flat arrays."""
+    """What a branch keeps, beside its inputs, and what that is seen from outside of loops inside."""
 
     values: tuple[Value, ...]
-    avals: tuple[Any, ...]
-    tree: PyTreeDef
+    avals: tuple[Aval, ...]
 
     @classmethod
     def of(cls, body: Plan, loops: tuple[int, ...]) -> "_Contents":
-        """List it; what a `jax.vjp` function holds is known only from tracing the branch."""
+        """List it."""
         values = tuple(v for v in body.kept if v not in body.structure.inputs)
-        tree = [v.seen_from(loops) for v in values]
-        if any(aval is None for aval in tree):
-            run = lambda *inputs: forward(body, (), inputs, keep=values)[1]  # noqa: E731
-            tree = jax.eval_shape(run, *(v.aval for v in body.structure.inputs))
-        avals, structure = jax.tree.flatten(tree)
-        return cls(values, tuple(avals), structure)
-
-    def unflatten(self, leaves: Sequence[Array]) -> dict[Value, Any]:
-        """The values, from their arrays."""
-        return dict(zip(self.values, jax.tree.unflatten(self.tree, leaves), strict=True))
+        return cls(values, tuple(v.seen_from(loops) for v in values))
 
 
 def _kind(aval: Any) -> tuple[tuple[int, ...], Any]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 
 from funcgrad.graph import Body, Node, Value
+from funcgrad.naming import Names
 from funcgrad.planning.pullbacks import names_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import current_context
@@ -40,7 +41,9 @@ def remembered(body: Body, key: tuple[Hashable, ...], make: Callable[[], T]) -> 
     return body.found[key]
 
 
-def plan_call(node: Node, positions: tuple[int, ...], outputs: Sequence[int], compiled: "Compiled") -> Step:
+def plan_call(
+    node: Node, positions: tuple[int, ...], outputs: Sequence[int], compiled: "Compiled", names: Names
+) -> Step:
     """The step of a jitted function.
 
     Args:
@@ -48,14 +51,16 @@ def plan_call(node: Node, positions: tuple[int, ...], outputs: Sequence[int], co
         positions: its inputs that get a cotangent.
         outputs: its outputs that can have one.
         compiled: its passes; they want the cotangents of the inputs at `positions`.
+        names: those that are taken.
     """
-    kept = Value(f"{node.name}/kept", None, node.loops)
+    named = [(names.give(f"{node.name}/{v.name}"), v.seen_from(compiled.body.structure.loops)) for v in compiled.kept]
+    kept = tuple(Value(name, aval, node.loops) for name, aval in named)
     needs = (
         *(node.inputs[i] for i in compiled.inputs_read),
         *(node.outputs[k] for k in compiled.outputs_read),
-        *((kept,) if compiled.kept else ()),
+        *kept,
     )
-    names = names_at(node)
+    arguments = names_at(node)
     pullback = Pullback(
         node,
         None,
@@ -63,10 +68,10 @@ def plan_call(node: Node, positions: tuple[int, ...], outputs: Sequence[int], co
         targets=tuple(v for p in positions if isinstance(v := node.inputs[p], Value)),
         needs=needs,
         pull=compiled.pull,
-        arguments=tuple(names[p] for p in positions),
+        arguments=tuple(arguments[p] for p in positions),
         reads=tuple(v.name for v in needs),
     )
-    return Step(node, positions, (pullback,), (kept,), compiled.run, (compiled.body,))
+    return Step(node, positions, (pullback,), kept, compiled.run, (compiled.body,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,35 +104,30 @@ class Compiled:
         return frozenset(self.body.kept)
 
     def run(self, *leaves: Any) -> list[Any]:
-        """The results, then all that is kept, as one value."""
-        outputs, kept = self._forward(*map(as_array, leaves, (v.aval for v in self.body.structure.inputs)))
-        return [*outputs, kept]
+        """The results, then all that is kept."""
+        return self._forward(*map(as_array, leaves, (v.aval for v in self.body.structure.inputs)))
 
     def pull(self, *operands: Any) -> Sequence[Any]:
         """Cotangents of the active inputs, from what is read and the cotangents of the outputs."""
         return self._reverse(*operands)
 
     @cached_property
-    def _forward(self) -> Callable[..., tuple[list[Any], list[Any]]]:
-        def run(*leaves: Any) -> tuple[list[Any], list[Any]]:
+    def _forward(self) -> Callable[..., list[Any]]:
+        def run(*leaves: Any) -> list[Any]:
             outputs, kept = forward(self.body, (), leaves, keep=self.kept)
             structure = self.body.structure
-            return [as_array(y, v.aval) for y, v in zip(outputs, structure.outputs, strict=True)], kept
+            return [*(as_array(y, v.aval) for y, v in zip(outputs, structure.outputs, strict=True)), *kept]
 
         return _jitted(run, self.name)
 
     @cached_property
     def _reverse(self) -> Callable[..., list[Any]]:
         inputs, outputs = self.body.structure.inputs, self.body.structure.outputs
-        read = [*(inputs[i] for i in self.inputs_read), *(outputs[k] for k in self.outputs_read)]
+        read = [*(inputs[i] for i in self.inputs_read), *(outputs[k] for k in self.outputs_read), *self.kept]
 
         def pull(*operands: Any) -> list[Any]:
             values = dict(zip(read, operands, strict=False))
-            n = len(read)
-            if self.kept:
-                values |= zip(self.kept, operands[n], strict=True)
-                n += 1
-            return reverse(self.body, [values[v] for v in self.body.kept], operands[n:])
+            return reverse(self.body, [values[v] for v in self.body.kept], operands[len(read) :])
 
         return _jitted(pull, f"{self.name}_reverse")
 

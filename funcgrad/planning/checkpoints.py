@@ -1,17 +1,13 @@
 """The backward pass of `checkpoint`: its body is run again, from its inputs and what its policy saves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any
-
-import jax
 
 from funcgrad.graph import Node, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.pullbacks import names_at
-from funcgrad.planning.recomputation import Recomputation
-from funcgrad.plans import Plan, Pullback, Step
+from funcgrad.plans import Plan, Pullback, Recomputation, Step
 from funcgrad.primitive import saves
 from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward, reverse
@@ -27,73 +23,47 @@ def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity,
         body: the plan of its body; it wants the cotangents of the inputs at `positions`, and of what is wanted inside.
     """
     assert isinstance(node.function, Equation)
-    checkpoint = _Checkpoint(node, body, node.function.source.params)
-    targets = (*(v for p in positions if isinstance(v := node.inputs[p], Value)), *body.returns[len(positions) :])
+    again = _recomputation(node, body, node.function.source.params)
+    saved = tuple(v for v in again.given if v not in body.structure.inputs)
     names = names_at(node)
     pullback = Pullback(
         node,
         None,
         sources=tuple(node.outputs[k] for k in found.outputs),
-        targets=targets,
-        needs=checkpoint.needs,
-        pull=checkpoint.pull,
+        targets=(*(v for p in positions if isinstance(v := node.inputs[p], Value)), *body.returns[len(positions) :]),
+        needs=body.kept,
+        pull=partial(_pull, body),
         arguments=tuple(names[p] for p in positions),
-        reads=tuple(v.name for v in checkpoint.needs),
+        reads=tuple(v.name for v in body.kept),
     )
-    made = (*checkpoint.saved, *body.observed)
-    run = checkpoint.run_forward if made else node.run
-    return Step(node, positions, (pullback,) if targets else (), made, run, (body,))
+    made = (*saved, *body.observed)
+    run = partial(_run_forward, body, made) if made else node.run
+    return Step(node, positions, (pullback,) if pullback.targets else (), made, run, (body,), remade=again)
 
 
-@dataclass(frozen=True, eq=False)
-class _Checkpoint:
-    """A checkpoint whose body has a plan."""
+def _recomputation(node: Node, body: Plan, params: dict[str, Any]) -> Recomputation:
+    """From the checkpoint's inputs and what its policy saves to what the rules of its body read.
 
-    node: Node
-    body: Plan
-    params: dict[str, Any]
+    `prevent_cse` is one flag, or one for each argument: which of them the compiler may not know again.
+    """
+    inputs, asked = body.structure.inputs, params["prevent_cse"]
+    chosen = [v for n in body.structure.nodes for v in n.outputs if _is_saved(params["policy"], n, v)]
+    flags = dict(zip(inputs, (asked,) * len(inputs) if isinstance(asked, bool) else asked, strict=True))
+    of_saved = any(flags.values())
+    outside = dict(zip(inputs, node.inputs, strict=True))
+    return Recomputation.of(body, [*inputs, *chosen], body.kept, outside, lambda v: flags.get(v, of_saved))
 
-    @cached_property
-    def again(self) -> Recomputation:
-        inputs, nodes = self.body.structure.inputs, self.body.structure.nodes
-        chosen = [v for n in nodes for v in n.outputs if _is_saved(self.params["policy"], n, v)]
-        return Recomputation.of(self.body, [*inputs, *chosen], self.body.kept)
 
-    @cached_property
-    def saved(self) -> tuple[Value, ...]:
-        """What the policy saves, as far as the reverse pass has a use for it."""
-        return tuple(v for v in self.again.reads if v not in self.body.structure.inputs)
+def _run_forward(body: Plan, made: Sequence[Value], *leaves: Any) -> list[Any]:
+    """The checkpoint's results, then what is saved and what is observed."""
+    outputs, found = forward(body, (), leaves, keep=made)
+    return [*outputs, *found]
 
-    @cached_property
-    def needs(self) -> tuple[Any, ...]:
-        outside = dict(zip(self.body.structure.inputs, self.node.inputs, strict=True))
-        return tuple(outside.get(v, v) for v in self.again.reads)
 
-    @cached_property
-    def barred(self) -> tuple[bool, ...]:
-        """Which of `needs` the compiler may not know again: `prevent_cse` is one flag, or one for each argument."""
-        inputs, asked = self.body.structure.inputs, self.params["prevent_cse"]
-        flags = dict(zip(inputs, (asked,) * len(inputs) if isinstance(asked, bool) else asked, strict=True))
-        return tuple(flags.get(v, any(flags.values())) for v in self.again.reads)
-
-    def run_forward(self, *leaves: Any) -> list[Any]:
-        """The checkpoint's results, then what is saved and what is observed."""
-        outputs, saved = forward(self.body, (), leaves, keep=(*self.saved, *self.body.observed))
-        return [*outputs, *saved]
-
-    def pull(self, *operands: Any) -> Sequence[Any]:
-        """Cotangents of the active inputs, then of what is wanted inside.
-
-        The barrier keeps the compiler from taking the second run for the first, and from starting it early.
-        """
-        if any(self.barred):
-            n_g = len(operands) - len(self.needs)
-            behind = [i for i, is_barred in enumerate((*self.barred, *[True] * n_g)) if is_barred]
-            changed = dict(zip(behind, jax.lax.optimization_barrier([operands[i] for i in behind]), strict=True))
-            operands = tuple(changed.get(i, x) for i, x in enumerate(operands))
-        reads, g = operands[: len(self.needs)], operands[len(self.needs) :]
-        values = self.again.run(dict(zip(self.again.reads, reads, strict=True)))
-        return reverse(self.body, [values[v] for v in self.body.kept], g)
+def _pull(body: Plan, *operands: Any) -> Sequence[Any]:
+    """Cotangents of the active inputs, then of what is wanted inside."""
+    n = len(body.kept)
+    return reverse(body, operands[:n], operands[n:])
 
 
 def _is_saved(policy: Any, node: Node, output: Value) -> bool:

@@ -17,8 +17,7 @@ from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.pullbacks import names_at
-from funcgrad.planning.recomputation import Recomputation
-from funcgrad.plans import Plan, Pullback, Step, as_array
+from funcgrad.plans import Plan, Pullback, Recomputation, Step, as_array
 from funcgrad.primitive import Loop, loop_of, zeros_of
 from funcgrad.registry import Equation
 from funcgrad.reverse import forward, reverse
@@ -49,7 +48,8 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: BodyActivity, body:
         reads=tuple(v.name for v in loop.needs),
     )
     pullbacks = (pullback,) if pullback.targets else ()
-    return Step(node, positions, pullbacks, (*loop.stacked, *body.observed), loop.run_forward, (body,))
+    made = (*loop.stacked, *body.observed)
+    return Step(node, positions, pullbacks, made, loop.run_forward, (body,), remade=loop.once)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,13 @@ class _ReverseLoop:
     @cached_property
     def once(self) -> Recomputation:
         """What is computed from constants alone."""
-        return Recomputation.of(self.body, self.inputs[: self.loop.n_constants], self.body.kept)
+        outside = dict(zip(self.inputs, self.node.inputs, strict=True))
+        return Recomputation.of(self.body, self.inputs[: self.loop.n_constants], self.body.kept, outside)
+
+    @cached_property
+    def constant(self) -> tuple[Value, ...]:
+        """What is read of each turn and is the same in all."""
+        return tuple(v for v in self.body.kept if v in self._of_constants)
 
     @cached_property
     def slices(self) -> dict[Value, Value | Constant]:
@@ -96,9 +102,8 @@ class _ReverseLoop:
 
     @cached_property
     def needs(self) -> tuple[Value | Constant, ...]:
-        """What the pullback reads, outside of the loop: constants, arrays that are sliced, stacked values."""
-        outside = dict(zip(self.inputs, self.node.inputs, strict=True))
-        return (*(outside[v] for v in self.once.reads), *self.slices.values(), *self.stacked)
+        """What the pullback reads: what is constant, arrays that are sliced, stacked values."""
+        return (*self.constant, *self.slices.values(), *self.stacked)
 
     def run_forward(self, *leaves: Any) -> list[Any]:
         """The loop's results, then what it stacks and what is observed."""
@@ -134,8 +139,8 @@ class _ReverseLoop:
 
     def pull(self, *operands: Any) -> list[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
-        n_constants, n_needs = len(self.once.reads), len(self.needs)
-        constants = self.once.run(dict(zip(self.once.reads, operands, strict=False)))
+        n_constants, n_needs = len(self.constant), len(self.needs)
+        constants = dict(zip(self.constant, operands, strict=False))
         g = dict(zip(self.found.outputs, operands[n_needs:], strict=True))
         y_bars = {k: x for k, x in g.items() if k >= self.loop.n_carry}
 

@@ -100,7 +100,7 @@ class _Planner:
         direct = [*structure.inputs, *(v for node in structure.nodes for v in node.outputs)]
         watched = self.taps.keys() & (activity.reached | activity.beside) if self.taps else ()
         taps = tuple(self.taps[v] for v in direct if v in watched)
-        readings = (self.taps[v].reading for v in structure.values if v in watched) if watched else ()
+        readings = (r for v in structure.values if v in watched for r in self.taps[v].readings) if watched else ()
         return Plan(
             structure,
             wanted=tuple(wanted),
@@ -156,9 +156,11 @@ class _Planner:
         find = partial(captured, node, varied=activity.varied)
         if function.keeps_residuals(in_loop=bool(node.loops)):
             recording = self.flows.recording(node, moving, outputs)
-            residuals = Value(self.names.give(f"{node.name}/residuals"), None, node.loops)
-            pullback = residual_pullback(node, recording, find(recording.back), outputs, residuals)
-            return Step(node, positions, (pullback,), (residuals,), recording.forward, captured=find(recording.ahead))
+            ahead, back = find(recording.ahead), find(recording.back)
+            named = ((self.names.give(f"{node.name}/residual{i}"), a) for i, a in enumerate(recording.residuals))
+            residuals = tuple(Value(name, aval, node.loops) for name, aval in named)
+            pullback = residual_pullback(node, recording, ahead, back, outputs, residuals)
+            return Step(node, positions, (pullback,), residuals, recording.forward, captured=ahead)
         if function.is_custom_jvp and (rule := self.flows.rule(node, moving)) is not None:
             pullback = tangent_pullback(node, rule, find(rule.tangent_arrays), positions, outputs)
             run = partial(_run_primal, rule, len(node.inputs))
@@ -200,7 +202,7 @@ class _Planner:
         (body,) = node.bodies
         make = lambda: Compiled(equation.source.params["name"], self.body(body.structure, active))  # noqa: E731
         compiled = remembered(body, ("plan", active.inputs, active.outputs), make)
-        return plan_call(node, positions, active.outputs, compiled)
+        return plan_call(node, positions, active.outputs, compiled, self.names)
 
     def inputs(self, structure: Structure, active: BodyActivity) -> list[Value]:
         return [structure.inputs[i] for i in active.inputs]

@@ -86,15 +86,18 @@ def equation_pullback(
 def residual_pullback(
     node: Node,
     recording: Recording,
-    arrays: Sequence[Value | Constant],
+    ahead: Sequence[Value | Constant],
+    back: Sequence[Value | Constant],
     outputs: tuple[int, ...],
-    residuals: Value,
+    residuals: Sequence[Value],
 ) -> Pullback:
-    """The pullback of a node whose forward pass leaves residuals behind; `arrays` is what it closes over."""
-    n = len(node.inputs)
-    values = (*node.inputs, residuals, *arrays)
-    names = [*names_at(node)[:n], "residuals", *(v.name for v in arrays)]
-    sources, taken = [node.outputs[k] for k in outputs], range(n, n + 1 + len(arrays))
+    """The pullback of a node whose forward pass leaves residuals behind; its ways close over `ahead` and `back`."""
+    n, own = len(node.inputs), names_at(node)
+    values = (*node.inputs, *ahead, *node.outputs, *residuals, *back)
+    new = [f"residual{i}" for i in range(len(residuals))]
+    names = [*own[:n], *(v.name for v in ahead), *own[n:], *new, *(v.name for v in back)]
+    sources = [node.outputs[k] for k in outputs]
+    taken = (*recording.reads, *range(len(values) - len(back), len(values)))
     is_custom = isinstance(node.function, Equation) and node.function.is_custom_vjp
     how = f"{node.op_name} (custom_vjp)" if is_custom else "jax.vjp"
     return make_pullback(node, None, sources, recording.positions, values, taken, recording.pull, names, derivation=how)

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 from jax.custom_derivatives import SymbolicZero
 
-from funcgrad.aliases import Array
+from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Node
 from funcgrad.planning.foreign import LostError
 from funcgrad.plans import as_array
-from funcgrad.primitive import as_function, holds_tracers, is_reference, typed, without_constants
+from funcgrad.primitive import as_function, holds_tracers, is_literal, is_reference, typed, without_constants
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,15 @@ class Recording:
     positions: tuple[int, ...]
     """The inputs that a cotangent gets to."""
     forward: Callable[..., list[Any]]
-    """From the node's inputs and `ahead` to its outputs and, last, the residuals, a list of arrays."""
+    """From the node's inputs and `ahead` to its outputs and the residuals that are new."""
     ahead: tuple[Any, ...]
     """The arrays that the way forward closes over, those that were traced among them."""
+    residuals: tuple[Aval, ...]
+    """Of the residuals that are new: neither inputs, nor of `ahead`, nor outputs."""
+    reads: tuple[int, ...]
+    """Where each residual of `jax.vjp` is, counted through inputs, `ahead`, outputs and new residuals."""
     pull: Callable[..., list[Array]]
-    """From the residuals, `back`, and the cotangents of the outputs to those of the inputs at `positions`."""
+    """From the residuals at `reads`, `back` and the cotangents of the outputs to those of the inputs `positions`."""
     back: tuple[Any, ...]
     """The arrays that the way back closes over."""
 
@@ -58,30 +62,59 @@ def record(node: Node, moving: tuple[int, ...], outputs: tuple[int, ...]) -> Rec
     traced, (_, residuals) = jax.make_jaxpr(ahead, return_shape=True)(*avals)
     tree = jax.tree.structure(residuals)
 
-    def back(kept: Sequence[Array], *g: Array) -> list[Array]:
+    def back(*operands: Array) -> list[Array]:
+        kept, g = operands[: tree.num_leaves], operands[tree.num_leaves :]
         return list(jax.tree.unflatten(tree, kept)(list(g)))
 
     g_avals = [node.outputs[k].aval for k in outputs]
-    traced_back = jax.make_jaxpr(back)(traced.out_avals[n_outputs:], *g_avals)
+    traced_back = jax.make_jaxpr(back)(*traced.out_avals[n_outputs:], *g_avals)
     if holds_tracers(traced.jaxpr) or holds_tracers(traced_back.jaxpr):
         raise LostError(node)
     chosen = [i for i, p in enumerate(moving) if p in arrived]
     (way_ahead, arrays), (way_back, arrays_back) = without_constants(traced), without_constants(traced_back)
+    reads, new = _find_residuals(way_ahead.jaxpr, len(arrays), n_outputs)
     run, pull = as_function(way_ahead), as_function(way_back)
+    residual_avals = traced.out_avals[n_outputs:]
 
     def forward(*operands: Any) -> list[Any]:
         given = [_as_operand(x, v) for x, v in zip(operands, avals, strict=False)]
         found = run(*map(_as_operand, operands[len(avals) :]), *given)
-        return [*found[:n_outputs], found[n_outputs:]]
+        return [*found[:n_outputs], *(found[k] for k in new)]
 
-    def pull_arrived(kept: Sequence[Any], *operands: Array) -> list[Array]:
-        arrays, g = operands[: len(arrays_back)], operands[len(arrays_back) :]
-        found = pull(*map(_as_operand, arrays), *map(_as_operand, kept), *g)
+    def pull_arrived(*operands: Any) -> list[Array]:
+        kept, others = operands[: len(reads)], operands[len(reads) :]
+        arrays, g = others[: len(arrays_back)], others[len(arrays_back) :]
+        found = pull(*map(_as_operand, arrays), *map(_as_operand, kept, residual_avals), *g)
         # A rule may return another dtype than its argument's; what comes next was traced for that of the argument.
         return [typed(found[i], avals[moving[i]]) for i in chosen]
 
     positions = tuple(moving[i] for i in chosen)
-    return Recording(positions, forward, tuple(arrays), pull_arrived, tuple(arrays_back))
+    avals_of_new = tuple(traced.out_avals[k] for k in new)
+    return Recording(positions, forward, tuple(arrays), avals_of_new, reads, pull_arrived, tuple(arrays_back))
+
+
+def _find_residuals(jaxpr: Any, n_arrays: int, n_outputs: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where each residual is, and which results of a jaxpr are new residuals.
+
+    A rule often keeps its arguments, which are there anyway. Taken for arrays of their own, they would be counted
+    twice; and in a loop they would be stacked, a weight once per turn.
+    """
+    arrays, inputs = jaxpr.invars[:n_arrays], jaxpr.invars[n_arrays:]
+    outputs, residuals = jaxpr.outvars[:n_outputs], jaxpr.outvars[n_outputs:]
+    there: dict[Any, int] = {}
+    for i, var in enumerate([*inputs, *arrays, *outputs]):
+        if not is_literal(var):
+            there.setdefault(var, i)
+    n_there, reads, new = len(inputs) + n_arrays + n_outputs, [], []
+    for k, var in enumerate(residuals):
+        at = None if is_literal(var) else there.get(var)
+        if at is None:
+            at = n_there + len(new)
+            new.append(n_outputs + k)
+            if not is_literal(var):
+                there[var] = at
+        reads.append(at)
+    return tuple(reads), tuple(new)
 
 
 def find_moved(node: Node, moving: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,8 +14,7 @@ from funcgrad.graph import Constant, Node, Value, open_jaxpr
 from funcgrad.planning.activity import find_activity, find_varied
 from funcgrad.planning.foreign import answering_for
 from funcgrad.planning.pullbacks import make_pullback, names_at, rule_pullback
-from funcgrad.planning.recomputation import Recomputation
-from funcgrad.plans import Plan, Pullback, Step, as_array
+from funcgrad.plans import Plan, Pullback, Recomputation, Step, as_array
 from funcgrad.primitive import Tangent, TangentRule, as_function, prune, traced_once, zeros_of
 from funcgrad.registry import Equation, Pull, rules_of
 from funcgrad.reverse import reverse
@@ -91,15 +90,15 @@ def _transpose_by_rules(
         return None
     plan = Plan(structure, moving, tuple(sources), tuple(s for s in steps if s), activity.reached)
     again = Recomputation.of(plan, given, plan.kept)
-    if not again.made.union(again.reads).issuperset(plan.kept):  # it is not linear, which JAX will say
+    if not again.found.issuperset(plan.kept):  # it is not linear, which JAX will say
         return None
 
     def pull(*operands: Array) -> Sequence[Any]:
-        values = again.run(dict(zip(again.reads, operands, strict=False)))
-        seeds = [g for g, v in zip(operands[len(again.reads) :], moved, strict=True) if isinstance(v, Value)]
+        values, _ = again.run(dict(zip(again.given, operands, strict=False)), until={})
+        seeds = [g for g, v in zip(operands[len(again.given) :], moved, strict=True) if isinstance(v, Value)]
         return reverse(plan, [values[v] for v in plan.kept], seeds)
 
-    return tuple(given.index(v) for v in again.reads), pull
+    return tuple(given.index(v) for v in again.given), pull
 
 
 def _transpose_by_jax(

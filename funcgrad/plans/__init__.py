@@ -6,3 +6,4 @@ from funcgrad.plans.plan import Step as Step
 from funcgrad.plans.plan import Tap as Tap
 from funcgrad.plans.pullback import Pullback as Pullback
 from funcgrad.plans.pullback import as_array as as_array
+from funcgrad.plans.recomputation import Recomputation as Recomputation

@@ -34,7 +34,6 @@ class Costs:
 
     def __init__(self) -> None:
         self._found: dict[Hashable, float] = {}
-        self._saved: dict[Step, list[Any]] = {}
 
     def of_jaxpr(self, jaxpr: Any) -> float:
         """FLOPs of a jaxpr; a `while` counts as one turn, a `cond` as its dearest branch."""
@@ -50,7 +49,7 @@ class Costs:
     def of_pullback(self, pullback: Pullback, step: "Step") -> float:
         """FLOPs of one rule of a step."""
         node = step.node
-        operands = [self._seen_from(node.loops, v, step) for v in pullback.needs]
+        operands = [_seen(v, step) for v in pullback.needs]
         operands += [v.aval for v in pullback.sources]
         # What is derived from equal equations has functions that are not equal: each is made for its node.
         is_derived = isinstance(node.function, Equation) and not node.bodies and not step.saved
@@ -59,24 +58,9 @@ class Costs:
         with standing_at(node.name, lambda: node.line):
             return self._of_function((what, avals), pullback.pull, operands)
 
-    def kept_bytes(self, value: Value, step: "Step") -> int:
-        """Bytes of what a rule of `step` reads, over all turns of loops; for residuals, of all arrays in them."""
-        if value.aval is None:
-            return prod(value.loops) * sum(map(array_bytes, jax.tree.leaves(self._residuals(value, step))))
-        return array_bytes(value.seen_from(()))
-
-    def _seen_from(self, loops: tuple[int, ...], value: Value | Constant, step: "Step") -> Any:
-        """The aval inside the outer `loops`; for residuals, the shapes in them."""
-        if isinstance(value, Constant):
-            return value.aval
-        return self._residuals(value, step) if value.aval is None else value.seen_from(loops)
-
-    def _residuals(self, value: Value, step: "Step") -> Any:
-        """The shapes inside the `jax.vjp` function that a node's forward leaves behind."""
-        if step not in self._saved:
-            avals = [v.aval for v in (*step.node.inputs, *step.captured)]
-            self._saved[step] = jax.eval_shape(step.forward, *avals)[len(step.node.outputs) :]
-        return self._saved[step][step.saved.index(value)]
+    def of_remaking(self, step: "Step") -> float:
+        """FLOPs of what is run again before the rules of a step."""
+        return sum(map(self.of_node, step.remade.nodes), 0.0) if step.remade else 0.0
 
     def _of_function(self, key: Hashable, function: Callable[..., Any], avals: Sequence[Any]) -> float:
         if key not in self._found:
@@ -106,6 +90,14 @@ class Costs:
         return 0.0 if name in _FREE else float(outputs)
 
 
+def _seen(value: Value | Constant, step: "Step") -> Aval:
+    """What a rule of `step` reads a value as: what is made again is as in the graph within."""
+    if isinstance(value, Constant):
+        return value.aval
+    again = step.remade
+    return value.seen_from(again.plan.structure.loops if again and value in again.found else step.node.loops)
+
+
 def _signature(pullback: Pullback) -> Hashable:
     """Equal for pullbacks of equal equations to the same inputs from the same outputs."""
     node = pullback.node
@@ -114,6 +106,7 @@ def _signature(pullback: Pullback) -> Hashable:
     return node.function.key, tuple(v.aval for v in node.inputs), pullback.arguments, pullback.reads, sources
 
 
-def array_bytes(aval: Aval) -> int:
-    """Bytes of one array."""
+def bytes_of(value: Value) -> int:
+    """Bytes of a value, over all turns of the loops around it."""
+    aval = value.seen_from(())
     return prod(aval.shape) * aval.dtype.itemsize

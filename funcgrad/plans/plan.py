@@ -1,15 +1,20 @@
 """One backward pass, decided before anything runs."""
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from funcgrad.aliases import Array
 from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
+from funcgrad.naming import standing_at
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
+from funcgrad.plans.recomputation import Recomputation
 from funcgrad.plans.table import Row, Totals, make_rows, render
+from funcgrad.primitive import on_mesh_of
 from funcgrad.registry import Hook
 
 
@@ -31,20 +36,43 @@ class Step:
     captured: tuple[Value | Constant, ...] = ()
     """Values beside the node's inputs that `forward` takes after these: what the rules of a custom derivative close
     over, as far as it was traced."""
+    remade: Recomputation | None = None
+    """How what its rules read is made again from what is kept; None where all of that is kept."""
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
         """The node's outputs whose cotangents its rules take."""
         return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.sources))
 
+    @cached_property
+    def reads(self) -> dict[Value | Constant, str]:
+        """What must be there when the reverse pass comes to it, each with the name that its reader has for it."""
+        again = self.remade
+        given = {v: v.name for v in again.given.values()} if again else {}
+        named = ((v, name) for p in self.pullbacks for v, name in zip(p.needs, p.reads, strict=True))
+        return given | {v: name for v, name in named if again is None or v not in again.found}
+
+    def remake(
+        self, values: dict[Value, Any], until: dict[Value, Array]
+    ) -> tuple[Mapping[Value, Any], dict[Value, Array]]:
+        """The values with those that its rules read and are not kept, made once its cotangents `until` are there.
+
+        And these cotangents, which are to be read in the place of those given.
+        """
+        if self.remade is None:
+            return values, until
+        with standing_at(self.node.name, lambda: self.node.line), on_mesh_of(list(until.values())):
+            found, until = self.remade.run(values, until)
+        return ChainMap(found, values), until
+
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """A cotangent to be measured as soon as it is complete; `reading` stands for what was measured."""
+    """A cotangent to be measured as soon as it is complete; `readings` are its statistics."""
 
     value: Value
     measurement: Measurement
-    reading: Value
+    readings: tuple[Value, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +99,11 @@ class Plan:
     """Statistics of values, taken on the way forward, here and inside of nodes."""
     hooks: Mapping[Value, tuple[Hook, ...]] = field(default_factory=dict)
     """What changes the cotangents of values, once they are whole."""
+    temp_bytes: int | None = None
+    """What XLA says that its program of both passes needs beside its arguments and results; None before it is asked.
+
+    Buffers of results serve for what is kept as long as they are empty, so this may be less than `totals.kept_bytes`.
+    """
 
     def __reduce__(self) -> str:
         """Its rules and equations are functions of this process."""
@@ -78,8 +111,8 @@ class Plan:
 
     @cached_property
     def kept(self) -> tuple[Value, ...]:
-        """Every value that some rule reads, in the order of first use: what the forward leaves behind."""
-        return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.needs if isinstance(v, Value)))
+        """Every value that the reverse pass starts from, in the order of first use: what the forward leaves behind."""
+        return tuple(dict.fromkeys(v for step in self.steps for v in step.reads if isinstance(v, Value)))
 
     @property
     def lacking(self) -> tuple[Value, ...]:

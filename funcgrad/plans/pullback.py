@@ -1,6 +1,6 @@
 """One rule at one node, ready to run: what it reads and what it writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Pullback:
             return "label"
         return str(self.rule.kind) if self.rule else "derived"
 
-    def __call__(self, g: dict[Value, Array], values: dict[Value, Any]) -> Sequence[Any]:
+    def __call__(self, g: Mapping[Value, Array], values: Mapping[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         needs, cotangents = map(as_array, read(self.needs, values)), [g[v] for v in self.sources]
         with standing_at(self.node.name, lambda: self.node.line), on_mesh_of(cotangents):

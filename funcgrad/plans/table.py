@@ -11,7 +11,7 @@ from funcgrad.errors import describe
 from funcgrad.graph import Node, Structure, Value
 from funcgrad.graph.printing import listed
 from funcgrad.naming import printable
-from funcgrad.plans.cost import Costs, array_bytes
+from funcgrad.plans.cost import Costs, bytes_of
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
@@ -35,6 +35,8 @@ class Row:
     forward_flops: float
     backward_flops: float
     """Over all turns of the loops around the node."""
+    remakes: tuple[str, ...] = ()
+    """The nodes that are run again before its rules."""
     depth: int = 0
     """How many nodes hold the graph that this one is in."""
 
@@ -51,6 +53,8 @@ class Totals:
     kinds: tuple[tuple[str, int], ...]
     """How many rules there are of each kind."""
     pruned: int
+    remade: int
+    """How many nodes are run again for the rules to read what they make; their FLOPs are among `backward_flops`."""
 
     @property
     def ratio(self) -> float:
@@ -66,11 +70,12 @@ def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
     outermost = [r for r in rows if r.depth == 0]
     totals = Totals(
         kept_bytes=sum(r.new_bytes for r in rows),
-        input_bytes=sum(array_bytes(v.aval) for v in plan.kept if v in given),
+        input_bytes=sum(bytes_of(v) for v in plan.kept if v in given),
         forward_flops=sum(r.forward_flops for r in outermost),
         backward_flops=sum(r.backward_flops for r in outermost),
         kinds=tuple(kinds.most_common()),
         pruned=len(plan.pruned),
+        remade=sum(len(r.remakes) for r in rows),
     )
     return rows, totals
 
@@ -92,10 +97,10 @@ def _rows(
         step, turns = plan.step_of.get(node), prod(node.loops)
         forward = turns * costs.of_node(node)
         if step is None or not step.pullbacks:
-            yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, forward, 0.0, depth)
+            yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, forward, 0.0, depth=depth)
             continue
         inside = {v for body in step.bodies for v in body.kept}
-        reads = {v: n for p in step.pullbacks for v, n in zip(p.needs, p.reads, strict=True) if isinstance(v, Value)}
+        reads = {v: name for v, name in step.reads.items() if isinstance(v, Value)}
         there = (given, counted, inside)
         new = [v for v in reads if not any(v in known for known in there) and (kept is None or v in kept)]
         counted.update(new)
@@ -106,9 +111,10 @@ def _rows(
             tuple(_rule_text(p.arguments, p.name, p.label) for p in step.pullbacks),
             tuple(f"{name}*" if v in given else name for v, name in reads.items() if v not in inside),
             tuple(v.name for v in reads if v not in inside),
-            sum(costs.kept_bytes(v, step) for v in new),
+            sum(map(bytes_of, new)),
             forward,
-            turns * sum(costs.of_pullback(p, step) for p in step.pullbacks),
+            turns * (costs.of_remaking(step) + sum(costs.of_pullback(p, step) for p in step.pullbacks)),
+            tuple(again.name for again in step.remade.nodes) if step.remade else (),
             depth,
         )
         for body in step.bodies:
@@ -133,16 +139,23 @@ def render(plan: "Plan") -> str:
     lines = [_line(line, widths) for line in cells]
     lines.insert(1, "─" * len(lines[0]))
     kinds = ", ".join(f"{n} {kind}" for kind, n in totals.kinds)
+    compiled = []
+    if plan.temp_bytes is not None:
+        compiled = [f"compiled {quantity(plan.temp_bytes, 'B')} beside arguments and results, says XLA on this device"]
     lines += [
         lines[1],
         f"kept     {quantity(totals.kept_bytes, 'B')} for the backward pass"
         f" (and {quantity(totals.input_bytes, 'B')} of inputs and parameters, marked *, read in place)",
+        *compiled,
         f"FLOPs    forward {quantity(totals.forward_flops)}, backward {quantity(totals.backward_flops)}:"
         f" {totals.ratio:.2f} times the forward",
         f"rules    {kinds or 'none'}",
         f"pruned   {totals.pruned} of {sum(r.depth == 0 for r in rows)} nodes, which no wanted gradient passes through",
         f"wanted   {listed([v.name for v in plan.wanted], 6)}",
     ]
+    if totals.remade:
+        again = [name for row in rows for name in row.remakes]
+        lines.append(f"remade   {listed(again, 4)}: run again on the way back, and what they make is not kept")
     if plan.hooks:
         hooks = [f"{v.name}: {', '.join(h.name for h in found)}" for v, found in plan.hooks.items()]
         lines.append(f"hooks    {listed(hooks, 4, between='; ')}")

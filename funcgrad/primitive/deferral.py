@@ -9,6 +9,8 @@ shifted out of its bits, is nothing. XLA's passes do not see that it always is; 
 the choice costs nothing where it is fused into what reads it.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,6 +33,17 @@ def defer(x: Array, until: Array) -> Array:
     """
     plain = all(is_plain(jax.typeof(v)) and v.size for v in (x, until))
     return _defer.bind(x, until) if plain and is_inexact(jax.typeof(until)) else x
+
+
+def fence(values: Sequence[Array], until: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    """`values` that no compiled program makes before `until`, nor knows again, and `until`; the numbers stay.
+
+    For what is made a second time: from fenced values, the compiler can neither take the second making for the first
+    nor start it early. Everywhere but on CPU a barrier does that, which needs `until` to be read from behind it; on
+    CPU `defer` does.
+    """
+    late, g = lax.optimization_barrier((list(values), list(until)))
+    return [functools.reduce(defer, g, x) for x in late], list(g)
 
 
 def _first(x: Any, until: Any) -> Any:

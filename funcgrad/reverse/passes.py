@@ -35,10 +35,11 @@ def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any
     cotangents.add(plan.sources, seeds)
     for step in reversed(plan.steps):
         g = cotangents.pop(step.outputs)
+        there, g = step.remake(values, until=g)  # as they are, where everything is kept
         for pullback in step.pullbacks:
-            cotangents.add(pullback.targets, pullback(g, values))
+            cotangents.add(pullback.targets, pullback(g, there))
     for tap in plan.taps:
         (g,) = cotangents.pop([tap.value]).values()
-        cotangents.add([tap.reading], [tap.measurement.run(g)])
+        cotangents.add(tap.readings, tap.measurement.run(g))
     found = cotangents.pop(plan.returns)
     return [found[v] for v in plan.returns]

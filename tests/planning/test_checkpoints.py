@@ -1,5 +1,7 @@
 """A checkpoint keeps its inputs and what its policy saves; the rest is computed again."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import ops
+from tests.lowering import defers, lowered
 from tests.planning.asserting import assert_like_jax
 from tests.planning.test_loops import XS, H, W, rnn
 
@@ -87,3 +90,85 @@ def test_what_prints_is_not_run_again(capfd):
     fg.grad(lambda x: jax.checkpoint(f)(x).sum())(X)
     jax.effects_barrier()
     assert capfd.readouterr().out.count("turn") == 1
+
+
+def deep(block, x, w, n_blocks=6):
+    """Blocks of ops, each a checkpoint or not; all have the same weights, of the last one's rank."""
+    for _ in range(n_blocks):
+        x = block(x, w)
+    return jnp.sum(x**2)
+
+
+def ops_block(x, w):
+    return x + ops.linear(ops.tanh(ops.linear(ops.layer_norm(x), w)), w.T)
+
+
+TALL, WIDE = jnp.linspace(-1.0, 1.0, 256 * 16).reshape(256, 16), jnp.cos(jnp.arange(16.0 * 64)).reshape(16, 64) / 8
+
+
+SMALLER = {
+    "a checkpoint": (jax.checkpoint(ops_block), ops_block),
+    "with a policy": (jax.checkpoint(ops_block, policy=policies.save_only_these_names("none")), ops_block),
+    "nested": (
+        jax.checkpoint(lambda x, w: jax.checkpoint(ops_block)(jax.checkpoint(ops_block)(x, w), w)),
+        lambda x, w: ops_block(ops_block(x, w), w),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SMALLER)
+def test_the_compiled_program_keeps_less_and_computes_the_same(case):
+    """XLA:CPU drops barriers, and would keep all that is made in the forward pass rather than make it again."""
+    gradients = [jax.jit(fg.grad(partial(deep, block), (0, 1))).lower(TALL, WIDE).compile() for block in SMALLER[case]]
+    less, more = (g.memory_analysis().temp_size_in_bytes for g in gradients)
+    assert less < 0.5 * more
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), *(g(TALL, WIDE) for g in gradients))
+
+
+def test_only_the_cpu_needs_more_than_a_barrier():
+    gradient = fg.grad(jax.checkpoint(lambda x: jnp.sum(jnp.sin(x) ** 2)))
+    here, there = lowered(gradient, X, platforms=("cpu",)), lowered(gradient, X)
+    assert defers(here)
+    assert not defers(there)
+    assert "optimization_barrier" in there
+
+
+def in_turns(x, w):
+    return jax.lax.scan(lambda x, w: (jax.checkpoint(ops_block)(x, w), None), x, jnp.stack([w, -w]))[0].sum()
+
+
+def over_examples(x, w):
+    return jax.vmap(jax.checkpoint(ops_block), (0, None))(x, w).sum()
+
+
+def in_a_branch(x, w):
+    return jax.lax.cond(x[0, 0] < 0, jax.checkpoint(ops_block), ops_block, x, w).sum()
+
+
+def of_whole_numbers(x, w):
+    """A fenced integer, and an output whose cotangent is nothing."""
+    picked = lambda i, x: (jnp.sin(jnp.take(x, i, axis=0)), i + 1)
+    y, _ = jax.checkpoint(picked)(jnp.arange(3), x)
+    return jnp.sum(jax.checkpoint(ops_block)(y, w))
+
+
+@pytest.mark.parametrize("f", [in_turns, over_examples, in_a_branch, of_whole_numbers])
+def test_a_fenced_body_has_the_derivatives_of_any_other(f):
+    x, w = TALL[:5], WIDE[:, :8]
+    assert_like_jax(f, x, w)
+    expected = jax.jvp(jax.grad(f), (x, w), (x, w))[1]
+    found = jax.jit(lambda x, w: jax.jvp(fg.grad(f), (x, w), (x, w))[1])(x, w)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    twice = jax.jit(fg.grad(lambda x, w: jnp.sum(fg.grad(f)(x, w) * x)))(x, w)
+    np.testing.assert_allclose(twice, jax.grad(lambda x, w: jnp.sum(jax.grad(f)(x, w) * x))(x, w), rtol=1e-9)
+
+
+def test_the_plan_says_what_is_run_again():
+    f = lambda x, w: jnp.sum(jax.checkpoint(block, policy=policies.dots_saveable)(jnp.sin(x), w))
+    plan = fg.plan(f, X, W, argnums=(0, 1))
+    (row,) = (r for r in plan.rows if r.remakes)
+    assert row.remakes == ("block/sin",)
+    assert plan.totals.remade == 1
+    assert "remade   block/sin: run again on the way back, and what they make is not kept" in str(plan)
+    kept = fg.plan(lambda x, w: jnp.sum(block(jnp.sin(x), w)), X, W, argnums=(0, 1)).totals
+    assert plan.totals.backward_flops == kept.backward_flops + X.size  # the sine once more

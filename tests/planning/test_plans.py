@@ -1,6 +1,7 @@
 """A plan knows, before anything runs, which rules run, what they read and what that costs."""
 
 import contextlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -266,3 +267,21 @@ def test_the_table_of_many_nested_scopes_has_their_ends():
     assert nodes[0] == "s0/sin"
     assert nodes[59] == "s0/s1/**/s58/s59/sin"
     assert [r.node for r in plan.rows if matches(nodes[59], r.node)] == ["/".join(f"s{i}" for i in range(60)) + "/sin"]
+
+
+def test_the_figure_of_the_compiler_is_printed_beside_the_plans():
+    """Sizes large enough that the program keeps what the plan says: the gradient is small, so no buffer is lent."""
+
+    def loss(x, scales):
+        for scale in scales:
+            x = ops.tanh(x @ jnp.ones((64, 64)) * scale)
+        return jnp.sum(x), None
+
+    scales = [jnp.ones(())] * 6
+    plan = fg.plan(loss, jnp.ones((256, 64)), scales, argnums=1, has_aux=True, compiled=True)
+    temp_bytes = plan.temp_bytes
+    assert temp_bytes is not None
+    program = jax.jit(fg.value_and_grad(loss, 1, has_aux=True)).lower(jnp.ones((256, 64)), scales).compile()
+    assert abs(temp_bytes / program.memory_analysis().temp_size_in_bytes - 1) < 0.1
+    assert re.search(r"^compiled [\d.]+ MB beside arguments and results, says XLA on this device$", str(plan), re.M)
+    assert "compiled" not in str(fg.plan(loss, jnp.ones((256, 64)), scales, argnums=1, has_aux=True))

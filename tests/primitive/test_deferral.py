@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from funcgrad.primitive import defer
+from funcgrad.primitive import defer, fence
 
 
 def convolutions(deferred: bool):
@@ -84,3 +84,12 @@ def test_a_rule_stays_linear_in_its_cotangent():
     x, seed = jnp.arange(3.0), jnp.ones(3)
     (found,) = jax.linear_transpose(lambda g: defer(x, until=g) * g, x)(seed)
     np.testing.assert_array_equal(found, x)
+
+
+def test_a_fence_waits_for_every_cotangent(rng):
+    """One of them may be a constant, zeros say, for which nothing waits."""
+    x, g, places = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=2)), jnp.arange(4)
+    values, until = fence([x, places], until=[g, places, 2 * g])
+    jax.tree.map(np.testing.assert_array_equal, (values, until), ([x, places], [g, places, 2 * g]))
+    equations = jax.make_jaxpr(lambda x, g: fence([x], until=[places, g, 2 * g]))(x, g).eqns
+    assert [e.primitive.name for e in equations].count("defer") == 2
