@@ -3,6 +3,7 @@
 from funcgrad.graph.arguments import Arguments as Arguments
 from funcgrad.graph.concreteness import asks_for_values as asks_for_values
 from funcgrad.graph.edges import apart as apart
+from funcgrad.graph.flops import flops_of_jaxpr as flops_of_jaxpr
 from funcgrad.graph.graphs import Graph as Graph
 from funcgrad.graph.graphs import read as read
 from funcgrad.graph.measuring import measurable as measurable
