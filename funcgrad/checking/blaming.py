@@ -19,6 +19,7 @@ from funcgrad.checking.shares import Shares, Uses
 from funcgrad.checking.zeros import Blocks, zeros
 from funcgrad.errors import GradientError, require_function
 from funcgrad.graph import Graph, Measurement, Node, Structure, Value
+from funcgrad.planning import find_replacements
 from funcgrad.primitive import bodies
 from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import reverse
@@ -139,7 +140,7 @@ def blame(
     if unclear:
         uses = Uses(unclear, Watch.of((), CHEAP).measurement)
         shares = uses.shares(_passed(request._replace(watch=uses), args, kwargs)[1])
-    blocks = partial(_blocks, rules or RuleSet())
+    blocks = partial(_blocks, find_replacements(rules or RuleSet(), structure)[0])
     report = _investigated(conditions, thresholds, shares, traced.plan.wanted, blocks)
     inputs = dict(zip(structure.inputs, traced.inputs, strict=True))
     return replace(report, findings=tuple(_innermost(f, structure, constants | inputs) for f in report.findings))

@@ -8,6 +8,7 @@ import numpy as np
 from funcgrad.autodiff.taps import Readings, Watched
 from funcgrad.checking.conditions import level
 from funcgrad.graph import Measurement, Structure, Value, apart, measured
+from funcgrad.naming import Where
 from funcgrad.plans import Tap
 
 Shares = dict[tuple[str, str], np.ndarray]
@@ -21,7 +22,7 @@ class Uses:
     names: Collection[str]
     measurement: Measurement
     copies: dict[Value, tuple[str, str]] = field(default_factory=dict)
-    patterns: tuple[str, ...] = ()
+    places: tuple[Where, ...] = ()
     """None: it asks for no call by its name."""
 
     def attach(self, structure: Structure) -> tuple[Structure, Watched]:
