@@ -256,3 +256,16 @@ def test_a_hook_at_a_scope_does_not_see_what_watches_it():
     gradient, _ = fg.grad(loss, wrt="enc/w", rules=rules, taps="**")(P, X)
     np.testing.assert_allclose(gradient, 7 * W_BAR, rtol=1e-12)
     assert fg.blame(loss, P, X, rules=rules).ok
+
+
+def test_an_audit_and_blame_of_a_part():
+    """What is asked of the whole pass can be asked of what lies between two places."""
+    wrong = fg.RuleSet().override("sin", lambda g, x: g * jnp.sin(x), kind=fg.exact)
+    assert not fg.audit(loss, P, X, rules=wrong, argnums=1).ok
+    part = fg.audit(loss, P, X, of="tail", wrt="block3")
+    assert part.ok
+    assert part.n_nodes < fg.audit(loss, P, X, argnums=1).n_nodes
+    born = lambda x: jnp.sum(fg.name(jnp.log(fg.name(jnp.sin(x), "h") * 0), "y") * x)
+    assert fg.blame(born, X).forward is not None
+    assert fg.blame(born, X, of="h").ok
+    assert fg.blame(born, X, of="y", wrt="h").forward.node == "log"
