@@ -40,7 +40,7 @@ def flops_of_equation(equation: Any) -> float:
     if isinstance(call := equation.params.get("call"), Call):
         # An op's tangent is linear in as many outputs as the op has: its forward stands for its cost.
         operands = tuple(v.aval for v in equation.invars[: call.tree.num_leaves])
-        return _of_call(call, operands)
+        return flops_of_call(call, operands)
     if inner := bodies(equation):
         costs = [flops_of_jaxpr(body) for body in inner]
         return max(costs) if name == "cond" else sum(costs) * equation.params.get("length", 1)
@@ -50,7 +50,7 @@ def flops_of_equation(equation: Any) -> float:
 
 
 @traced_once()
-def _of_call(call: Call, avals: tuple[Any, ...]) -> float:
-    """FLOPs of an op's forward: a graph of a thousand nodes has a few dozen kinds of them."""
+def flops_of_call(call: Call, avals: tuple[Any, ...]) -> float:
+    """FLOPs of the forward of an op: a graph of a thousand nodes has a few dozen kinds of them."""
     # Inside a partial, for JAX writes the attributes that a function has over those of its own wrapper.
     return flops_of_jaxpr(jax.make_jaxpr(partial(call.evaluate))(*avals).jaxpr)

@@ -12,7 +12,7 @@ import numpy as np
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe, printed
-from funcgrad.graph.flops import flops_of_equation, flops_of_jaxpr
+from funcgrad.graph.flops import flops_of_call, flops_of_equation, flops_of_jaxpr
 from funcgrad.primitive import is_inexact, source_line, variable_of, zeros_of
 from funcgrad.registry import Call, Equation
 
@@ -191,7 +191,10 @@ class Node:
         """FLOPs of one run of it, in one turn of the loops that it is in: what a plan prints."""
         if isinstance(self.function, Equation):
             return flops_of_equation(self.function.source)
-        return flops_of_jaxpr(jax.make_jaxpr(partial(self.function.run))(*(v.aval for v in self.inputs)).jaxpr)
+        avals = tuple(v.aval for v in self.inputs)
+        if isinstance(self.function, Call):
+            return flops_of_call(self.function, avals)
+        return flops_of_jaxpr(jax.make_jaxpr(partial(self.function.run))(*avals).jaxpr)
 
     @property
     def has_effects(self) -> bool:
