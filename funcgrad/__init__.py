@@ -13,6 +13,7 @@ Graphs and plans
     trace        any JAX function as a Graph: a DAG of named nodes
     plan         its backward pass before it runs; print it
     name, scope  names for values and nodes
+    Where        a place: what wrt=, of=, taps=, at=, select and freeze take, strings too
     detach       stop cotangents here
     dynamic      compile a function that decides in Python; see why it was traced again
 
@@ -56,6 +57,7 @@ from funcgrad.checking import blame as blame
 from funcgrad.checking import check as check
 from funcgrad.graph import Graph as Graph
 from funcgrad.graph import trace as trace
+from funcgrad.naming import Where as Where
 from funcgrad.naming import detach as detach
 from funcgrad.naming import name as name
 from funcgrad.naming import scope as scope
@@ -80,6 +82,7 @@ __all__ = [
     "RuleSet",
     "Selector",
     "Tape",
+    "Where",
     "accumulate",
     "audit",
     "blame",

@@ -9,22 +9,22 @@ import jax
 
 from funcgrad.adapters import choice
 from funcgrad.aliases import PyTreeDef
-from funcgrad.errors import GradientError, describe, printed
-from funcgrad.graph import Graph, Structure, Value, missing, refuse_shared
-from funcgrad.naming import choose, is_glob, matches
+from funcgrad.errors import GradientError, printed
+from funcgrad.graph import Addresses, Graph, Structure, Value, merged
+from funcgrad.naming import Where
 
-Names = int | str | Sequence[int | str]
-"""How arguments and values are asked for: positions, argument names, value names, globs."""
+Names = int | str | Where | Sequence[int | str | Where]
+"""How arguments and values are asked for: positions, and places in the graph."""
 
 
-def listed(option: str, names: Names) -> tuple[int | str, ...]:
-    """One or several names as a tuple; GradientError for anything else, and for none."""
+def listed(option: str, names: Names) -> tuple[int | Where, ...]:
+    """One or several names as a tuple, strings as places; GradientError for anything else, and for none."""
     items = tuple(names) if isinstance(names, Sequence) and not isinstance(names, str) else (names,)
-    if not items or not all(isinstance(item, int | str) for item in items):
+    if not items or not all(isinstance(item, int | str | Where) for item in items):
         raise GradientError(
             f"{option} takes positions of arguments, names, patterns, or several of these, got {names!r}."
         )
-    return items
+    return tuple(item if isinstance(item, int) else Where.of(item) for item in items)
 
 
 def positions(argnums: Any, may_be_none: bool = False) -> Any:
@@ -58,51 +58,38 @@ def position_of(argument: str, position: int, n_args: int) -> int:
     return position % n_args
 
 
-def find(name: str, values: Sequence[Value], structure: Structure) -> list[Value]:
-    """The values that a name or glob stands for; GradientError where there is none that can have a cotangent."""
-    by_name = {v.name: v for v in values}
-    found = [by_name[n] for n in choose(name, by_name)]
-    if is_glob(name):
-        found = [v for v in found if v.is_inexact]
-    elif found and not found[0].is_inexact:
-        raise GradientError(f"'{name}' is {describe(found[0].aval)}; only floating or complex values have gradients.")
-    else:
-        refuse_shared([v.name for v in found], structure)
-    if not found:
-        raise GradientError(missing(name, structure, [n for n, v in by_name.items() if v.is_inexact]))
-    return found
-
-
 def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[PyTreeDef, tuple[Value, ...]]:
     """The values that `of` stands for: one, or a mapping from names, as a pytree.
 
     Raises:
         GradientError: there is none of a name, or only inside of a loop or branch.
     """
-    outermost = [*graph.structure.inputs, *(v for node in graph.structure.nodes for v in node.outputs)]
-    known = {v.name for v in outermost}
-    found: dict[str, Value] = {}
-    is_one = isinstance(of, int | str)
-    for item in listed("of", of):
-        name = parameters[position_of("of", item, len(parameters))] if isinstance(item, int) else item
-        if name in parameters and name not in known:
-            name = f"{name}/**"
-        is_one = is_one and not is_glob(name)
+    structure = graph.structure
+    outermost = [*structure.inputs, *(v for node in structure.nodes for v in node.outputs)]
+    addresses, items = Addresses(structure, outermost), listed("of", of)
+    names = {v.name for v in outermost}
+    found = []
+    for item in items:
+        where = Where(parameters[position_of("of", item, len(parameters))]) if isinstance(item, int) else item
         try:
-            found |= {v.name: v for v in find(name, outermost, graph.structure)}
+            is_argument = where.is_name and where.path in parameters and where.path not in names
+            found.append(addresses.find_argument(str(where)) if is_argument else addresses.find(where))
         except GradientError:
-            _refuse_inside(name, graph.structure)
+            if not isinstance(item, int):
+                _refuse_inside(item, structure)
             raise
-    tree = jax.tree.structure(0 if is_one else dict.fromkeys(found, 0))
-    return tree, tuple(found[name] for name in (found if is_one else sorted(found)))
+    values = merged(found)
+    is_one = all(f.is_one for f in found) and isinstance(of, int | str | Where)
+    tree = jax.tree.structure(0 if is_one else dict.fromkeys(values, 0))
+    return tree, tuple(values[name] for name in (values if is_one else sorted(values)))
 
 
-def _refuse_inside(name: str, structure: Structure) -> None:
-    """GradientError if a name stands for a value inside of a loop or branch."""
+def _refuse_inside(where: Where, structure: Structure) -> None:
+    """GradientError if a place is inside of a loop or branch."""
     for node in structure.nodes:
-        for body in node.bodies:
-            if any(matches(name, v.name) for v in body.structure.values):
-                raise GradientError(
-                    f"of='{name}' is inside '{node.name}' (a {node.op_name}), which runs as one node; return it from "
-                    f"there, and name what comes out with fg.name."
-                )
+        inner = [v for body in node.bodies for v in body.structure.values]
+        if inner and Addresses(structure, inner).has(where):
+            raise GradientError(
+                f"of='{where}' is inside '{node.name}' (a {node.op_name}), which runs as one node; return it from "
+                f"there, and name what comes out with fg.name."
+            )

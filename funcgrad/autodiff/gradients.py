@@ -15,6 +15,7 @@ from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
 from funcgrad.errors import GradientError, describe, require_function
 from funcgrad.graph import Statistic
+from funcgrad.naming import Where
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward, reverse
@@ -32,7 +33,7 @@ def value_and_grad(
     cotangent: PyTree = None,
     unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
-    taps: str | Sequence[str] = (),
+    taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
 ) -> Callable[..., Any]:
     r"""Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
@@ -48,23 +49,25 @@ def value_and_grad(
         has_aux: `fun` returns `(loss, aux)`; the value is then that pair.
         holomorphic: `fun` is complex and holomorphic; the loss is a complex scalar.
         allow_int: integer arguments get `float0` zeros instead of an error.
-        of: differentiate a value inside `fun` instead of its result: an intermediate (`"x3"`, `"block3/relu"`), an
-            argument (its position or name) or a glob. It is also the value returned, and nothing that only comes
-            after it is run; modules among the arguments keep their state. Of several values, returned as a mapping
-            from names, the gradients are added.
+        of: differentiate a value inside `fun` instead of its result: an intermediate (`"x3"`, `"block3/relu"`), a
+            scope, an argument (its position or name), a glob or an `fg.Where`. It is also the value returned, and
+            nothing that only comes after it is run; modules among the arguments keep their state. Of several values,
+            returned as a mapping from names, the gradients are added.
         wrt: differentiate by these instead of `argnums`. A position or an argument's name (`"params"`) gives a
-            pytree like the argument; the exact name of a value (`"x1"`, `"params/w1"`) gives its array; a glob
-            (`"block*/relu"`, `"params/fc1/**"`) or a list a mapping by name, a list of positions a tuple. A glob
-            leaves out values that nothing asked for depends on. An `fg.select(...)` or `fg.freeze(...)` chooses
-            among the leaves of the arguments `argnums`: those that it leaves out are None. A backslash takes the
-            sign after it as it is: `*`, `/` and `#` in the key of a dict or in a label are written so
-            (`r"params/w\*"`, `r"params/a\/b"`), as `print(fg.trace(...))` shows them.
+            pytree like the argument; the name of a value or of the node that makes it (`"x1"`, `"block3/tanh"`), of
+            a scope that one value leaves (`"block3"`), or the path of a leaf (`"params/w1"`, or `"w1"` where no other
+            argument has it) gives its array. A glob (`"block*/relu"`, `"params/fc1/**"`), an `fg.Where` or a list
+            gives a mapping by name, and so does the name of a node or scope with several values; a list of positions
+            a tuple. What may stand for several leaves out values that nothing asked for depends on. An
+            `fg.select(...)` or `fg.freeze(...)` chooses among the leaves of the arguments `argnums`: those that it
+            leaves out are None. A backslash takes the sign after it as it is: `*`, `/` and `#` in the key of a dict
+            or in a label are written so (`r"params/w\*"`, `r"params/a\/b"`), as `print(fg.trace(...))` shows them.
         cotangent: [∂ℓ/∂(value)], like the value, where that is not a scalar of which the derivative is taken. For
             many cotangents of one value, see `record`; for all of them, `jacobian`.
         unreachable: what to do if the loss does not depend on something that `wrt` names: `"raise"`, or give `"zero"`
             (as for `argnums`).
         rules: which J^T stands for which op, where not the ops' own.
-        taps: names or globs of values to watch (`"block*/attn"`; a scope stands for what leaves it). The result is
+        taps: values to watch, written as in `wrt` (`"block*/attn"`; a scope stands for what leaves it). The result is
             then `(fun(...), gradient, readings)`: for each name, statistics of the value and of its cotangent, from
             the same pass. Watching changes nothing: a value has a cotangent where the gradient passes it anyway, and
             where all its ways to the loss begin at nodes that are visited anyway, by rules that are written down;
@@ -110,7 +113,7 @@ def grad(
     cotangent: PyTree = None,
     unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
-    taps: str | Sequence[str] = (),
+    taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
 ) -> Callable[..., Any]:
     """Make a function that returns the gradient of `fun`; a drop-in for `jax.grad`.

@@ -8,7 +8,8 @@ import jax
 from funcgrad.adapters import named_leaves
 from funcgrad.aliases import PyTree
 from funcgrad.errors import GradientError
-from funcgrad.naming import choose, matches, paths_of, suggest
+from funcgrad.graph import hint
+from funcgrad.naming import Where, choose, matches, paths_of
 
 _HOLE = object()
 
@@ -25,14 +26,15 @@ class Selector:
     >>> optax.multi_transform({True: optax.adam(1e-3), False: optax.sgd(1e-2)}, fg.select("encoder/**"))
     """
 
-    patterns: tuple[str, ...]
+    places: tuple[Where, ...]
     is_inverted: bool = False
 
     def __invert__(self) -> "Selector":
         return replace(self, is_inverted=not self.is_inverted)
 
     def __str__(self) -> str:
-        return f"fg.{'freeze' if self.is_inverted else 'select'}({', '.join(map(repr, self.patterns))})"
+        places = (repr(where.path) if where.path is not None else repr(where) for where in self.places)
+        return f"fg.{'freeze' if self.is_inverted else 'select'}({', '.join(places)})"
 
     def __call__(self, params: PyTree) -> PyTree:
         """A pytree like `params`, or like updates, that says True where a leaf is chosen and False elsewhere.
@@ -51,26 +53,34 @@ class Selector:
             f"{self} is neither true nor false; call it on parameters for a mask of them, or compare it with None."
         )
 
-    def flags(self, params: PyTree) -> list[bool]:
-        """Whether each leaf of `params` is chosen.
+    def flags(self, params: PyTree, argument: str = "params") -> list[bool]:
+        """Whether each leaf of `params` is chosen; a path may begin with the name of the `argument` that they are.
 
         Raises:
             GradientError: a pattern matches no leaf, or no leaf is left to choose.
         """
         paths, absent = _paths(params)
-        flags = self._chooses(paths, absent)
+        flags = self._chooses(paths, absent, argument)
         if not any(flags):
             raise GradientError(f"{self} chooses none of the {len(paths)} parameters; narrow its patterns.")
         return flags
 
-    def _chooses(self, paths: Sequence[str], absent: Sequence[str]) -> list[bool]:
-        chosen = set[str]()
-        for pattern in self.patterns:
-            found = choose(pattern, [*paths, *absent])
-            if not found and not any(_leads_to(pattern, hole) for hole in absent):
-                raise GradientError(f"{self}: no parameter's path matches '{pattern}'; {_hint(pattern, paths)}")
-            chosen.update(found)
-        return [(path in chosen) != self.is_inverted for path in paths]
+    def _chooses(self, paths: Sequence[str], absent: Sequence[str], argument: str = "params") -> list[bool]:
+        everything = (*paths, *absent)
+
+        def chosen(where: Where) -> frozenset[str]:
+            if where.path is None:
+                return where.joining(chosen, everything)
+            found = choose(where.path, everything)
+            head, _, inner = where.path.partition("/")
+            if not found and head == argument:
+                found = choose(inner or "**", everything)
+            if not found and not any(_leads_to(where.path, hole) for hole in absent):
+                raise GradientError(f"{self}: no parameter's path matches '{where}'; {_hint(where.path, paths)}")
+            return frozenset(found)
+
+        names = frozenset().union(*map(chosen, self.places))
+        return [(path in names) != self.is_inverted for path in paths]
 
     def split(self, params: PyTree) -> tuple[PyTree, PyTree]:
         """The parameters that are chosen, and the others: two pytrees like `params`, None at the leaves they lack."""
@@ -86,32 +96,48 @@ def join(chosen: PyTree, others: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: b if a is None else a, chosen, others, is_leaf=lambda x: x is None)
 
 
-def select(*patterns: str) -> Selector:
+def select(*paths: str | Where) -> Selector:
     """Choose the parameters whose paths match: `*` stands for a part of one segment, `**` for any segments.
 
-    The paths are those inside the parameters, `"encoder/0/w"`: without the name of the argument that holds them.
+    Args:
+        paths: paths inside of the parameters, `"encoder/0/w"`, globs, or an `fg.Where` of these. The name of the
+            argument that holds the parameters may stand in front, as a graph prints it: what the function calls it in
+            `fg.grad`, and `params` in `fg.train.init` and in a mask.
+
+    Raises:
+        GradientError: none is given, or one says what a node is (`op=`, `when=`), which a parameter is not.
 
     >>> head = fg.select("head/**")
     >>> fg.grad(loss, wrt=head)(params, x)                  # like params, None at what is not chosen
     >>> state = fg.train.init(params, optimizer, trainable=head)
     """
-    return Selector(_checked("select", patterns))
+    return Selector(_checked("select", paths))
 
 
-def freeze(*patterns: str) -> Selector:
+def freeze(*paths: str | Where) -> Selector:
     """Choose all parameters but those whose paths match; `fg.freeze(...)` is `~fg.select(...)`.
 
     What is frozen costs no FLOPs in the backward pass, has no state in the optimizer, and is not decayed by it.
 
+    Args:
+        paths: as for `fg.select`.
+
+    Raises:
+        GradientError: as for `fg.select`.
+
     >>> fg.train.init(params, optimizer, trainable=fg.freeze("encoder/**"))
     """
-    return Selector(_checked("freeze", patterns), is_inverted=True)
+    return Selector(_checked("freeze", paths), is_inverted=True)
 
 
-def _checked(name: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    if not patterns or not all(isinstance(p, str) for p in patterns):
-        raise GradientError(f"fg.{name} takes patterns such as 'encoder/**', got {patterns!r}.")
-    return patterns
+def _checked(name: str, paths: tuple[str | Where, ...]) -> tuple[Where, ...]:
+    if not paths or not all(isinstance(p, str | Where) for p in paths):
+        raise GradientError(f"fg.{name} takes patterns such as 'encoder/**', got {paths!r}.")
+    places = tuple(map(Where.of, paths))
+    for where in places:
+        if where.is_of_nodes:
+            raise GradientError(f"fg.{name} takes paths of parameters, got '{where}', which says what a node is.")
+    return places
 
 
 def _paths(params: PyTree) -> tuple[list[str], list[str]]:
@@ -134,9 +160,5 @@ def _leads_to(pattern: str, hole: str) -> bool:
     return matches(pattern, hole) or ("**" not in first and matches(first, hole))
 
 
-def _hint(pattern: str, paths: Sequence[str]) -> str:
-    if any(path.startswith(f"{pattern}/") for path in paths):
-        return f"what is below it matches '{pattern}/**'."
-    if near := suggest(pattern, paths):
-        return near
-    return f"the first path is '{paths[0]}'." if paths else "there are no parameters."
+def _hint(path: str, paths: Sequence[str]) -> str:
+    return hint(path, paths) or (f"the first path is '{paths[0]}'." if paths else "there are no parameters.")

@@ -24,7 +24,7 @@ from funcgrad.graph import (
     asks_for_values,
     trace_arguments,
 )
-from funcgrad.naming import escape, matches, unnumbered
+from funcgrad.naming import Where, escape, matches, unnumbered
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
 from funcgrad.primitive import body, is_staged, one_like, size_of, type_of, typed
@@ -172,7 +172,7 @@ class Request(NamedTuple):
         inside is asked for.
         """
         leaves = selection.leaves_of(arguments)
-        moving = range(len(arguments.names)) if selection.names else leaves
+        moving = range(len(arguments.names)) if selection.values else leaves
         try:
             tracing = trace_arguments(call.fun, arguments, call.args, call.kwargs, moving=moving)
             return self._planned(tracing, call, selection, parameters, opens)
@@ -207,7 +207,7 @@ class Request(NamedTuple):
         self, tracing: Tracing, call: Opened, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
         is_meant, calls_of = self._meant(selection), self.chosen.written_out
-        if not (opens or selection.names or self.of is not None or self.watch or self.chosen.hooks):
+        if not (opens or selection.values or self.of is not None or self.watch or self.chosen.hooks):
             try:
                 graph = tracing.opened(self._whole(tracing), is_meant, calls_of)
                 return self._plan(tracing, graph, call, selection, parameters)
@@ -218,14 +218,18 @@ class Request(NamedTuple):
     def _meant(self, selection: Selection) -> Meant:
         """What stays one node: a call or a loop that has a rule, and a call whose result is asked for by its name."""
         rules, of = self.chosen, () if self.of is None else listed("of", self.of)
-        patterns = [*selection.names, *of, *(self.watch.patterns if self.watch else ()), *(h.at for h in rules.hooks)]
-        named = [unnumbered(p) for p in patterns if isinstance(p, str)]
+        asked = (*of, *selection.values, *(self.watch.places if self.watch else ()), *(h.at for h in rules.hooks))
+        atoms = [atom for where in asked if isinstance(where, Where) for atom in where.atoms]
+        named = [unnumbered(atom.path) for atom in atoms if atom.path is not None]
+        ops = {atom.op for atom in atoms}
 
         def is_meant(function: Equation, node: str) -> bool:
             if rules.means(function, node):
                 return True
+            if body(function.source) is None:
+                return False
             name = escape(function.name)
-            return body(function.source) is not None and any(
+            return function.name in ops or any(
                 pattern.rpartition("/")[2] == name and matches(pattern, unnumbered(node)) for pattern in named
             )
 
@@ -257,7 +261,7 @@ class Request(NamedTuple):
             output.check()
         else:
             output = Output(*find_sources(self.of, graph, parameters), is_inner=True)
-        wanted = selection.wanted(graph)
+        selection, wanted = selection.within(graph)
         needed = (*output.leaves, *(auxiliary.leaves if auxiliary else ()))
         plan, watched = self._made_plan(graph.structure, needed, wanted, output.sources)
         selection.check(plan, output.subject)

@@ -1,18 +1,18 @@
 """What a gradient is taken with respect to: whole arguments, or values by name."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
 
 from funcgrad.adapters import Opened, choice
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
-from funcgrad.autodiff.finding import Names, find, listed, position_of
+from funcgrad.autodiff.finding import Names, listed, position_of
 from funcgrad.autodiff.parameters import Selector
 from funcgrad.errors import GradientError, describe
-from funcgrad.graph import Arguments, Graph, Value, refuse_shared
-from funcgrad.naming import choose, is_glob
+from funcgrad.graph import Addresses, Arguments, Found, Graph, Value, leaves_at, merged, refuse_shared
+from funcgrad.naming import Where
 from funcgrad.plans import Plan
 from funcgrad.primitive import is_inexact, no_cotangent, type_of
 
@@ -25,11 +25,11 @@ Unreachable = Literal["raise", "zero"]
 
 
 class Asked(NamedTuple):
-    """What `argnums` and `wrt` ask for, sorted into arguments and names of values."""
+    """What `argnums` and `wrt` ask for, sorted into arguments and places of values."""
 
     places: tuple[tuple[int | str, Place], ...]
     """The arguments, each after what the caller calls it, or, in a mapping, after its name."""
-    names: tuple[str, ...]
+    values: tuple[Where, ...]
     form: Literal["one", "tuple", "mapping"]
     """What is handed back: the one thing that was asked for, a tuple of arguments, or a mapping."""
     selector: Selector | None
@@ -39,6 +39,8 @@ class Asked(NamedTuple):
     """What a library's own filter chooses in the argument at a position."""
     spelled: tuple[str, ...] = ()
     """The arguments that are asked for by name."""
+    parameters: tuple[str, ...] = ()
+    """The names of the positional arguments."""
 
     @classmethod
     def of(
@@ -55,36 +57,40 @@ class Asked(NamedTuple):
         strict = wrt is not None and unreachable == "raise"
         selector = wrt if isinstance(wrt, Selector) else None
         places: list[tuple[int | str, Place]] = []
-        names: list[str] = []
+        values: list[Where] = []
+        form: Literal["one", "tuple", "mapping"]
+        spelled: list[str] = []
         if wrt is None or isinstance(wrt, Selector):
             is_one, filters = not isinstance(argnums, Iterable), {}
             for n, chosen in map(choice, (argnums,) if is_one else argnums):
                 position = position_of("argnums", n, len(parameters))
                 places.append((n, position))
                 filters[position] = chosen
-            return cls(tuple(places), (), "one" if is_one else "tuple", selector, strict, filters)
+            return cls(
+                tuple(places), (), "one" if is_one else "tuple", selector, strict, filters, (), tuple(parameters)
+            )
         items = listed("wrt", wrt)
         is_tuple = all(isinstance(item, int) for item in items)
         for item in items:
             if isinstance(item, int):
                 position = position_of("wrt", item, len(parameters))
                 places.append((item if is_tuple else parameters[position], position))
-            elif item in parameters and item in keywords:
+                continue
+            name = item.path if item.is_name else None
+            if name in parameters and name in keywords:
                 raise GradientError(
-                    f"'{item}' is a positional argument and a keyword; ask for the positional one by its position, or "
+                    f"'{name}' is a positional argument and a keyword; ask for the positional one by its position, or "
                     f"rename the other."
                 )
-            elif item in parameters:
-                places.append((item, parameters.index(item)))
-            elif item in keywords:
-                places.append((item, item))
+            if name is None or name not in (*parameters, *keywords):
+                values.append(item)
             else:
-                names.append(item)
-        spelled = tuple(item for item in items if isinstance(item, str) and item not in names)
-        form: Literal["one", "tuple", "mapping"] = "tuple" if is_tuple else "mapping"
-        if isinstance(wrt, int | str):
-            form = "mapping" if isinstance(wrt, str) and is_glob(wrt) else "one"
-        return cls(tuple(places), tuple(names), form, None, strict, {}, spelled)
+                places.append((name, parameters.index(name) if name in parameters else name))
+                spelled.append(name)
+        form = "tuple" if is_tuple else "mapping"
+        if isinstance(wrt, int | str | Where):
+            form = "one" if isinstance(items[0], int) or items[0].is_name else "mapping"
+        return cls(tuple(places), tuple(values), form, None, strict, {}, tuple(spelled))
 
     @property
     def wanted(self) -> dict[int, Any]:
@@ -105,7 +111,9 @@ class Asked(NamedTuple):
         for key, place in self.places:
             argument = call.args[place] if isinstance(place, int) else call.kwargs[place]
             leaves, tree = jax.tree.flatten(argument)
-            flags = self.selector.flags(argument) if self.selector is not None else [True] * len(leaves)
+            flags = [True] * len(leaves)
+            if self.selector is not None:
+                flags = self.selector.flags(argument, self.parameters[place] if isinstance(place, int) else place)
             slots: list[int | Aval | None] = []
             for i, leaf, flag in zip(arguments.leaves_of(place), leaves, flags, strict=True):
                 if flag and not described and isinstance(leaf, jax.ShapeDtypeStruct):
@@ -116,7 +124,7 @@ class Asked(NamedTuple):
                 aval = _aval(leaf, arguments.names[i], key, arguments.is_input[i], allow_int) if flag else None
                 slots.append(i if aval is not None and is_inexact(aval) else aval)
             wholes.append(Argument(key, tree, tuple(slots)))
-        return Selection(tuple(wholes), self.names, self.form, self.is_strict, self.spelled)
+        return Selection(tuple(wholes), self.values, self.form, self.is_strict, self.spelled)
 
 
 @dataclass(frozen=True)
@@ -135,40 +143,44 @@ class Selection:
     """A choice of values, and the shape in which their cotangents are handed back."""
 
     arguments: tuple[Argument, ...]
-    names: tuple[str, ...]
-    """Of values, or globs."""
+    values: tuple[Where, ...]
     form: Literal["one", "tuple", "mapping"]
     is_strict: bool
     spelled: tuple[str, ...] = ()
     """The arguments that are asked for by name."""
+    found: tuple[Found, ...] = ()
+    """What `values` stand for in a graph."""
 
-    def wanted(self, graph: Graph) -> tuple[Value, ...]:
+    def within(self, graph: Graph) -> tuple["Selection", tuple[Value, ...]]:
         """Find the values: those of arguments, then those by name; GradientError where a name finds none."""
         refuse_shared(self.spelled, graph.structure)
-        inputs, values = graph.input_of, list(graph.structure.values) if self.names else []
+        inputs = graph.input_of
         whole = [inputs[slot] for a in self.arguments for slot in a.slots if isinstance(slot, int)]
-        return (*whole, *dict.fromkeys(v for name in self.names for v in find(name, values, graph.structure)))
+        addresses = Addresses(graph.structure) if self.values else None
+        found = tuple(addresses.find(where) for where in self.values) if addresses else ()
+        return replace(self, found=found), (*whole, *dict.fromkeys(merged(found).values()))
 
     def leaves_of(self, arguments: Arguments) -> frozenset[int]:
         """Which leaves of the arguments are among the values, as far as their names tell."""
         whole = {slot for a in self.arguments for slot in a.slots if isinstance(slot, int)}
-        named = {found for name in self.names for found in choose(name, arguments.names)}
+        named = {name for where in self.values for name in leaves_at(where, arguments.names)}
         return frozenset(whole.union(i for i, name in enumerate(arguments.names) if name in named))
 
     def check(self, plan: Plan, subject: str) -> None:
         """GradientError for what `subject` does not depend on; of what a glob matches, one value is enough."""
         if not self.is_strict:
             return
-        whole, named = self._parts(plan.wanted)
-        for value in (*whole, *(v for v in named if v.name in self._asked(named))):
+        whole = plan.wanted[: self._n_whole]
+        named = [v for f in self.found if f.is_one for v in f.values.values()]
+        for value in (*whole, *named):
             if value not in plan.reached:
                 raise GradientError(
                     f"{subject} does not depend on '{value.name}'; leave it out of wrt, or pass unreachable='zero'."
                 )
-        for name in self.names:
-            if is_glob(name) and not choose(name, [v.name for v in named if v in plan.reached]):
+        for f in self.found:
+            if plan.reached.isdisjoint(f.values.values()):
                 raise GradientError(
-                    f"{subject} depends on nothing that '{name}' matches; leave it out of wrt, or pass "
+                    f"{subject} depends on nothing that '{f.where}' matches; leave it out of wrt, or pass "
                     f"unreachable='zero'."
                 )
 
@@ -177,28 +189,21 @@ class Selection:
 
         Integer leaves get `float0` zeros, leaves that were not chosen None.
         """
-        whole, named = self._parts(cotangents)
-        source = iter(whole)
+        n = self._n_whole
+        source = iter(cotangents[:n])
         trees = [a.tree.unflatten([_filled(slot, source, lead) for slot in a.slots]) for a in self.arguments]
-        by_value = dict(zip(values := self._parts(plan.wanted)[1], named, strict=True))
-        asked = self._asked(values)
-        by_name = {asked.get(v.name, v.name): (v, g) for v, g in by_value.items()}
-        found = {name: g for name, (v, g) in by_name.items() if v in plan.reached or not self.is_strict}
         if self.form == "tuple":
             return tuple(trees)
-        if self.form == "mapping":
+        by_value = dict(zip(plan.wanted[n:], cotangents[n:], strict=True))
+        found = {k: by_value[v] for k, v in merged(self.found).items() if v in plan.reached or not self.is_strict}
+        if self.form == "mapping" or not all(f.is_one for f in self.found):
             return {a.key: tree for a, tree in zip(self.arguments, trees, strict=True)} | found
         return next(iter((*trees, *found.values())))
 
-    def _asked(self, values: Sequence[Value]) -> dict[str, str]:
-        r"""The names of the values that were asked for one by one, and how they were spelled: `h\#2` is `h#2`."""
-        names = [v.name for v in values]
-        return {found: name for name in self.names if not is_glob(name) for found in choose(name, names)[:1]}
-
-    def _parts(self, items: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-        """One item per wanted value as those of arguments and those by name."""
-        n = sum(isinstance(slot, int) for a in self.arguments for slot in a.slots)
-        return items[:n], items[n:]
+    @property
+    def _n_whole(self) -> int:
+        """How many of the wanted values are leaves of whole arguments; the others are asked for by name."""
+        return sum(isinstance(slot, int) for a in self.arguments for slot in a.slots)
 
 
 def _aval(leaf: Any, name: str, key: int | str, is_input: bool, allow_int: bool) -> Aval:

@@ -14,8 +14,8 @@ from jax.core import Tracer
 
 from funcgrad.aliases import Array
 from funcgrad.errors import GradientError, describe, printed, require
-from funcgrad.graph import Measurement, Statistic, Structure, Value, find, measurable, measured
-from funcgrad.naming import Names
+from funcgrad.graph import Addresses, Measurement, Statistic, Structure, Value, measurable, measured, merged
+from funcgrad.naming import Names, Where
 from funcgrad.plans import Plan, Tap
 
 
@@ -109,7 +109,7 @@ def _cell(x: Any, statistic: str) -> str:
     return low if low == high else f"{low} … {high}"
 
 
-_TAPS = "a name or a glob of values, as 'block*/attn', or several"
+_TAPS = "a name or a glob of values, as 'block*/attn', an fg.Where, or several"
 _STATS = "the name of a statistic, a function of an array, or several"
 
 
@@ -122,11 +122,11 @@ def _several(given: Any, option: str, expected: str) -> Iterable[Any]:
 class Watch:
     """What to watch, and which statistics to take."""
 
-    patterns: tuple[str, ...]
+    places: tuple[Where, ...]
     measurement: Measurement
 
     @classmethod
-    def of(cls, taps: str | Sequence[str], stats: Sequence[str | Statistic]) -> "Watch":
+    def of(cls, taps: str | Where | Sequence[str | Where], stats: Sequence[str | Statistic]) -> "Watch":
         """Read `taps=` and `stats=`; GradientError for what is no name, and for an unknown statistic."""
         chosen = []
         for stat in (stats,) if isinstance(stats, str) or callable(stats) else _several(stats, "stats", _STATS):
@@ -139,15 +139,16 @@ class Watch:
                     f"No statistic is called {printed(stat)}; there are {', '.join(STATISTICS)}, or pass a function of "
                     f"arrays."
                 )
-        patterns = (taps,) if isinstance(taps, str) else tuple(_several(taps, "taps", _TAPS))
-        for pattern in patterns:
-            require(pattern, str, "taps", _TAPS)
-        return cls(patterns, Measurement(tuple(chosen)))
+        places = (taps,) if isinstance(taps, str | Where) else tuple(_several(taps, "taps", _TAPS))
+        for place in places:
+            require(place, (str, Where), "taps", _TAPS)
+        return cls(tuple(map(Where.of, places)), Measurement(tuple(chosen)))
 
     def attach(self, structure: Structure) -> tuple[Structure, "Watched"]:
         """The graph with measuring nodes, and what they and the taps measure."""
         values = list(measurable(structure))
-        found = {name: v for p in self.patterns for name, v in find(structure, p, values).items()}
+        addresses = Addresses(structure, values)
+        found = merged(map(addresses.find, self.places))
         order = {v: i for i, v in enumerate(values)}
         found = dict(sorted(found.items(), key=lambda item: order[item[1]]))
         structure, made = measured(structure, dict.fromkeys(found.values(), self.measurement))

@@ -11,8 +11,9 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.aliases import Array
-from funcgrad.autodiff.finding import positions
+from funcgrad.autodiff.finding import Names, positions
 from funcgrad.autodiff.requests import Request
+from funcgrad.autodiff.selection import Wrt
 from funcgrad.checking.comparing import Difference, difference, index_text, largest, wide
 from funcgrad.checking.subjects import as_dtype, draw
 from funcgrad.checking.untying import FREE, Failure, untied_sums
@@ -88,6 +89,8 @@ def audit(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
+    of: Names | None = None,
+    wrt: Wrt | None = None,
     rules: RuleSet | None = None,
     **kwargs: Any,
 ) -> Audit:
@@ -106,6 +109,8 @@ def audit(
         args: its arguments: arrays, not their descriptions.
         argnums: by which to differentiate.
         has_aux: `f` returns `(output, aux)`.
+        of: the values inside of `f` that are differentiated instead of its result, as in `fg.value_and_grad`.
+        wrt: the values by which to differentiate instead of `argnums`, as there.
         rules: as in `fg.value_and_grad`.
         kwargs: keyword arguments of `f`.
 
@@ -115,7 +120,7 @@ def audit(
     >>> print(fg.audit(loss, params, x))
     """
     require_function("audit", f)
-    request = Request(f, positions(argnums), has_aux, unreachable="zero", rules=rules)
+    request = Request(f, positions(argnums), has_aux, of=of, wrt=wrt, unreachable="zero", rules=rules)
     with request.posed(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
         pass
     for x in (*traced.inputs, *traced.constants):

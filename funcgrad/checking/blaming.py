@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array
-from funcgrad.autodiff.finding import positions
+from funcgrad.autodiff.finding import Names, positions
 from funcgrad.autodiff.requests import Request, Traced
+from funcgrad.autodiff.selection import Wrt
 from funcgrad.autodiff.taps import Readings, Watch
 from funcgrad.checking.births import arguments, births, losses, suspects
 from funcgrad.checking.conditions import Conditions
@@ -19,6 +20,7 @@ from funcgrad.checking.shares import Shares, Uses
 from funcgrad.checking.zeros import Blocks, zeros
 from funcgrad.errors import GradientError, require_function
 from funcgrad.graph import Graph, Measurement, Node, Structure, Value
+from funcgrad.planning import find_replacements
 from funcgrad.primitive import bodies
 from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import reverse
@@ -100,6 +102,8 @@ def blame(
     *args: Any,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
+    of: Names | None = None,
+    wrt: Wrt | None = None,
     rules: RuleSet | None = None,
     vanishing: float = 1e-6,
     exploding: float = 1e6,
@@ -119,6 +123,8 @@ def blame(
         args: its arguments.
         argnums: by which to differentiate.
         has_aux: `f` returns `(loss, aux)`.
+        of: the values inside of `f` that are differentiated instead of its result, as in `fg.value_and_grad`.
+        wrt: the values by which to differentiate instead of `argnums`, as there.
         rules: as in `fg.value_and_grad`.
         vanishing: a finding where no cotangent up to a node is larger than this, times that of the loss.
         exploding: a finding where a cotangent is larger than this, times that of the loss.
@@ -129,7 +135,7 @@ def blame(
     """
     require_function("blame", f)
     watch, thresholds = Watch.of("**", _THOROUGH), Thresholds(vanishing, exploding, dead)
-    request = Request(f, positions(argnums), has_aux, unreachable="zero", rules=rules, watch=watch)
+    request = Request(f, positions(argnums), has_aux, of=of, wrt=wrt, unreachable="zero", rules=rules, watch=watch)
     traced, readings = _passed(request, args, kwargs)
     structure = traced.plan.structure
     constants = dict(zip(structure.constants, traced.constants, strict=True))
@@ -139,7 +145,7 @@ def blame(
     if unclear:
         uses = Uses(unclear, Watch.of((), CHEAP).measurement)
         shares = uses.shares(_passed(request._replace(watch=uses), args, kwargs)[1])
-    blocks = partial(_blocks, rules or RuleSet())
+    blocks = partial(_blocks, find_replacements(rules or RuleSet(), structure)[0])
     report = _investigated(conditions, thresholds, shares, traced.plan.wanted, blocks)
     inputs = dict(zip(structure.inputs, traced.inputs, strict=True))
     return replace(report, findings=tuple(_innermost(f, structure, constants | inputs) for f in report.findings))

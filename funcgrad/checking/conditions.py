@@ -15,7 +15,8 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.autodiff.taps import Reading, Readings
-from funcgrad.graph import Constant, Measurement, Node, Structure, Value, find, measurable
+from funcgrad.graph import Addresses, Constant, Measurement, Node, Structure, Value, measurable
+from funcgrad.naming import Where
 from funcgrad.primitive import is_inexact, loop_of
 
 FINITE, INFINITE, NAN = 0, 1, 2
@@ -206,12 +207,12 @@ def size(statistics: Mapping[str, Any] | None) -> float | None:
 def _by_value(structure: Structure, readings: Readings) -> dict[Value, Reading]:
     """The readings by the values of this graph; GradientError where a name is not in it."""
     by_name = {v.name: v for v in measurable(structure)}
-    found = {}
+    addresses, found = Addresses(structure, by_name.values()), {}
     for name, reading in readings.items():
         if name in by_name:
             found[by_name[name]] = reading
         else:
-            found.update(dict.fromkeys(find(structure, name, by_name.values()).values(), reading))
+            found.update(dict.fromkeys(addresses.find(Where(name)).values.values(), reading))
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from funcgrad.autodiff.taps import Readings, Watched
 from funcgrad.checking.conditions import level
 from funcgrad.graph import Measurement, Structure, Value, apart, measured
+from funcgrad.naming import Where
 
 Shares = dict[tuple[str, str], np.ndarray]
 """By the names of a value and of a node that reads it: how bad the cotangent is that the node gives, turn by turn."""
@@ -20,7 +21,7 @@ class Uses:
     names: Collection[str]
     measurement: Measurement
     copies: dict[Value, tuple[str, str]] = field(default_factory=dict)
-    patterns: tuple[str, ...] = ()
+    places: tuple[Where, ...] = ()
     """None: it asks for no call by its name."""
 
     def attach(self, structure: Structure) -> tuple[Structure, Watched]:

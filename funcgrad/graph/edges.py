@@ -28,7 +28,7 @@ def _apart(structure: Structure, values: Collection[Value], copies: dict[Value, 
         own = {v: Value(f"{v.name}>{node.name}", v.aval, v.loops) for v in dict.fromkeys(read)}
         for v, copy in own.items():
             copies[copy] = (v.name, node.name)
-            nodes.append(Node(copy.name, "", _label(v), (v,), (copy,)))
+            nodes.append(Node(copy.name, node.scope, _label(v), (v,), (copy,)))
         inputs = tuple(own.get(v, v) if isinstance(v, Value) else v for v in node.inputs)
         bodies = tuple(replace(b, structure=_apart(b.structure, values, copies)) for b in node.bodies)
         nodes.append(replace(node, inputs=inputs, bodies=bodies) if own or bodies else node)

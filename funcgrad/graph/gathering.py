@@ -7,7 +7,7 @@ they are found.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ def gathered(jaxpr: Any, functions: Sequence[Callable[..., Any]]) -> list[Any]:
     equations = list(jaxpr.eqns)
     for function in functions:
         found: list[Any] = []
-        written = cache(lambda aval, function=function: jax.make_jaxpr(function)(aval).jaxpr)
+        written = cache(partial(_written, function))
         readers = Counter(a for e in equations for a in e.invars if not is_literal(a))
         readers.update(a for a in jaxpr.outvars if not is_literal(a))
         at = 0
@@ -35,12 +35,21 @@ def gathered(jaxpr: Any, functions: Sequence[Callable[..., Any]]) -> list[Any]:
     return equations
 
 
+def _written(function: Callable[..., Any], aval: Any) -> Any | None:
+    """What a function writes for an array; None where it does not take it, as softmax a number."""
+    try:
+        return jax.make_jaxpr(function)(aval).jaxpr
+    except Exception:
+        return None
+
+
 def _call_at(
     equations: Sequence[Any], function: Callable[..., Any], written: Callable[[Any], Any], readers: Counter[Any]
 ) -> tuple[Any, int]:
     """The first of some equations, or a call of the function in the place of the first ones; and how many these are."""
     for variable in (a for a in equations[0].invars if not is_literal(a)):
-        pattern = written(variable.aval)
+        if (pattern := written(variable.aval)) is None:
+            continue
         window = equations[: len(pattern.eqns)]
         known = _matched(pattern, window, variable)
         if known is None:

@@ -3,7 +3,7 @@
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe, printed
+from funcgrad.graph.flops import flops_of_call, flops_of_equation, flops_of_jaxpr
 from funcgrad.primitive import is_inexact, source_line, variable_of, zeros_of
 from funcgrad.registry import Call, Equation
 
@@ -179,6 +180,21 @@ class Node:
     def loops(self) -> tuple[int, ...]:
         """The lengths of the loops it is in."""
         return self.outputs[0].loops if self.outputs else ()
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of its outputs."""
+        return tuple(v.aval.shape for v in self.outputs)
+
+    @cached_property
+    def flops(self) -> float:
+        """FLOPs of one run of it, in one turn of the loops that it is in: what a plan prints."""
+        if isinstance(self.function, Equation):
+            return flops_of_equation(self.function.source)
+        avals = tuple(v.aval for v in self.inputs)
+        if isinstance(self.function, Call):
+            return flops_of_call(self.function, avals)
+        return flops_of_jaxpr(jax.make_jaxpr(partial(self.function.run))(*avals).jaxpr)
 
     @property
     def has_effects(self) -> bool:

@@ -3,6 +3,7 @@
 from funcgrad.naming.patterns import Names as Names
 from funcgrad.naming.patterns import choose as choose
 from funcgrad.naming.patterns import escape as escape
+from funcgrad.naming.patterns import holds as holds
 from funcgrad.naming.patterns import is_glob as is_glob
 from funcgrad.naming.patterns import matches as matches
 from funcgrad.naming.patterns import paths_of as paths_of
@@ -16,3 +17,4 @@ from funcgrad.naming.scopes import place as place
 from funcgrad.naming.scopes import resolve as resolve
 from funcgrad.naming.scopes import scope as scope
 from funcgrad.naming.scopes import standing_at as standing_at
+from funcgrad.naming.where import Where as Where

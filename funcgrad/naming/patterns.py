@@ -52,6 +52,12 @@ def matches(pattern: str, name: str) -> bool:
     return _compiled(pattern).fullmatch(name) is not None
 
 
+def holds(pattern: str, name: str) -> bool:
+    """Whether a path such as `block3/relu` matches a pattern, or one of the scopes does that it stands in."""
+    parts = name.split("/")
+    return any(matches(pattern, "/".join(parts[:n])) for n in range(len(parts), 0, -1))
+
+
 def choose(pattern: str, names: Iterable[str]) -> list[str]:
     r"""The names that a pattern stands for, in order; none where nothing is named so.
 

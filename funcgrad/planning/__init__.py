@@ -2,3 +2,4 @@
 
 from funcgrad.planning.foreign import LostError as LostError
 from funcgrad.planning.planner import make_plan as make_plan
+from funcgrad.planning.replacements import find_replacements as find_replacements

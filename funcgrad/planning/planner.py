@@ -5,9 +5,9 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from funcgrad.errors import GradientError, RuleError
+from funcgrad.errors import GradientError
 from funcgrad.graph import Body, Measurement, Node, Structure, Value
-from funcgrad.naming import Names, matches
+from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.branches import plan_branches
 from funcgrad.planning.calls import Compiled, plan_call, remembered
@@ -16,11 +16,12 @@ from funcgrad.planning.checkpoints import plan_checkpoint
 from funcgrad.planning.flows import Flows
 from funcgrad.planning.loops import plan_loop
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
+from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.tangents import tangent_pullback
 from funcgrad.plans import Plan, Step, Tap
-from funcgrad.primitive import TangentRule, bodies, loop_of
-from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, functions_in, rules_of
+from funcgrad.primitive import TangentRule, loop_of
+from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
 
 
 def make_plan(
@@ -40,12 +41,8 @@ def make_plan(
             needs is marked not implemented.
         GradientError: the pass leads through a `while` loop.
     """
-    rules = rules or RuleSet()
-    if rules.overrides or rules.hooks:
-        nodes = [(n.function, n.name) for n in structure.all_nodes if not isinstance(n.function, Measurement)]
-        rules.check(nodes, _hookable(structure))
-        _check_reach(rules, structure)
-    planner = _Planner(rules, frozenset(wanted), {tap.value: tap for tap in taps}, structure)
+    rules, hooked = find_replacements(rules or RuleSet(), structure)
+    planner = _Planner(rules, hooked, frozenset(wanted), {tap.value: tap for tap in taps}, structure)
     watching = Watching(frozenset(planner.taps), planner.serves)
     activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
     return planner.plan(structure, activity, wanted, sources)
@@ -54,8 +51,11 @@ def make_plan(
 class _Planner:
     """Plans a graph and those inside it under one set of rules."""
 
-    def __init__(self, rules: RuleSet, wanted: frozenset[Value], taps: dict[Value, Tap], whole: Structure):
+    def __init__(
+        self, rules: RuleSet, hooked: Hooked, wanted: frozenset[Value], taps: dict[Value, Tap], whole: Structure
+    ):
         self.rules = rules
+        self.hooked = hooked
         self.wanted = wanted
         self.taps = taps
         self.whole = whole
@@ -118,11 +118,11 @@ class _Planner:
 
         Not so of what a body takes: several turns add to that, or other readers outside.
         """
-        if not self.rules.hooks:
+        if not self.hooked:
             return {}
         inputs = structure.inputs if structure is self.whole else ()
         values = (*inputs, *(v for node in structure.nodes for v in node.outputs))
-        return {v: found for v in values if (found := self.rules.hooks_at(v.name))}
+        return {v: self.hooked[v] for v in values if v in self.hooked}
 
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
         function = node.function
@@ -265,26 +265,3 @@ def _share(steps: Sequence[Step], made: Shared) -> tuple[Step, ...]:
 def _is_observed(body: Body) -> bool:
     """Whether something is measured in a body; not where traces share it."""
     return body.found is None and any(True for _ in body.structure.observed)
-
-
-def _hookable(structure: Structure) -> list[str]:
-    """The names of the values whose cotangents are whole somewhere: of what nodes make, and of the graph's inputs."""
-    return [v.name for v in (*structure.inputs, *(v for node in structure.all_nodes for v in node.outputs))]
-
-
-def _check_reach(rules: RuleSet, structure: Structure) -> None:
-    """RuleError if an override is meant for something inside a body that is not opened: JAX differentiates there."""
-    for override in rules.overrides:
-        for node in structure.all_nodes:
-            function = node.function
-            if not isinstance(function, Equation) or node.bodies or override.target.covers(function):
-                continue
-            for inner in bodies(function.source):
-                for scope, inside in functions_in(inner, node.scope):
-                    name = f"{scope}/{inside.name}" if scope else inside.name
-                    if override.target.covers(inside) and matches(override.at, name):
-                        raise RuleError(
-                            f"The override of {override.target.title} at '{override.at}' matches '{name}' inside the "
-                            f"body of '{node.name}', where rules cannot be replaced; narrow the pattern, or unroll "
-                            f"'{node.name}'."
-                        )

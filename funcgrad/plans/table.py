@@ -95,7 +95,7 @@ def _rows(
     """The rows of a graph; inside a node, only what the node saves (`kept`) takes memory until the reverse pass."""
     for node in plan.structure.nodes:
         step, turns = plan.step_of.get(node), prod(node.loops)
-        forward = turns * costs.of_node(node)
+        forward = turns * node.flops
         if step is None or not step.pullbacks:
             yield Row(node.name, node.op_name, _shape(node), (), (), (), 0, forward, 0.0, depth=depth)
             continue

@@ -24,5 +24,6 @@ from funcgrad.registry.rule import subgradient as subgradient
 from funcgrad.registry.rule import surrogate as surrogate
 from funcgrad.registry.rule import unbroadcast as unbroadcast
 from funcgrad.registry.ruleset import Hook as Hook
+from funcgrad.registry.ruleset import Override as Override
 from funcgrad.registry.ruleset import RuleSet as RuleSet
 from funcgrad.registry.targets import functions_in as functions_in

@@ -1,14 +1,14 @@
 """Which J^T stands for which function and argument, at which nodes; and what changes cotangents on the way."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from funcgrad.aliases import Array, PureFunction
 from funcgrad.errors import RuleError, describe, require
-from funcgrad.naming import matches, suggest, unnumbered
+from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
 from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
@@ -25,11 +25,19 @@ class Override:
     target: Target
     rule: Rule
     """Its arguments are none where it serves the only one of its function."""
-    at: str
+    at: Where
+    nodes: frozenset[str] | None = field(default=None, compare=False)
+    """The names of the nodes at which it stands in one graph; None as long as there is no graph (`planning`)."""
 
     def __str__(self) -> str:
         arguments = ", ".join(self.rule.arguments) or "its argument"
         return f"{self.target.title} at '{self.at}': {self.rule.name} for {arguments} ({self.rule.kind})"
+
+    def stands_at(self, node: str) -> bool:
+        """Whether it is meant for the node of this name; without a graph, as far as names tell."""
+        if self.nodes is not None:
+            return node in self.nodes
+        return self.at.may_be(lambda path: matches(path, node), self.target.title)
 
     def bound(self, function: Function, node: str) -> Rule:
         """The rule for a function that it is meant for.
@@ -57,9 +65,9 @@ class Override:
 
 @dataclass(frozen=True)
 class Hook:
-    """A function that changes the cotangent of the values whose names match."""
+    """A function that changes the cotangent of the values at a place."""
 
-    at: str
+    at: Where
     function: Callable[[Array], Array]
 
     @property
@@ -103,10 +111,16 @@ class RuleSet:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its ops and rules, each as its module and name."""
-        for x in (*(o.rule for o in self.overrides), *self.hooks):
-            if any(mark in getattr(x.function, "__qualname__", "") for mark in ("<locals>", "<lambda>")):
+        atoms = (atom for x in (*self.overrides, *self.hooks) for atom in x.at.atoms)
+        functions = {
+            **{f"rule {o.rule.name}": o.rule.function for o in self.overrides},
+            **{f"rule {hook.name}": hook.function for hook in self.hooks},
+            **{str(atom): atom.when for atom in atoms if atom.when is not None},
+        }
+        for what, function in functions.items():
+            if any(mark in getattr(function, "__qualname__", "") for mark in ("<locals>", "<lambda>")):
                 raise RuleError(
-                    f"A RuleSet with rule {x.name} cannot be pickled, because no other process can find "
+                    f"A RuleSet with {what} cannot be pickled, because no other process can find "
                     f"a function that is defined inside another or has no name; define it at the top level of a module."
                 )
         return type(self), (self.overrides, self.hooks)
@@ -133,10 +147,10 @@ class RuleSet:
         function: Op | str | Callable[..., Any],
         rule: PureFunction | Rule,
         *arguments: str,
-        at: str = "**",
+        at: str | Where = "**",
         kind: Kind = modified,
     ) -> "Self":
-        """A new set in which `rule` stands for the pullback of a function at the nodes whose names match `at`.
+        """A new set in which `rule` stands for the pullback of a function at the nodes that `at` stands for.
 
         Args:
             function: an op; a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
@@ -146,7 +160,7 @@ class RuleSet:
                 the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`, where a
                 parameter is called so), and for `<argument>_aval`.
             arguments: the arguments it serves; may be left out for a function with one argument.
-            at: a glob over node names, `*` within a segment, `**` across segments.
+            at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
             kind: what the rule claims; `modified` by default.
 
         Returns:
@@ -159,7 +173,7 @@ class RuleSet:
         >>> fg.RuleSet().override(jax.nn.relu, lambda g, x: g * (x > 0) * (g > 0), at="encoder/**")
         """
         target = Target.of(function)
-        require(at, str, "override: at=", "a glob over names of nodes, as 'encoder/**'", RuleError)
+        require(at, (str, Where), "override: at=", "a glob over names of nodes, as 'encoder/**'", RuleError)
         if not isinstance(rule, Rule):
             rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind)
         if target.op is not None:
@@ -169,16 +183,16 @@ class RuleSet:
                         f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
                     )
             target.op.check_rule(rule)
-        return replace(self, overrides=(*self.overrides, Override(target, rule, at)))
+        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at))))
 
-    def hook(self, at: str, function: Callable[[Array], Array]) -> "Self":
-        """A new set in which the cotangents of the values whose names match `at` are changed by a function.
+    def hook(self, at: str | Where, function: Callable[[Array], Array]) -> "Self":
+        """A new set in which the cotangents of the values that `at` stands for are changed by a function.
 
         What is changed is the sum over all readers of a value, before the rule of its node reads it; the cotangent
         of an input is changed before it is returned. Inside a loop that is done at every turn.
 
         Args:
-            at: the name of a value, or a glob.
+            at: a name or a glob of values, nodes, scopes or leaves of arguments, or an `fg.Where`.
             function: from a cotangent to one of the same shape and dtype: `lambda g: -g` reverses it,
                 `lambda g: jnp.clip(g, -1, 1)` clips it. Where several match, the first that was added comes first.
 
@@ -190,10 +204,10 @@ class RuleSet:
 
         >>> fg.grad(loss, rules=fg.RuleSet().hook("features", lambda g: -g))(params, x)
         """
-        require(at, str, "hook: at=", "the name of a value, or a glob", RuleError)
+        require(at, (str, Where), "hook: at=", "the name of a value, or a glob", RuleError)
         if not callable(function):
             raise RuleError(f"hook: expected a function of a cotangent, got {type(function).__name__}.")
-        return replace(self, hooks=(*self.hooks, Hook(at, function)))
+        return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function)))
 
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
         """The rule for an argument of a function at a node; None where it is to be derived."""
@@ -202,7 +216,7 @@ class RuleSet:
     def replaced(self, function: Function, argument: str, node: str) -> Rule | None:
         """The rule that overrides those of a function at a node; None where none does."""
         for override in reversed(self.overrides):
-            if override.target.covers(function) and matches(override.at, node):
+            if override.target.covers(function) and override.stands_at(node):
                 rule = override.bound(function, node)
                 if argument in rule.arguments:
                     return rule
@@ -210,8 +224,9 @@ class RuleSet:
 
     def means(self, function: Function, node: str) -> bool:
         """Whether a rule is meant for a function that holds others, at a node whose number is not known yet."""
-        at = (override.at for override in self.overrides if override.target.covers(function))
-        return any(matches(unnumbered(pattern), unnumbered(node)) for pattern in at)
+        at = [override.at for override in self.overrides if override.target.covers(function)]
+        name = unnumbered(node)
+        return any(where.may_be(lambda path: holds(unnumbered(path), name), function.name) for where in at)
 
     @property
     def written_out(self) -> tuple[Callable[..., Any], ...]:
@@ -222,33 +237,6 @@ class RuleSet:
         """Whether a rule may be meant for something inside a jaxpr."""
         targets = [override.target for override in self.overrides]
         return bool(targets) and any(t.covers(f) for _, f in functions_in(jaxpr) for t in targets)
-
-    def check(self, nodes: Iterable[tuple[Function, str]], values: Sequence[str]) -> None:
-        """RuleError if an override matches none of the nodes, given as (function, name), or a hook no value."""
-        nodes = list(nodes)
-        for override in self.overrides:
-            title, there = override.target.title, [name for f, name in nodes if override.target.covers(f)]
-            if not any(matches(override.at, name) for name in there):
-                near = suggest(title, list(dict.fromkeys(f.name for f, _ in nodes)))
-                if override.target.written_out is not None:
-                    near = "for JAX writes it out where it is called, and no such equations stand together; jit it"
-                nothing = f"the graph has no {title} node" + (f", {near}" if near else "")
-                hint = f"its nodes are {', '.join(there[:5])}" if there else nothing
-                raise RuleError(
-                    f"The override of {title} at '{override.at}' matches nothing; {hint.removesuffix('?')}"
-                    f"{'?' if hint.endswith('?') else '.'}"
-                )
-        for hook in self.hooks:
-            if not any(matches(hook.at, value) for value in values):
-                near = suggest(hook.at, values)
-                raise RuleError(
-                    f"The hook {hook.name} at '{hook.at}' matches no value; "
-                    f"{near or 'print(fg.trace(...)) shows their names.'}"
-                )
-
-    def hooks_at(self, value: str) -> tuple[Hook, ...]:
-        """The hooks of a value, in the order in which they were added."""
-        return tuple(hook for hook in self.hooks if matches(hook.at, value))
 
     def diff(self, other: "RuleSet") -> str:
         """What `other` replaces or changes that this set does not (`+`), and the other way round (`-`)."""

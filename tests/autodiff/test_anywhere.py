@@ -209,7 +209,7 @@ BAD = {
     ),
     "an unknown name": (
         lambda: fg.grad(loss, of="penalti")(PARAMS, X),
-        r"No value is named 'penalti'; did you mean 'penalty'\?",
+        r"No value or scope is named 'penalti'; did you mean 'penalty'\?",
     ),
     "inside of a loop": (
         lambda: fg.grad(lambda x: jax.lax.scan(lambda c, r: (fg.name(c * r, "h"), c), x[0], x)[0].sum(), of="h")(X),

@@ -191,7 +191,7 @@ def test_a_near_name_in_another_scope_is_suggested():
         with fg.scope("blk"):
             return fg.name(jax.nn.relu(x) * 2, "h1").sum()
 
-    with raises_sentence(GradientError, r"No value is named 'h1'; did you mean 'blk/h1'\?"):
+    with raises_sentence(GradientError, r"No value or scope is named 'h1'; did you mean 'blk/h1'\?"):
         fg.grad(f, wrt="h1")(X)
     with raises_sentence(GradientError, r"No value or scope is named 'blk/rellu'; did you mean 'blk/relu' or .*\?"):
         fg.grad(f, taps="blk/rellu")(X)

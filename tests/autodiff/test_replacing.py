@@ -234,7 +234,7 @@ def test_a_whole_loop_has_a_rule():
         (fg.RuleSet().override("dot_general", lambda g: g, "w"),
          r"dot_general: dot_general has no argument 'w' to override; it has lhs, rhs\."),
         (fg.RuleSet().hook("rellu", lambda g: g),
-         r"The hook <lambda> at 'rellu' matches no value; did you mean 'relu'\?"),
+         r"The hook <lambda> at 'rellu': no value or scope is named 'rellu'; did you mean 'relu'\?"),
         (fg.RuleSet().hook("relu", jnp.sum),
          r"relu: hook sum must return the cotangent as f64\[2,3\], got f64\[\]\."),
     ],

@@ -66,7 +66,7 @@ def test_a_glob_leaves_out_what_the_loss_does_not_depend_on():
 
 def test_unknown_names_get_a_suggestion():
     with raises_sentence(
-        fg.errors.GradientError, r"No value is named 'block0/k'; did you mean 'block0/h' or 'block1/h'\?"
+        fg.errors.GradientError, r"No value or scope is named 'block0/k'; did you mean 'block0/h' or 'block0'\?"
     ):
         fg.grad(loss, wrt="block0/k")({"w": W}, X)
 

@@ -10,7 +10,7 @@ from tests.raising import raises_sentence
 X = jnp.linspace(0.1, 0.9, 3)
 WRONG = {"3": 3, "1.5": 1.5, "True": True, "object": object()}
 NO_NAMES = {**WRONG, r"\(1, 2\)": (1, 2), r"f64\[3\]": X}
-TAPS = r"a name or a glob of values, as 'block\*/attn', or several"
+TAPS = r"a name or a glob of values, as 'block\*/attn', an fg\.Where, or several"
 STATS = "the name of a statistic, a function of an array, or several"
 ARGNUMS = (
     r"argnums takes the position of an argument, as 0, or several, as \(0, 1\), got {}; the arguments themselves go to "

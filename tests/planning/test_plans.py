@@ -249,7 +249,7 @@ def test_costs_are_counted_once_for_equal_nodes(monkeypatch):
         totals = plan.totals
         counts.append(len(traced))
         assert totals.forward_flops == n * (2 * 3 * 4 * 4 + 3 * 12) + 12
-    assert counts[0] == counts[1] < 10
+    assert counts[1] <= counts[0] < 10  # the ops' own are remembered from the first
 
 
 def test_the_table_of_many_nested_scopes_has_their_ends():

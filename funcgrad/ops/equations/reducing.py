@@ -47,7 +47,7 @@ def _repeated(x: Array, shape: tuple[int, ...], axes: Sequence[Any]) -> Array:
     return lax.broadcast_in_dim(x, shape, [axis for axis in range(len(shape)) if axis not in axes])
 
 
-def cumsum_operand(g: Array, axis: int, reverse: bool) -> Array:
+def cumsum_operand(g: Array, axis: Any, reverse: bool) -> Array:
     """What each entry was added to: summed from the other end."""
     return lax.cumsum(g, axis, not reverse)
 

@@ -1,0 +1,300 @@
+"""Places of a graph: what a `Where`, or a string that stands for one, names in it, for everybody who asks.
+
+A string is read as the first of these that it fits: the name of a value or of a node (a node's outputs go by its name
+too), the name of an argument, a scope, the path of a leaf without the name of its argument. So a name that is printed
+always stands for what it is printed for, and what is shorter is read so where nothing has that name. A glob is read in
+the same way, and stands for all that fit the first line in which one does.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+from funcgrad.errors import GradientError, describe
+from funcgrad.graph.labels import labels_in
+from funcgrad.graph.structures import Structure
+from funcgrad.graph.values import Measurement, Node, Value
+from funcgrad.naming import Where, choose, is_glob, matches, suggest
+from funcgrad.primitive import bodies
+from funcgrad.registry import Equation
+
+_LIST = "print(fg.trace(...)) lists the names."
+
+
+@dataclass(frozen=True)
+class Found:
+    """The values that one place stands for, by what they are called in the answer."""
+
+    where: Where
+    values: Mapping[str, Value]
+    is_one: bool
+    """Whether it was a name that stands for one value, so that the answer may be that value itself."""
+
+
+class Addresses:
+    """The places of one graph. What nobody asks for is not looked up."""
+
+    def __init__(self, structure: Structure, among: Iterable[Value] | None = None):
+        """Of the `structure`, the values that may be found are those `among`, all by default."""
+        self.structure = structure
+        self._among = among
+
+    @cached_property
+    def among(self) -> tuple[Value, ...]:
+        """The values that may be found."""
+        return tuple(self.structure.values if self._among is None else self._among)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the function, those inside of others included, and none that somebody put in to measure."""
+        return tuple(node for node in self.structure.all_nodes if not isinstance(node.function, Measurement))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Value]:
+        return {v.name: v for v in self.among}
+
+    @cached_property
+    def _by_maker(self) -> dict[str, tuple[Value, ...]]:
+        """What nodes make that do not share their name with an output."""
+        found = ((n.name, n.outputs) for n in self.nodes if all(v.name != n.name for v in n.outputs))
+        may = set(self.among)
+        return {name: own for name, outputs in found if (own := tuple(v for v in outputs if v in may))}
+
+    @cached_property
+    def _scopes(self) -> list[str]:
+        return list(dict.fromkeys(s for node in self.nodes for s in _prefixes(node.scope)))
+
+    def find(self, where: Where) -> Found:
+        """The floating values that a place stands for: one at least.
+
+        Raises:
+            GradientError: nothing is there, it could be one of several, or it has a name and is no floating value.
+        """
+        sign, _ = where.joined
+        if sign or where.path is None:
+            chosen = self._values(where)
+            values = {v.name: v for v in self.among if v in chosen and v.is_inexact}
+            if not values:
+                raise GradientError(f"No value is '{where}', though each part of that is somewhere; {_LIST}")
+            return Found(where, values, False)
+        found, is_several = self._path(where.path)
+        values = {name: v for name, v in found.items() if v.is_inexact}
+        if not values:
+            if found and not is_glob(where.path):
+                raise GradientError(_refused(where.path, next(iter(found.values()))))
+            raise GradientError(self.missing(where.path))
+        if is_glob(where.path) or is_several or len(values) > 1:
+            return Found(where, values, False)
+        return Found(where, {where.path: next(iter(values.values()))}, True)
+
+    def find_argument(self, name: str) -> Found:
+        """The floating leaves of the argument of this name, which has several; GradientError where none is floating."""
+        leaves = _leaves_of(name, self._by_name)
+        refuse_shared([name], self.structure)
+        values = {n: self._by_name[n] for n in leaves if self._by_name[n].is_inexact}
+        if leaves and not values:
+            raise GradientError(_refused(leaves[0], self._by_name[leaves[0]]))
+        return Found(Where(name), values, False) if values else self._nowhere(self.missing(name))
+
+    def has(self, where: Where) -> bool:
+        """Whether a place stands for something."""
+        try:
+            self.find(where)
+        except GradientError:
+            return False
+        return True
+
+    def find_nodes(self, where: Where, among: Collection[Node]) -> list[Node]:
+        """Those of some nodes that a place stands for, of which there may be none.
+
+        Raises:
+            GradientError: a part of a combination stands for nothing in the whole graph.
+        """
+        sign, _ = where.joined
+        chosen = self._nodes(where, among) if sign or where.path is None else self._nodes_at(where.path, among)
+        return [node for node in among if node in chosen]
+
+    def _values(self, where: Where) -> frozenset[Value]:
+        sign, _ = where.joined
+        if where.path is not None and not sign:
+            return frozenset(self._path(where.path)[0].values()) or self._nowhere(self.missing(where.path))
+        if sign in ("", "&") and where.is_of_nodes:
+            return frozenset(v for node in self._nodes(where, self.nodes) for v in node.outputs)
+        return where.joining(self._values, self.among)
+
+    def _nodes(self, where: Where, among: Collection[Node]) -> frozenset[Node]:
+        """Those of some nodes, refusing what stands for nothing in the whole graph."""
+        if where.joined[0]:
+            return where.joining(lambda part: self._nodes(part, among), among)
+        if where.path is not None:
+            found = self._nodes_at(where.path, among)
+            is_there = found or self._nodes_at(where.path, self.nodes) or self._path(where.path)[0]
+            return found if is_there else self._nowhere(self.missing(where.path))
+        if where.op is not None:
+            names = dict.fromkeys(node.op_name for node in self.nodes)
+            if where.op not in names:
+                near = suggest(where.op, list(names)) or "print(fg.trace(...)) lists them."
+                self._nowhere(f"No node is a {where.op}; {near}")
+            return frozenset(node for node in among if node.op_name == where.op)
+        assert where.when is not None
+        found = frozenset(node for node in among if where.when(node))
+        if not found and not any(map(where.when, self.nodes)):
+            self._nowhere(f"No node fits {where}; print(fg.trace(...)) lists them.")
+        return found
+
+    def _nowhere(self, sentence: str) -> NoReturn:
+        raise GradientError(sentence)
+
+    def _path(self, path: str) -> tuple[dict[str, Value], bool]:
+        """What a name or a glob stands for, and whether it is made to stand for several; nothing where nothing is."""
+        is_name = not is_glob(path)
+        if found := self._named(path):
+            if is_name:
+                refuse_shared((v.name for v in found.values()), self.structure)
+            return found, False
+        may = set(self.among)
+        scoped: dict[str, Value] = {}
+        for scope in choose(path, self._scopes):
+            leaving = [v for v in exits(self.structure, scope) if v in may]
+            scoped |= {scope: leaving[0]} if len(leaving) == 1 else {v.name: v for v in leaving}
+        if scoped:
+            return scoped, False
+        inputs = {v.name: v for v in self.structure.inputs if v in may}
+        if found := _leaves_of(path, inputs):
+            refuse_shared([path], self.structure)
+            return {name: inputs[name] for name in found}, True
+        return {name: inputs[name] for name in _of_one_argument(path, inputs)}, False
+
+    def _named(self, path: str) -> dict[str, Value]:
+        """The values that are named so, or made by nodes that are."""
+        found = {name: self._by_name[name] for name in choose(path, self._by_name)}
+        if not found or is_glob(path):
+            made = [v for name in choose(path, self._by_maker) for v in self._by_maker[name]]
+            found |= {v.name: v for v in made}  # last, though they may be made first: a mapping is asked by name
+        return found
+
+    def _nodes_at(self, path: str, among: Collection[Node]) -> frozenset[Node]:
+        """Those of some nodes that have this name, or an output that has; else those inside of the scope."""
+        names: dict[str, Node] = {name: n for n in among for name in (n.name, *(v.name for v in n.outputs))}
+        if found := choose(path, names):
+            return frozenset(names[name] for name in found)
+        scopes = choose(path, self._scopes)
+        return frozenset(node for node in among if any(_stands_in(node, scope) for scope in scopes))
+
+    def missing(self, path: str) -> str:
+        """The sentence for a path that stands for nothing: why, or which is meant."""
+        for constant in self.structure.constants:
+            if constant.name == path:
+                return (
+                    f"'{path}' is {describe(constant.aval)} that the function closes over, and not one of its values; "
+                    f"pass it as an argument."
+                )
+        for node in self.structure.all_nodes:
+            if isinstance(node.function, Equation) and not node.bodies:
+                around = f"{node.scope}/" if node.scope else ""
+                inside = (around + label for inner in bodies(node.function.source) for label in labels_in(inner))
+                if any(matches(path, label) for label in inside):
+                    return (
+                        f"'{path}' is inside '{node.name}', which is differentiated as a whole; name what goes in or "
+                        f"comes out of it."
+                    )
+        known = [v.name for v in self.among if v.is_inexact]
+        return f"No value or scope is named '{path}'; {hint(path, [*known, *self._by_maker, *self._scopes]) or _LIST}"
+
+
+def merged(found: Iterable[Found]) -> dict[str, Value]:
+    """What several places stand for; a value that is asked for by its name is not listed by a glob again."""
+    found = tuple(found)
+    named = {v for f in found if f.is_one for v in f.values.values()}
+    return {name: v for f in found for name, v in f.values.items() if f.is_one or v not in named}
+
+
+def _refused(name: str, value: Value) -> str:
+    return f"'{name}' is {describe(value.aval)}; only floating or complex values have gradients."
+
+
+def leaves_at(where: Where, names: Collection[str]) -> frozenset[str]:
+    """Those of the names of arguments' leaves that a place may stand for."""
+    if where.joined[0]:
+        return where.joining(lambda part: leaves_at(part, names), names)
+    if where.path is None:
+        return frozenset()
+    return frozenset(choose(where.path, names) or _leaves_of(where.path, names) or _without_argument(where.path, names))
+
+
+def _leaves_of(argument: str, names: Iterable[str]) -> list[str]:
+    """Those of the names of arguments' leaves that are in the argument of a name."""
+    return [name for name in names if name.startswith(f"{argument}/")] if "/" not in argument else []
+
+
+def _without_argument(path: str, names: Iterable[str]) -> list[str]:
+    """Those of the names of arguments' leaves that a path or glob fits without its first part, the argument's name."""
+    inner: dict[str, list[str]] = {}
+    for name in names:
+        if "/" in name:
+            inner.setdefault(name.partition("/")[2], []).append(name)
+    return [name for rest in choose(path, inner) for name in inner[rest]]
+
+
+def _of_one_argument(path: str, names: Iterable[str]) -> list[str]:
+    """The same; GradientError if they are in several arguments."""
+    found = _without_argument(path, names)
+    first = {name.partition("/")[0]: name for name in reversed(found)}
+    if len(first) > 1:
+        meant = " or ".join(f"'{name}'" for name in reversed(first.values()))
+        raise GradientError(f"'{path}' could be {meant}; write the name of the argument in front.")
+    return found
+
+
+def hint(path: str, names: Sequence[str]) -> str:
+    """The end of a sentence about a path that stands for nothing: what is below it, or what is named much like it."""
+    below = any(name.startswith(f"{path}/") for name in names)
+    return f"what is below it matches '{path}/**'." if below else suggest(path, names)
+
+
+def refuse_shared(names: Iterable[str], structure: Structure) -> None:
+    """GradientError if one of the names is that of an argument, and the user gave it to another value as well.
+
+    To the argument itself the user may give its own name.
+    """
+    arguments = (part for v in structure.inputs for part in (v.name, v.name.partition("/")[0]))
+    asked = set(names).intersection(arguments)
+    for node in structure.all_nodes if asked else ():
+        for v in node.outputs:
+            base, _, number = v.name.rpartition("#")
+            is_argument = node.op_name == "name" and node.inputs[0].name == base
+            if base in asked and number.isdecimal() and _is_labelled(node, v) and not is_argument:
+                raise GradientError(
+                    f"'{base}' is an argument and the name of a value that is made from it or beside it, listed as "
+                    f"'{v.name}'; ask for that, or for the argument by its position, or rename one."
+                )
+
+
+def _is_labelled(node: Node, value: Value) -> bool:
+    """Whether the user named this output of a node, and not with this very number."""
+    label = value.label or (node.function if node.op_name == "name" else None)
+    return isinstance(label, Equation) and not value.name.endswith(label.source.params["name"])
+
+
+def exits(structure: Structure, scope: str) -> Iterator[Value]:
+    """The floating values that are made in a scope and read outside of it."""
+    inside = {node for node in structure.nodes if _stands_in(node, scope)}
+    readers = (n for n in structure.nodes if n not in inside and not isinstance(n.function, Measurement))
+    outer = (v for node in readers for v in node.inputs)
+    read = {*outer, *structure.outputs}
+    for node in structure.nodes:
+        if node in inside:
+            yield from (v for v in node.outputs if v in read and v.is_inexact)
+        else:
+            for body in node.bodies:
+                yield from exits(body.structure, scope)
+
+
+def _prefixes(scope: str) -> Iterator[str]:
+    parts = scope.split("/")
+    yield from ("/".join(parts[: i + 1]) for i in range(len(parts)) if scope)
+
+
+def _stands_in(node: Node, scope: str) -> bool:
+    return node.scope == scope or node.scope.startswith(f"{scope}/")

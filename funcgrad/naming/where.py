@@ -1,0 +1,173 @@
+"""A place of a graph as a value: by a name or a glob, by what a node applies, by what is true of a node."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from funcgrad.errors import GradientError, printed
+from funcgrad.naming.patterns import is_glob
+
+Sign = Literal["", "|", "&", "~"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Where:
+    r"""A choice of places in a graph; a string stands for `Where(string)` wherever a place is asked for.
+
+    What it stands for depends on who asks: `wrt=`, `of=`, `taps=` and `RuleSet.hook` ask for values, `at=` of
+    `RuleSet.override` for nodes, `fg.select` and `fg.freeze` for leaves of the parameters.
+
+    | written | as values | as nodes |
+    |---|---|---|
+    | `"x1"`, `"params/w1"`, `"block*/relu"` | what is named so, or is made by a node named so | likewise |
+    | `"params"` | all leaves of that argument | |
+    | `"block3"`, a scope | what is made inside and read outside | all nodes inside |
+    | `"w1"`, `"enc/**"` | leaves of an argument, whose name is left out | |
+    | `op="relu"` | what such nodes make | all nodes that apply it |
+    | `when=lambda node: node.flops > 1e9` | what such nodes make | all nodes of which it is true |
+
+    A string is read as the first of these lines that it fits. `a | b` stands for what either does, `~a` for all else,
+    `a & b` for what both do. Where `op=` or `when=` is a part of `a & b`, both are taken as nodes:
+    `Where("block3") & Where(op="relu")` is every relu inside of block3, whether or not its output leaves it. Several
+    arguments of one `Where` are joined by `&`.
+
+    Args:
+        path: the name of a value, node, scope or argument; a path in an argument; or a glob over these: `*` stands
+            for a part of one segment, `**` for any segments. `\*`, `\/` and `\\` stand for the sign itself.
+        op: the name of a node's function, as a graph prints it.
+        when: a function of a node (`name`, `op_name`, `scope`, `shapes` of its outputs, `flops`, `line`, `inputs`,
+            `outputs`), true or false.
+
+    Raises:
+        GradientError: none of these is given, or one is of another kind.
+
+    >>> big = fg.Where(when=lambda node: node.flops > 1e9)
+    >>> fg.grad(loss, taps=fg.Where(op="relu") & ~fg.Where("head"))(params, x)
+    """
+
+    path: str | None = None
+    op: str | None = field(default=None, kw_only=True)
+    when: Callable[[Any], bool] | None = field(default=None, kw_only=True)
+    sign: Sign = field(default="", kw_only=True)
+    """How the `parts` are joined; nothing for a place that is no combination."""
+    parts: "tuple[Where, ...]" = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        given = {"path": self.path, "op": self.op, "when": self.when}
+        wrong = [f"{k}={printed(x)}" for k, x in given.items() if not isinstance(x, str | None) and k != "when"]
+        if self.when is not None and not callable(self.when):
+            wrong.append(f"when={printed(self.when)}")
+        if wrong or (not self.sign and all(x is None for x in given.values())):
+            raise GradientError(
+                f"fg.Where takes a path as 'block*/relu', op= the name of a function, when= a function of a node, or "
+                f"several of these, got {', '.join(wrong) or 'none'}."
+            )
+
+    @classmethod
+    def of(cls, place: "str | Where") -> "Where":
+        """What was written for a place."""
+        return place if isinstance(place, Where) else cls(place)
+
+    @property
+    def joined(self) -> "tuple[Sign, tuple[Where, ...]]":
+        """The sign and the parts that it stands for; of what says one thing only, no sign, and itself."""
+        if self.sign:
+            return self.sign, self.parts
+        path = [Where(self.path)] if self.path is not None else []
+        op = [Where(op=self.op)] if self.op is not None else []
+        when = [Where(when=self.when)] if self.when is not None else []
+        terms = (*path, *op, *when)
+        return ("&", terms) if len(terms) > 1 else ("", (self,))
+
+    def joining(self, chosen: "Callable[[Where], frozenset[T]]", everything: Iterable[T]) -> frozenset[T]:
+        """What a combination stands for, from what is `chosen` by each of its parts."""
+        sign, parts = self.joined
+        if sign == "~":
+            return frozenset(everything) - chosen(parts[0])
+        sets = [chosen(part) for part in parts]
+        return frozenset().union(*sets) if sign == "|" else frozenset.intersection(*sets)
+
+    @property
+    def atoms(self) -> Iterator["Where"]:
+        """The parts that say one thing each."""
+        sign, parts = self.joined
+        if not sign:
+            yield self
+        for part in parts if sign else ():
+            yield from part.atoms
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is a name, which stands for one place, and neither a glob nor a combination."""
+        return self.joined[0] == "" and self.path is not None and not is_glob(self.path)
+
+    @property
+    def is_of_nodes(self) -> bool:
+        """Whether a part of it says what a node is."""
+        return any(atom.path is None for atom in self.atoms)
+
+    def may_be(self, path: Callable[[str], bool], op: str) -> bool:
+        """Whether it may stand for a node that is not there yet: all that is known is which paths fit it, and its op.
+
+        What depends on more may be so.
+        """
+        sign, parts = self.joined
+        if sign == "|":
+            return any(part.may_be(path, op) for part in parts)
+        if sign == "&":
+            return all(part.may_be(path, op) for part in parts)
+        if self.path is not None and not sign:
+            return path(self.path)
+        return self.op in (None, op)
+
+    def __or__(self, other: "str | Where") -> "Where":
+        return self._and("|", other)
+
+    def __ror__(self, other: "str | Where") -> "Where":
+        return Where.of(other) | self
+
+    def __and__(self, other: "str | Where") -> "Where":
+        return self._and("&", other)
+
+    def __rand__(self, other: "str | Where") -> "Where":
+        return Where.of(other) & self
+
+    def __invert__(self) -> "Where":
+        return Where(sign="~", parts=(self,))
+
+    def _and(self, sign: Sign, other: "str | Where") -> "Where":
+        if not isinstance(other, str | Where):
+            return NotImplemented
+        return Where(sign=sign, parts=(self, Where.of(other)))
+
+    def __bool__(self) -> bool:
+        raise GradientError(f"{self!r} is neither true nor false; places are combined by |, & and ~.")
+
+    def __str__(self) -> str:
+        """As errors and sets of rules write it between quotes: `block3 & op=relu`."""
+        sign, parts = self.joined
+        if sign:
+            return self._written(sign, [str(part) for part in parts])
+        if self.path is not None:
+            return self.path
+        return f"op={self.op}" if self.op is not None else f"when={_name_of(self.when)}"
+
+    def __repr__(self) -> str:
+        sign, parts = self.joined
+        if sign:
+            return self._written(sign, [repr(part) for part in parts])
+        if self.path is not None:
+            return f"fg.Where({self.path!r})"
+        return f"fg.Where(op={self.op!r})" if self.op is not None else f"fg.Where(when={_name_of(self.when)})"
+
+    def _written(self, sign: Sign, texts: list[str]) -> str:
+        """Parts that are joined by another sign in parentheses."""
+        _, parts = self.joined
+        inner = [part.joined[0] for part in parts]
+        texts = [f"({t})" if s and s != sign and s != "~" else t for t, s in zip(texts, inner, strict=True)]
+        return f"~{texts[0]}" if sign == "~" else f" {sign} ".join(texts)
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)

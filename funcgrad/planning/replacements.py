@@ -1,0 +1,110 @@
+"""Where the rules and hooks of a set stand in a graph."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from funcgrad.errors import GradientError, RuleError
+from funcgrad.graph import Addresses, Measurement, Node, Structure, Value
+from funcgrad.naming import holds, matches, suggest
+from funcgrad.primitive import bodies
+from funcgrad.registry import Equation, Hook, Override, RuleSet, functions_in
+
+Hooked = dict[Value, tuple[Hook, ...]]
+"""The hooks of each value that has some, in the order in which they were added."""
+
+
+def find_replacements(rules: RuleSet, structure: Structure) -> tuple[RuleSet, Hooked]:
+    """The set with each override told at which nodes of the graph it stands, and the hooks by value.
+
+    A place may be a scope or depend on what a node is, so it is looked up once in the whole graph; at each node the
+    set then asks for nothing but its name.
+
+    Raises:
+        RuleError: an override matches no node or one inside a body that cannot be opened, or a hook no value.
+    """
+    if not (rules.overrides or rules.hooks):
+        return rules, {}
+    addresses = Addresses(structure, _hookable(structure))
+    overrides = tuple(_standing(override, addresses) for override in rules.overrides)
+    _check_reach(overrides, structure)
+    hooked: Hooked = {}
+    for hook in rules.hooks:
+        for v in _hooked(hook, addresses):
+            hooked[v] = (*hooked.get(v, ()), hook)
+    return replace(rules, overrides=overrides), hooked
+
+
+def _standing(override: Override, addresses: Addresses) -> Override:
+    """The override with the names of its nodes."""
+    target, title = override.target, override.target.title
+    covered = [n for n in addresses.nodes if not isinstance(n.function, Measurement) and target.covers(n.function)]
+    try:
+        nodes = addresses.find_nodes(override.at, covered)
+    except GradientError as error:
+        raise RuleError(f"The override of {title} at '{override.at}': {_lowered(error)}") from None
+    if not nodes:
+        raise RuleError(_matches_nothing(override, covered, addresses.nodes))
+    return replace(override, nodes=frozenset(node.name for node in nodes))
+
+
+def _matches_nothing(override: Override, covered: Sequence[Node], nodes: Sequence[Node]) -> str:
+    title = override.target.title
+    near = suggest(title, list(dict.fromkeys(node.op_name for node in nodes)))
+    if override.target.written_out is not None:
+        near = "for JAX writes it out where it is called, and no such equations stand together; jit it"
+    nothing = f"the graph has no {title} node" + (f", {near}" if near else "")
+    hint = f"its nodes are {', '.join(node.name for node in covered[:5])}" if covered else nothing
+    return (
+        f"The override of {title} at '{override.at}' matches nothing; {hint.removesuffix('?')}"
+        f"{'?' if hint.endswith('?') else '.'}"
+    )
+
+
+def _hooked(hook: Hook, addresses: Addresses) -> Sequence[Value]:
+    try:
+        return tuple(addresses.find(hook.at).values.values())
+    except GradientError as error:
+        raise RuleError(f"The hook {hook.name} at '{hook.at}': {_lowered(error)}") from None
+
+
+def _lowered(error: GradientError) -> str:
+    """A sentence as the second half of another."""
+    return str(error)[:1].lower() + str(error)[1:]
+
+
+def _hookable(structure: Structure) -> Iterator[Value]:
+    """The values whose cotangents are whole somewhere: what nodes make, and the graph's inputs.
+
+    Not so what a body takes: several turns add to that, or other readers outside.
+    """
+    yield from structure.inputs
+    for node in structure.all_nodes:
+        yield from node.outputs
+
+
+def _may_be(override: Override, name: str, op: str) -> bool:
+    """Whether an override may be meant for a node that is not opened; a scope only where no node was named so."""
+    nodes = override.nodes or ()
+
+    def fits(path: str) -> bool:
+        return matches(path, name) if any(matches(path, node) for node in nodes) else holds(path, name)
+
+    return override.at.may_be(fits, op)
+
+
+def _check_reach(overrides: Sequence[Override], structure: Structure) -> None:
+    """RuleError if an override is meant for something inside a body that is not opened: JAX differentiates there."""
+    for override in overrides:
+        for node in structure.all_nodes:
+            function = node.function
+            if not isinstance(function, Equation) or node.bodies or override.target.covers(function):
+                continue
+            for inner in bodies(function.source):
+                for scope, inside in functions_in(inner, node.scope):
+                    name = f"{scope}/{inside.name}" if scope else inside.name
+                    if override.target.covers(inside) and _may_be(override, name, inside.name):
+                        raise RuleError(
+                            f"The override of {override.target.title} at '{override.at}' matches '{name}' inside the "
+                            f"body of '{node.name}', where rules cannot be replaced; narrow the pattern, or unroll "
+                            f"'{node.name}'."
+                        )
