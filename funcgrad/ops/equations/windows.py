@@ -60,7 +60,7 @@ def conv_general_dilated_lhs(
     lhs_dilation: Sequence[Any],
     rhs_dilation: Sequence[Any],
     dimension_numbers: Any,
-    feature_group_count: int,
+    feature_group_count: Any,
     precision: Any,
     preferred_element_type: Any,
 ) -> Array:
@@ -90,7 +90,7 @@ def conv_general_dilated_rhs(
     lhs_dilation: Sequence[Any],
     rhs_dilation: Sequence[Any],
     dimension_numbers: Any,
-    feature_group_count: int,
+    feature_group_count: Any,
     precision: Any,
     preferred_element_type: Any,
 ) -> Array:
