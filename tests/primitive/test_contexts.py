@@ -75,6 +75,7 @@ OTHERS = {
     "primitive.parameters:_names_of_primitive": "the parameters of JAX's functions",
     "ops.equations.guards:_is_floating": "a fact about a dtype",
     "ops.equations.guards:_is_inexact": "a fact about a dtype",
+    "graph.gathering:cache": "within one graph: what a function writes for an array",
     "naming.patterns:_compiled": "compiles patterns of names",
     "checking.oracles:cache": "within one oracle, which is of one context",
 }
