@@ -51,6 +51,7 @@ ROWS = {
     "primitive.binding:_jitted": lambda: bent(X),
     "registry.call:_trace": lambda: bent(X),
     "registry.call:_outline": lambda: bent(X),
+    "graph.flops:flops_of_call": lambda: fg.trace(bent, X).nodes[0].flops,
     "planning.pullbacks:_derived_pull": lambda: fg.plan(lambda x: jnp.sum(bent(x)), X),
     "planning.pullbacks:_equation_pull": lambda: fg.plan(multiplied, X),
     "planning.sharing:_jitted": lambda: fg.plan(multiplied, X),
