@@ -48,14 +48,14 @@ class Function(ABC):
         """What graphs print, and what rules are registered for."""
 
     @cached_property
+    @abstractmethod
     def argument_slots(self) -> Mapping[str, Slot]:
         """Which leaves make up which argument, in order."""
-        raise NotImplementedError
 
     @cached_property
+    @abstractmethod
     def rules(self) -> Mapping[str, Rule | Marker]:
         """Its own rules, by argument; what has none is derived."""
-        raise NotImplementedError
 
     @property
     @abstractmethod

@@ -116,7 +116,7 @@ def test_parameters_take_the_path_with_and_without_the_argument():
         (fg.Where("p") & ~fg.Where("b"), {"p/enc/w"}),
         (fg.Where(op="tanh") & ~fg.Where("p"), {"block3/x1"}),
     ],
-    ids=str,
+    ids=lambda x: str(x) if isinstance(x, fg.Where) else "",  # sets are written in another order in each process
 )
 def test_places_are_combined(place, expected):
     assert by_wrt(place).keys() == fg.grad(loss, taps=place)(P, X)[1].keys() == expected
