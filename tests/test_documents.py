@@ -46,6 +46,16 @@ def test_readme_shows_the_loop_as_it_is():
     assert re.sub(r"\s+", " ", loop) in re.sub(r"\s+", " ", source)
 
 
+def test_the_tour_begins_with_a_program():
+    (code,) = blocks("docs/how-it-works.md", "python")
+    run(f"""
+import jax
+{code}
+assert jnp.allclose(gradient["w"], jax.grad(loss)(params, x)["w"], rtol=1e-5)
+assert [v.name for n in graph.nodes for v in n.outputs][:2] == ["dot_general", "h"] and "tanh_x" in str(plan)
+""")
+
+
 def test_the_guide_to_rules_runs_and_is_right():
     code = "\n".join(blocks("docs/rules.md", "python")).replace("op.mark(", "labelled.mark(")
     run(f"""

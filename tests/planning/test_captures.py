@@ -470,3 +470,16 @@ def test_inside_of_a_body_what_stands_still_may_be_closed_over(place):
 
     np.testing.assert_allclose(fg.grad(f)(X, 5.0), jax.grad(f)(X, 5.0), rtol=1e-12)
     np.testing.assert_allclose(fg.grad(f)(X, 5.0), 20 * X, rtol=1e-12)
+
+
+def test_an_array_of_a_vmap_that_is_over():
+    kept = []
+    jax.vmap(lambda x: kept.append(x) or x)(jnp.ones(3))
+    scaled = jax.custom_jvp(jnp.sin)
+    scaled.defjvp(lambda primals, tangents: (jnp.sin(primals[0]), tangents[0] * kept[0]))
+    sentence = (
+        r"sin at test_captures\.py:\d+ \(`.*`\): a rule of its derivative closes over an array of another trace, which "
+        r"has ended when the rule runs; pass the array to the function as an argument\."
+    )
+    with raises_sentence(fg.errors.GradientError, sentence):
+        fg.grad(lambda x: scaled(x))(1.0)

@@ -11,7 +11,9 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from funcgrad.registry import Equation, Rule, rules_of, written
+from funcgrad.errors import RuleError
+from funcgrad.registry import Equation, Rule, row, rules_of, written
+from tests.raising import raises_sentence
 
 X = jnp.linspace(0.2, 1.7, 6).reshape(2, 3)
 Y = jnp.linspace(1.4, -0.9, 6).reshape(2, 3)
@@ -259,3 +261,9 @@ def test_the_zeroth_power_is_flat():
     equation = equation_of("integer_pow", lambda x: lax.integer_pow_p.bind(x, y=0), X)
     _, pull = look_up(equation, (0,))
     np.testing.assert_array_equal(pull(X, Y), [jnp.zeros_like(X)])
+
+
+def test_a_primitive_has_one_row():
+    sentence = r"The primitive 'exp' has rules already; use fg\.RuleSet\(\)\.override\(\.\.\.\) for others\."
+    with raises_sentence(RuleError, sentence):
+        row("exp", lambda equation: True, x=lambda g: g)
