@@ -97,7 +97,8 @@ def _check_reach(overrides: Sequence[Override], structure: Structure) -> None:
     for override in overrides:
         for node in structure.all_nodes:
             function = node.function
-            if not isinstance(function, Equation) or node.bodies or override.target.covers(function):
+            is_replaced = any(node.name in (other.nodes or ()) for other in overrides)
+            if not isinstance(function, Equation) or node.bodies or is_replaced or override.target.covers(function):
                 continue
             for inner in bodies(function.source):
                 for scope, inside in functions_in(inner, node.scope):

@@ -59,6 +59,7 @@ from funcgrad.primitive.tangents import Tangent as Tangent
 from funcgrad.primitive.tangents import TangentRule as TangentRule
 from funcgrad.primitive.tangents import rule_key as rule_key
 from funcgrad.primitive.upgrades import downgraded as downgraded
+from funcgrad.primitive.wiring import CHECKPOINTS as CHECKPOINTS
 from funcgrad.primitive.wiring import Loop as Loop
 from funcgrad.primitive.wiring import Wiring as Wiring
 from funcgrad.primitive.wiring import closed as closed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from funcgrad.aliases import Array, PureFunction
-from funcgrad.errors import RuleError, describe, require
+from funcgrad.errors import FuncgradError, RuleError, describe, require, said_by
 from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
@@ -76,8 +76,17 @@ class Hook:
         return name_of(self.function)
 
     def changed(self, g: Array, value: str) -> Array:
-        """The cotangent of a value, changed; RuleError if it is no longer like the value."""
-        found, aval = self.function(g), jax.typeof(g)
+        """The cotangent of a value, changed.
+
+        Raises:
+            RuleError: it is no longer like the value, or the function raised.
+        """
+        try:
+            found, aval = self.function(g), jax.typeof(g)
+        except (FuncgradError, FloatingPointError):
+            raise
+        except Exception as error:
+            raise RuleError(f"{value}: hook {self.name} raised {said_by(error)}.") from error
         try:
             fits = (jax.typeof(found).shape, jax.typeof(found).dtype) == (aval.shape, aval.dtype)
         except TypeError:

@@ -8,7 +8,7 @@ import jax
 
 from funcgrad.errors import RuleError
 from funcgrad.naming import place
-from funcgrad.primitive import bodies, scope_of
+from funcgrad.primitive import CHECKPOINTS, bodies, scope_of
 from funcgrad.registry.call import Call
 from funcgrad.registry.equation import Equation
 from funcgrad.registry.function import Function
@@ -35,11 +35,12 @@ class Target(NamedTuple):
         if isinstance(what, Op):
             return cls(what.name, what)
         if isinstance(what, str) and what:
-            return cls(what, None, frozenset([what]))
+            return cls(what, None, frozenset([what, *_also(what)]))
         if callable(what) and not isinstance(what, type):
             name, equations = name_of(what), _equations_of(what)
             only = equations if len(equations) == 1 else ()
-            return cls(name, None, frozenset([name, f"_{name}", *only]), what if len(equations) > 1 else None)
+            names = frozenset([name, f"_{name}", *only, *_also(name)])
+            return cls(name, None, names, what if len(equations) > 1 else None)
         raise RuleError(
             f"RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got "
             f"{type(what).__name__}."
@@ -52,25 +53,38 @@ class Target(NamedTuple):
         return function.name in self.names
 
 
+def _also(name: str) -> tuple[str, ...]:
+    """What else a jaxpr may call it."""
+    return CHECKPOINTS if name in CHECKPOINTS else ()
+
+
 def _equations_of(function: Callable[..., Any]) -> list[str]:
     """The names of the equations that a function of arrays leaves in a trace; none where it takes something else.
 
     `jax.nn.sigmoid` leaves `logistic`: it is jitted, and written out where it is called.
     """
-    try:
-        needed = [p for p in signature(function).parameters.values() if p.default is p.empty]
-    except (TypeError, ValueError):
-        return []
-    if any(p.kind not in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for p in needed):
+    if (n := _number_of_arguments(function)) is None:
         return []
     for shape in ((), (2, 2)):
-        arguments = [jax.ShapeDtypeStruct(shape, "float32")] * len(needed)
+        arguments = [jax.ShapeDtypeStruct(shape, "float32")] * n
         try:
             equations = jax.make_jaxpr(lambda *args: function(*args))(*arguments).eqns
         except Exception:
             continue
-        return [Equation.of(e).name for e in equations] if len(needed) == 1 or len(equations) == 1 else []
+        return [Equation.of(e).name for e in equations] if n == 1 or len(equations) == 1 else []
     return []
+
+
+def _number_of_arguments(function: Callable[..., Any]) -> int | None:
+    """How many arrays a function needs; None where that is not told. A ufunc says it beside its signature."""
+    if isinstance(n := getattr(function, "nin", None), int):
+        return n
+    try:
+        needed = [p for p in signature(function).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        return None
+    by_position = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return len(needed) if all(p.kind in by_position for p in needed) else None
 
 
 def functions_in(jaxpr: Any, scope: str = "") -> Iterator[tuple[str, Function]]:

@@ -194,6 +194,34 @@ def test_a_function_that_jax_writes_out():
         fg.grad(halved, rules=rules)(X[0])
 
 
+def test_the_outer_of_two_rules_stands_and_a_checkpoint_is_called_so():
+    blk = jax.jit(lambda h: jnp.tanh(h) * 2)
+    blk = jax.jit(named(blk, "blk"))
+    rules = fg.RuleSet().override("blk", lambda g: 3 * g)
+    for both in (rules.override(jnp.tanh, lambda g: 5 * g), fg.RuleSet().override(jnp.tanh, lambda g: 5 * g)):
+        both = both if len(both.overrides) == 2 else both.override("blk", lambda g: 3 * g)
+        found = fg.grad(lambda x: jnp.sum(blk(x)) + jnp.sum(jnp.tanh(x)), rules=both)(X)
+        np.testing.assert_array_equal(found, np.full((2, 3), 8.0))
+    f = lambda x: jnp.sum(jax.checkpoint(lambda z: jnp.sin(z) * 2)(x))
+    for name in ("checkpoint", jax.checkpoint):
+        rules = fg.RuleSet().override(name, lambda g: 7 * g)
+        np.testing.assert_array_equal(fg.grad(f, rules=rules)(X), np.full((2, 3), 7.0))
+
+
+def named(function, name):
+    def same(x):
+        return function(x)
+
+    same.__name__ = name
+    return same
+
+
+@pytest.mark.parametrize("function", [jnp.maximum, jnp.multiply, jnp.subtract])
+def test_ufuncs_are_found_by_the_primitive_that_they_leave(function):
+    rules = fg.RuleSet().override(function, lambda g: 7 * g, "x")
+    np.testing.assert_array_equal(fg.grad(lambda x: function(x, 2.0).sum(), rules=rules)(X), np.full((2, 3), 7.0))
+
+
 def test_a_rule_lets_through_what_is_flat():
     rules = fg.RuleSet().override("stop_gradient", lambda g: g).override("sign", lambda g: g)
     f = lambda x: jnp.sum(lax.stop_gradient(x) * 3 + jnp.sign(x))
@@ -235,6 +263,8 @@ def test_a_whole_loop_has_a_rule():
          r"dot_general: dot_general has no argument 'w' to override; it has lhs, rhs\."),
         (fg.RuleSet().hook("rellu", lambda g: g),
          r"The hook <lambda> at 'rellu': no value or scope is named 'rellu'; did you mean 'relu'\?"),
+        (fg.RuleSet().hook("relu", lambda g, x: g),
+         r"relu: hook <lambda> raised TypeError: .*<lambda>\(\) missing 1 required positional argument: 'x'\."),
         (fg.RuleSet().hook("relu", jnp.sum),
          r"relu: hook sum must return the cotangent as f64\[2,3\], got f64\[\]\."),
     ],

@@ -132,3 +132,11 @@ def test_our_gradient_as_a_custom_rule():
         return jax.grad(lambda x: f(x).sum())(X)
 
     assert_same(with_rule(fg.vjp), with_rule(jax.vjp))
+
+
+def test_a_gradient_inside_of_a_function_whose_rule_jax_wrote():
+    """The rule of `jnp.logaddexp` as the inner gradient leaves it, which is no rule that could be asked for early."""
+    inner = lambda y: jnp.sum(jnp.logaddexp(y, 0.0) + jnp.logaddexp2(y, 1.0))
+    x = jnp.linspace(-1.0, 2.0, 4)
+    found, expected = (lib.grad(lambda x: jnp.sum(jax.grad(inner)(x) ** 2))(x) for lib in (fg, jax))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+import funcgrad as fg
 from funcgrad.errors import RuleError
 from funcgrad.registry import Equation, Rule, row, rules_of, written
 from tests.raising import raises_sentence
@@ -261,6 +262,14 @@ def test_the_zeroth_power_is_flat():
     equation = equation_of("integer_pow", lambda x: lax.integer_pow_p.bind(x, y=0), X)
     _, pull = look_up(equation, (0,))
     np.testing.assert_array_equal(pull(X, Y), [jnp.zeros_like(X)])
+
+
+def test_an_infinite_cotangent_of_what_lost_is_nan_as_in_jax():
+    """The root of a clipped number: 0 · ∞ at what was clipped."""
+    f = lambda x: jnp.sum(jnp.sqrt(jnp.maximum(x, 0.0)) + jnp.sqrt(jnp.minimum(-x, 0.0) * -1))
+    found, expected = (lib.grad(f)(jnp.array([-1.0, 4.0])) for lib in (fg, jax))
+    np.testing.assert_array_equal(found, expected)
+    assert np.isnan(found[0])
 
 
 def test_a_primitive_has_one_row():
