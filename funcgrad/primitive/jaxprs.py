@@ -19,6 +19,11 @@ from funcgrad.primitive.upgrades import downgraded
 
 # Calls that mean nothing but their body.
 _TRANSPARENT = ("jit", "pjit", "closed_call", "eval_jaxpr")
+# What JAX compiles the body of.
+_COMPILED = frozenset(
+    """jit pjit closed_call eval_jaxpr scan while cond remat2 remat checkpoint custom_jvp_call custom_vjp_call
+    custom_vjp_call_jaxpr custom_linear_solve shard_map""".split()
+)
 FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
 """Primitives whose derivative is zero wherever there is one."""
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
@@ -140,8 +145,14 @@ def has_ended(x: Any) -> bool:
 
 
 def holds_tracers(jaxpr: Any) -> bool:
-    """Whether a jaxpr inside of a jaxpr has a traced array among its constants, which JAX could not compile."""
+    """Whether a jaxpr inside of a jaxpr has a traced array among its constants, which JAX could not compile.
+
+    Of JAX's own calls and loops: what the primitives of libraries hold is their affair. Those of lineax keep the jaxpr
+    of an operator, whose arrays are operands.
+    """
     for equation in jaxpr.eqns:
+        if equation.primitive.name not in _COMPILED:
+            continue
         held = [x for p in equation.params.values() for x in (p if isinstance(p, tuple | list) else (p,))]
         if any(isinstance(c, Tracer) for x in held for c in getattr(x, "consts", ())):
             return True

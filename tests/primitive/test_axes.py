@@ -51,8 +51,8 @@ def test_value_and_gradients_along_a_named_axis(function, declared, how):
     value, gradient = jax.value_and_grad(loss(plain))(X)
     for lib in (jax, fg):
         found = jax.jit(lib.value_and_grad(loss(op)))(X)
-        np.testing.assert_allclose(found[0], value, rtol=1e-13, atol=1e-15)
-        np.testing.assert_allclose(found[1], gradient, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(found[0], value, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-13, atol=1e-13)
 
 
 def centred_twice(x):
@@ -69,8 +69,8 @@ def test_value_and_gradients_of_a_vmap_inside_shard_map(function):
     value, gradient = jax.value_and_grad(loss(function))(x)
     for lib in (jax, fg):
         found = lib.value_and_grad(loss(op))(x)
-        np.testing.assert_allclose(found[0], value, rtol=1e-13, atol=1e-15)
-        np.testing.assert_allclose(found[1], gradient, rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(found[0], value, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-13, atol=1e-13)
 
 
 def test_a_sharded_axis_of_an_explicit_mesh_is_absorbed_too():
