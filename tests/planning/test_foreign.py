@@ -149,6 +149,8 @@ def test_a_rule_behind_one_that_refuses_is_not_to_blame(around):
     ):
         fg.grad(loss)(X)
     if around is jax.checkpoint and getattr(jax.config, "jax_remat3", False):
-        pytest.skip("under jax_remat3 jax.grad asks the second rule first, so it is no oracle here until JAX changes that")
+        pytest.skip(
+            "under jax_remat3 jax.grad asks the second rule first, so it is no oracle here until JAX changes that"
+        )
     with pytest.raises(RuntimeError, match="Scales are not"):
         jax.grad(loss)(X)
