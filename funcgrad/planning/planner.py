@@ -114,14 +114,8 @@ class _Planner:
         )
 
     def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
-        """The hooks of the values whose cotangents are whole in a graph: of what its nodes make, and of its inputs.
-
-        Not so of what a body takes: several turns add to that, or other readers outside.
-        """
-        if not self.hooked:
-            return {}
-        inputs = structure.inputs if structure is self.whole else ()
-        values = (*inputs, *(v for node in structure.nodes for v in node.outputs))
+        """The hooks of the values whose cotangents are whole in a graph."""
+        values = (*structure.inputs, *(v for node in structure.nodes for v in node.outputs)) if self.hooked else ()
         return {v: self.hooked[v] for v in values if v in self.hooked}
 
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:

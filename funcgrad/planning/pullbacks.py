@@ -47,7 +47,8 @@ def rule_pullback(
         found = made[signature] = _rule_pull(node, function, rule, positions, outputs, saved)
     taken, targets, pull, arrays = found
     names = function.leaf_names(avals)
-    if arrays and find is not None:
+    if arrays:
+        assert find is not None
         held = find(node, arrays, reader=f"rule {rule.name}")
         taken = (*range(len(values), len(values) + len(held)), *taken)
         names, values = [*names, *(v.name for v in held)], (*values, *held)

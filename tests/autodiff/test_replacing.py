@@ -154,6 +154,21 @@ def test_models_that_nobody_edits(make):
     assert ("modified", str(plan).count("leaky_x [modified]")) in plan.totals.kinds
 
 
+def test_the_plan_says_what_each_rule_is():
+    given = jax.custom_vjp(jnp.sin)
+    given.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    f = lambda x: jnp.sum(given(jax.nn.relu(jnp.tanh(x))) + jnp.sort(lax.cumprod(x)))
+    printed = str(fg.plan(f, X, rules=fg.RuleSet().override(jnp.tanh, lambda g: 3 * g)))
+    for rule in (
+        "x: <lambda> [modified]",
+        "x: relu (tangent, transposed)",
+        "sin (custom_vjp)",
+        "jax.vjp",
+        "reduce_sum_op",
+    ):
+        assert rule in printed
+
+
 def test_a_primitive_by_name_and_by_function():
     """A product whose gradient to the left forgets the right: feedback alignment's seam."""
     fixed = jnp.ones_like(W)

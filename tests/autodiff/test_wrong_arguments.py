@@ -103,10 +103,15 @@ def test_what_is_named_and_detached(what):
             getattr(fg, what)(wrong, *given)
 
 
-@pytest.mark.parametrize("option", ["argnums", "of", "wrt", "unreachable", "rules", "taps"])
-@pytest.mark.parametrize("wrong", [*NO_NAMES.values(), b"x", {1: 2}, {1}, lambda x: x], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        pytest.param(option, wrong, id=f"{option}-{type(wrong).__name__}")
+        for option in ("argnums", "of", "wrt", "unreachable", "rules", "taps")
+        for wrong in (*NO_NAMES.values(), b"x", {1: 2}, {1}, lambda x: x)
+        if not (option == "argnums" and wrong is True)  # which is the position 1, as in JAX
+    ],
+)
 def test_no_option_raises_anything_but_a_sentence(option, wrong):
-    if option == "argnums" and wrong is True:
-        pytest.skip("True is the position 1, as in JAX")
     with pytest.raises(FuncgradError):
         fg.grad(loss, **{option: wrong})(X)

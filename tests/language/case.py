@@ -34,8 +34,6 @@ class Case:
     label: str
     kinds: str
     """The keys of `DTYPES` that it takes."""
-    fails: str
-    """Why it does not work yet: then the test demands that it fails."""
     raises: str
     """What JAX has no gradient of: then the test demands that JAX raises, and that we do."""
     slow: bool
@@ -94,7 +92,6 @@ class Family:
         call: Callable[..., Any] | None = None,
         label: str = "",
         dtypes: str | None = None,
-        fails: str = "",
         raises: str = "",
         slow: bool = False,
         tolerance: float = 16.0,
@@ -105,7 +102,7 @@ class Family:
         covered = tuple(names.split())
         kinds = dtypes or kinds_of(covered[0])
         self.cases.append(
-            Case(self.name, covered, args, call, statics, label, kinds, fails, raises, slow, tolerance, in_float32)
+            Case(self.name, covered, args, call, statics, label, kinds, raises, slow, tolerance, in_float32)
         )
 
     def each(self, prefix: str, names: str, *args: Any, **options: Any) -> None:

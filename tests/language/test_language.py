@@ -26,14 +26,12 @@ def over(cases: Iterable[Case]) -> pytest.MarkDecorator:
     for case in cases:
         dtypes = tuple(case.dtypes)
         n_first = 1 if case.family in DEFAULT and not case.slow else 0
-        if case.fails or case.raises:
+        if case.raises:
             groups = [(d,) for d in dtypes]
         else:
             groups = [group for group in (dtypes[:n_first], dtypes[n_first:]) if group]
         for group in groups:
             marks = [] if group == dtypes[:n_first] else [pytest.mark.slow]
-            if case.fails:
-                marks.append(pytest.mark.xfail(reason=case.fails, strict=True))
             names = "+".join(jnp.dtype(d).name for d in group)
             parameters.append(pytest.param(case, group, id=f"{case}-{names}", marks=marks))
     return pytest.mark.parametrize(("case", "dtypes"), parameters)
@@ -63,7 +61,7 @@ LEFT_OUT = [
     pytest.param(case, kind, id=f"{case}-{kind}")
     for case in AVAILABLE
     for kind in DTYPES
-    if kind not in case.kinds and case.is_floating and not case.raises and not case.fails
+    if kind not in case.kinds and case.is_floating and not case.raises
 ]
 
 

@@ -22,8 +22,6 @@ class Program:
     """Whether it is run in a compiled function; without, it looks at the contents of its arguments."""
     tolerance: float
     """In units of the dtype's resolution, relative to the largest entry."""
-    fails: str
-    """Why it does not work yet, and what would end that: then the test demands that it fails."""
     slow: bool
     """More than four seconds of processor time, for JAX's derivative, ours and the watched one."""
 
@@ -44,15 +42,12 @@ class Field:
         *,
         jit: bool = True,
         tolerance: float = 256.0,
-        fails: str = "",
         slow: bool = False,
     ) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
         """Add the program that the decorated function builds."""
 
         def add(build: Callable[[], Built]) -> Callable[[], Built]:
-            self.programs.append(
-                Program(build.__name__, tuple(packages.split()), build, argnums, jit, tolerance, fails, slow)
-            )
+            self.programs.append(Program(build.__name__, tuple(packages.split()), build, argnums, jit, tolerance, slow))
             return build
 
         return add
