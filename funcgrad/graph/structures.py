@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from funcgrad.graph.values import Constant, Measurement, Node, Value
@@ -31,7 +32,14 @@ class Structure:
     @property
     def names(self) -> Names:
         """The names of all values and nodes, so that what is added has others."""
-        return Names(x.name for x in (*self.constants, *self.values, *self.all_nodes))
+        return Names(self._all_names)
+
+    @cached_property
+    def _all_names(self) -> set[str]:
+        """Kept, for all traces of one jitted function share its graph."""
+        own = (*self.constants, *self.inputs, *self.nodes, *(v for node in self.nodes for v in node.outputs))
+        inside = (body.structure._all_names for node in self.nodes for body in node.bodies)
+        return {x.name for x in own}.union(*inside)
 
     @property
     def observed(self) -> Iterator[Value]:
