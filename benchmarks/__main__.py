@@ -40,7 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write rows {network, against, metric, ratio} here")
     parser.add_argument("--markdown", type=Path, help="write the table here")
-    parser.add_argument("--publish", type=Path, metavar="README", help="put the table between its marks there")
+    parser.add_argument("--publish", type=Path, nargs="+", metavar="PAGE", help="put the table between its marks there")
     options = parser.parse_args()
     known = ALL if options.suite == "speed" else NAMES
     if unknown := [name for name in options.only or () if name not in known]:

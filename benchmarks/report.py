@@ -13,7 +13,7 @@ from benchmarks.comparison import LIMIT, METRICS
 Rows = list[dict[str, Any]]
 """Rows `{network, against, metric, ratio}`."""
 RESULTS = Path(__file__).parent / "results.json"
-"""The rows of the README's table."""
+"""The rows of the published tables."""
 HEADINGS = dict(zip(METRICS, ("trace + lower", "compile", "step", "temp memory"), strict=True))
 PEERS = ("plain jax", "flax nnx", "equinox")
 """In each metric the fastest of them counts."""
@@ -24,7 +24,7 @@ OWN_FORWARD_TARGETS = {
     "step": {"*": 1.0, "residual": 0.75, "transformer": 0.75, "convnet": 0.75},
     "temp_bytes": {"transformer": 0.85, "convnet": 0.6},
 }
-_BLOCK = re.compile(r"(<!-- benchmark:begin -->\n).*?(<!-- benchmark:end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- benchmark:begin(?: against ([\w, ]+?))? -->\n)(.*?)(<!-- benchmark:end -->)", re.DOTALL)
 
 
 def table(rows: Rows) -> str:
@@ -73,10 +73,27 @@ def write_json(rows: Rows, path: Path) -> None:
     path.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
 
 
-def publish(rows: Rows, missing: list[str], document: Path) -> None:
-    """Store the rows, and put their table between the marks in a document."""
+def publish(rows: Rows, missing: list[str], documents: list[Path]) -> None:
+    """Store the rows, and put their table between the marks in each document.
+
+    All of it, or what the mark asks for: `<!-- benchmark:begin against plain jax, pytorch -->`.
+    """
     write_json(rows, RESULTS)
-    text, n = _BLOCK.subn(lambda m: f"{m[1]}{table(rows)}\n\n{setting(missing)}\n{m[2]}", document.read_text())
-    if n != 1:
-        raise ValueError(f"{document} must hold one pair of marks <!-- benchmark:begin --> ... end, found {n}.")
-    document.write_text(text)
+    for document in documents:
+        text, n = _BLOCK.subn(
+            lambda m: f"{m[1]}{table(asked_for(rows, m[2]))}\n\n{setting(missing)}\n{m[4]}", document.read_text()
+        )
+        if n != 1:
+            raise ValueError(f"{document} must hold one pair of marks <!-- benchmark:begin --> ... end, found {n}.")
+        document.write_text(text)
+
+
+def published(document: Path) -> tuple[str | None, str]:
+    """Whom a document's table is against, None for all; and what stands between its marks."""
+    ((_, against, block, _),) = _BLOCK.findall(document.read_text())
+    return against or None, block
+
+
+def asked_for(rows: Rows, against: str | None) -> Rows:
+    """The rows against some, `plain jax, pytorch`; all for None."""
+    return rows if against is None else [r for r in rows if r["against"] in against.split(", ")]
