@@ -1,4 +1,4 @@
-"""Equal rules are traced once in each trace, and never remembered beyond it."""
+"""Equal rules at many nodes are traced once in each trace, and never remembered beyond it."""
 
 from collections import Counter
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
+from funcgrad.planning.sharing import MANY
 
 X = jnp.array([1.0, 2.0])
 STATE = {"v": 1.0}
@@ -46,17 +47,23 @@ def chain(op, n):
     return f
 
 
+def many(op, x):
+    for _ in range(MANY):
+        x = op(x)
+    return x
+
+
 def in_a_loop(x):
-    return jnp.sum(jax.lax.scan(lambda c, _: (turned(turned(c)), None), x, None, length=2)[0])
+    return jnp.sum(jax.lax.scan(lambda c, _: (many(turned, c), None), x, None, length=2)[0])
 
 
 PROGRAMS = {
     "one": (chain(turned, 1), lambda v: -v),
-    "two": (chain(turned, 2), lambda v: v**2),
-    "two not absorbed": (chain(scaled, 2), lambda v: v**2),
-    "four in a loop": (in_a_loop, lambda v: v**4),
-    "two checkpoints": (lambda x: chain(jax.checkpoint(lambda x: turned(turned(x))), 2)(x), lambda v: v**4),
-    "two batched": (lambda x: jnp.sum(jax.vmap(lambda a: turned(turned(a)))(x)), lambda v: v**2),
+    "many": (chain(turned, MANY), lambda v: v**MANY),
+    "many not absorbed": (chain(scaled, MANY), lambda v: v**MANY),
+    "many in a loop": (in_a_loop, lambda v: v ** (2 * MANY)),
+    "two checkpoints": (lambda x: chain(jax.checkpoint(lambda x: many(turned, x)), 2)(x), lambda v: v ** (2 * MANY)),
+    "many batched": (lambda x: jnp.sum(jax.vmap(lambda a: many(turned, a))(x)), lambda v: v**MANY),
 }
 CALLS = {
     "grad": lambda f: fg.grad(f)(X),
@@ -78,24 +85,24 @@ def test_a_rule_sees_what_python_holds_now(program, call, monkeypatch):
 
 
 def test_a_pull_that_is_kept_sees_it_too(monkeypatch):
-    _, tape = fg.record(chain(turned, 2), X)
+    _, tape = fg.record(chain(turned, MANY), X)
     for v in (1.0, 3.0):
         monkeypatch.setitem(STATE, "v", v)
-        np.testing.assert_allclose(tape.pull(jnp.ones(()))[0], v**2 * np.ones(2))
+        np.testing.assert_allclose(tape.pull(jnp.ones(()))[0], v**MANY * np.ones(2))
 
 
-@pytest.mark.parametrize("n", [1, 2, 12])
-def test_equal_rules_are_traced_once_in_a_trace(n):
+@pytest.mark.parametrize(("n", "times"), [(1, 1), (MANY - 1, MANY - 1), (MANY, 1), (12, 1)])
+def test_equal_rules_at_many_nodes_are_traced_once_in_a_trace(n, times):
     loss = chain(turned, n)
     for _ in range(2):
         TRACED.clear()
         jax.make_jaxpr(lambda x: fg.grad(loss)(x))(X)
-        assert TRACED["turned_x"] == 1
+        assert TRACED["turned_x"] == times
 
 
 def test_rules_of_other_shapes_are_traced_for_themselves():
     TRACED.clear()
-    loss = lambda x: chain(turned, 3)(x) + chain(turned, 3)(x[:1])
+    loss = lambda x: chain(turned, MANY)(x) + chain(turned, MANY)(x[:1])
     jax.make_jaxpr(lambda x: fg.grad(loss)(x))(X)
     assert TRACED["turned_x"] == 2
 
