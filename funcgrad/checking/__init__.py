@@ -1,15 +1,23 @@
-"""Whether gradients can be trusted: rules (`fg.check`), the passes of a function (`fg.audit`, `fg.blame`)."""
+"""Whether gradients can be trusted, in three houses that know nothing of each other.
 
-from funcgrad.checking.audits import Audit as Audit
-from funcgrad.checking.audits import Failure as Failure
-from funcgrad.checking.audits import audit as audit
+- `rules`: `fg.check`, what somebody wrote as J^T of an op or a primitive, held to what it claims, at examples.
+- `passes`: `fg.audit`, every node of a function's own backward pass, at its own numbers.
+- `blaming`: `fg.blame`, which node to blame where a pass stops being finite, vanishes, explodes, is cut.
+
+What two of them need stands beside them: where two arrays differ (`differences`), random numbers (`numbers`), which
+primitive a node applies (`node_primitives`).
+"""
+
 from funcgrad.checking.blaming import CHEAP as CHEAP
 from funcgrad.checking.blaming import Blame as Blame
 from funcgrad.checking.blaming import Finding as Finding
 from funcgrad.checking.blaming import blame as blame
-from funcgrad.checking.checks import assert_rules as assert_rules
-from funcgrad.checking.checks import check as check
-from funcgrad.checking.reports import Report as Report
-from funcgrad.checking.reports import Row as Row
-from funcgrad.checking.reports import Verdict as Verdict
-from funcgrad.checking.search import arguments as arguments
+from funcgrad.checking.passes import Audit as Audit
+from funcgrad.checking.passes import Failure as Failure
+from funcgrad.checking.passes import audit as audit
+from funcgrad.checking.rules import Report as Report
+from funcgrad.checking.rules import Row as Row
+from funcgrad.checking.rules import Verdict as Verdict
+from funcgrad.checking.rules import arguments as arguments
+from funcgrad.checking.rules import assert_rules as assert_rules
+from funcgrad.checking.rules import check as check

@@ -73,7 +73,7 @@ def stale(name):
     return bases.WHOLE.make(name, x=rule)
 
 
-@planted(bases.WHOLE, "asks for the argument and never reads it", group="economy", beyond="nobody declares reads")
+@planted(bases.WHOLE, "asks for the argument and never reads it", group="costs", beyond="nobody declares reads")
 def asks_in_vain(name):
     def rule(g, x):
         return 2 * g

@@ -14,9 +14,9 @@ import pytest
 from jax.sharding import AxisType
 
 import funcgrad as fg
-from funcgrad.checking.oracles import oracle
-from funcgrad.checking.subjects import Subject
-from funcgrad.checking.tracing import trace
+from funcgrad.checking.rules.cases import Case
+from funcgrad.checking.rules.oracles import oracle
+from funcgrad.checking.rules.rule_traces import trace_rule
 from funcgrad.primitive import current_context, traced_once
 from funcgrad.primitive.contexts import TracedOnce
 
@@ -57,11 +57,11 @@ ROWS = {
     "planning.sharing:_jitted": lambda: fg.plan(multiplied, X),
     "planning.tangents:_links": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "planning.tangents:_transpose": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
-    "checking.forms:compiled": lambda: FORM.pull,
-    "checking.oracles:oracle": lambda: oracle(FORM),
-    "checking.tracing:trace": lambda: trace(FORM, ruled.rules["x"]),
+    "checking.rules.flat_ops:compiled": lambda: FLAT.pull,
+    "checking.rules.oracles:oracle": lambda: oracle(FLAT),
+    "checking.rules.rule_traces:trace_rule": lambda: trace_rule(FLAT, ruled.rules["x"]),
 }
-FORM = Subject(ruled, fg.registry.Example((X,), {})).form
+FLAT = Case(ruled, fg.registry.Example((X,), {})).flat
 # Caches that trace nothing, and why they may be.
 OTHERS = {
     "primitive.binding:named": "a pair of primitives for each name that an op ever had",
@@ -78,7 +78,7 @@ OTHERS = {
     "ops.equations.guards:_is_inexact": "a fact about a dtype",
     "graph.gathering:cache": "within one graph: what a function writes for an array",
     "naming.patterns:_compiled": "compiles patterns of names",
-    "checking.oracles:cache": "within one oracle, which is of one context",
+    "checking.rules.oracles:cache": "within one oracle, which is of one context",
 }
 
 

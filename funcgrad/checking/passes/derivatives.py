@@ -1,0 +1,138 @@
+"""The derivative of one node in float64, by `jax.vjp` of its plain function, whatever dtype the node computes in."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from funcgrad.aliases import Array
+from funcgrad.checking.node_primitives import primitive_of
+from funcgrad.checking.numbers import as_dtype
+from funcgrad.graph import Constant, Node, Structure, Value, open_jaxpr, read
+from funcgrad.plans import as_array
+from funcgrad.primitive import bodies, is_inexact, loop_of
+from funcgrad.registry import Call, Equation
+
+Run = Callable[..., list[Array]]
+
+
+def widened(x: Any) -> Array:
+    """An array in float64 or complex128; integers and keys as they are. To be called under `jax.enable_x64(True)`."""
+    aval = jax.typeof(x)
+    if not is_inexact(aval):
+        return as_array(x)
+    return as_dtype(x, np.complex128 if jnp.issubdtype(aval.dtype, jnp.complexfloating) else np.float64)
+
+
+def given_derivative(node: Node) -> str:
+    """What JAX calls the derivative of its own that a node's function was given; empty where it was given none."""
+    if not isinstance(node.function, Equation):
+        return ""
+    return "custom_jvp" if node.function.is_custom_jvp else "custom_vjp" if node.function.is_custom_vjp else ""
+
+
+def holds_what_cannot_be_widened(node: Node) -> bool:
+    """Whether a node runs a body of its own dtypes, and has no plain function that could run in others.
+
+    That is a `while` loop, and a call that is not opened. A custom derivative is opened: its function is plain.
+    """
+    if isinstance(node.function, Call):
+        return False
+    if given_derivative(node):
+        return any(map(holds_what_cannot_be_widened, _given_to(node)[0].nodes))
+    if not node.bodies:
+        return isinstance(node.function, Equation) and bool(bodies(node.function.source))
+    return primitive_of(node) == "while" or any(map(holds_what_cannot_be_widened, _nodes_inside(node)))
+
+
+def holds_given_derivatives(node: Node) -> bool:
+    """Whether a loop, a branch or a checkpoint holds custom derivatives: what JAX makes of it is by their rules."""
+    return any(given_derivative(n) or holds_given_derivatives(n) for n in _nodes_inside(node))
+
+
+def has_plain_derivative(node: Node, leaves: Sequence[Any], positions: Sequence[int], g: Sequence[Array]) -> bool:
+    """Whether JAX can differentiate the function that a custom derivative was given to."""
+    try:
+        jax.eval_shape(lambda leaves, g: derivative(plain(node, wide=False), leaves, positions, g), leaves, g)
+    except Exception:  # a callback, a `while` inside of a call, whatever a primitive of the user's lacks
+        return False
+    return True
+
+
+def derivative(run: Run, leaves: Sequence[Any], positions: Sequence[int], g: Sequence[Array]) -> list[Array]:
+    """J^T of a flat function with respect to the leaves at `positions`, by JAX."""
+
+    def inexact_outputs(*moved: Array) -> list[Array]:
+        replaced = dict(zip(positions, moved, strict=True))
+        outputs = run(*[replaced.get(i, x) for i, x in enumerate(leaves)])
+        return [y for y in outputs if is_inexact(jax.typeof(y))]
+
+    return list(jax.vjp(inexact_outputs, *[leaves[p] for p in positions])[1](list(g)))
+
+
+def plain(node: Node, wide: bool) -> Run:
+    """The function of a node without its rules: as it is, or, `wide`, for inputs in float64."""
+    if isinstance(node.function, Call):
+        return node.function.plain.evaluate
+    return partial(_run, wide, node) if wide or given_derivative(node) else node.run
+
+
+def _run(wide: bool, node: Node, *leaves: Array) -> list[Array]:
+    """Run a node without its rules; where its inputs are `wide`, whatever dtypes it was traced with."""
+    if isinstance(node.function, Call):
+        return node.function.plain.evaluate(*leaves)
+    assert isinstance(node.function, Equation)
+    if given_derivative(node):
+        structure, constants = _given_to(node)
+        return _run_structure(wide, structure, *leaves, constants=constants)
+    if not node.bodies:
+        return node.function.run_as(_wide_parameter, *leaves) if wide else node.run(*leaves)
+    structures = [body.structure for body in node.bodies]
+    if primitive_of(node) == "cond":
+        return jax.lax.switch(leaves[0], [partial(_run_structure, wide, s) for s in structures], *leaves[1:])
+    if primitive_of(node) != "scan":
+        return _run_structure(wide, structures[0], *leaves)
+    loop = loop_of(node.function.source)
+    n, m = loop.n_constants, loop.n_unsliced
+
+    def turn(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
+        outputs = _run_structure(wide, structures[0], *leaves[:n], *carry, *x)
+        return outputs[: loop.n_carry], outputs[loop.n_carry :]
+
+    carry, ys = jax.lax.scan(turn, list(leaves[n:m]), list(leaves[m:]), length=loop.length, reverse=loop.backwards)
+    return [*carry, *ys]
+
+
+def _run_structure(wide: bool, structure: Structure, *inputs: Array, constants: Sequence[Any] = ()) -> list[Array]:
+    as_read = widened if wide else as_array
+    values: dict[Value, Any] = dict(zip(structure.inputs, inputs, strict=True))
+    values.update(zip(structure.constants, map(as_read, constants), strict=True))
+    for node in structure.nodes:
+        pairs = zip(node.inputs, read(node.inputs, values), strict=True)
+        leaves = [as_read(x) if isinstance(v, Constant) else x for v, x in pairs]
+        values.update(zip(node.outputs, _run(wide, node, *leaves), strict=True))
+    return [as_read(v.content) if isinstance(v, Constant) else values[v] for v in structure.outputs]
+
+
+def _given_to(node: Node) -> tuple[Structure, Sequence[Any]]:
+    """The graph of the function that a custom derivative was given to, and its constants."""
+    assert isinstance(node.function, Equation)
+    closed = node.function.source.params["call_jaxpr"]
+    return open_jaxpr(closed), closed.consts
+
+
+def _nodes_inside(node: Node) -> Iterator[Node]:
+    for body in node.bodies:
+        yield from body.structure.nodes
+
+
+def _wide_parameter(parameter: Any) -> Any:
+    """A dtype that an equation names as float64, where it is a floating one."""
+    if isinstance(parameter, np.dtype) and jnp.issubdtype(parameter, jnp.floating):
+        return np.dtype(np.float64)
+    if isinstance(parameter, np.dtype) and jnp.issubdtype(parameter, jnp.complexfloating):
+        return np.dtype(np.complex128)
+    return parameter
