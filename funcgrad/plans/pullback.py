@@ -11,7 +11,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.primitive import on_mesh_of, typed
-from funcgrad.registry import Pull, Rule
+from funcgrad.registry import Equation, Pull, Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Pullback:
     @property
     def name(self) -> str:
         """The rule's name, or what it is derived by; a label passes its cotangent on, a loop is run in reverse."""
-        if self.node.op_name == "name":
+        if self._is_label:
             return "g"
         if self.node.bodies:
             return "reverse"
@@ -47,9 +47,15 @@ class Pullback:
     @property
     def label(self) -> str:
         """The kind of the rule, `derived`, or `label`."""
-        if self.node.op_name == "name":
+        if self._is_label:
             return "label"
         return str(self.rule.kind) if self.rule else "derived"
+
+    @property
+    def _is_label(self) -> bool:
+        """Whether its node only names a value; an op of somebody's own may be called `name` as well."""
+        function = self.node.function
+        return isinstance(function, Equation) and function.source.primitive.name == "name"
 
     def __call__(self, g: Mapping[Value, Array], values: Mapping[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""

@@ -26,6 +26,7 @@ from jax.interpreters import ad, batching, mlir
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.primitive.contexts import traced_once
+from funcgrad.primitive.jaxprs import READ_BY_NAME
 from funcgrad.primitive.levels import Level, Linear
 
 
@@ -108,6 +109,8 @@ class OpPrimitives:
         return cls(name)
 
     def __init__(self, name: str):
+        # An op may be called as one of JAX's primitives that jaxprs are read by: its own primitive is not.
+        name = f"{name}_op" if name in READ_BY_NAME else name
         self.forward = _primitive(name, _run_forward, _forward_avals)
         self.tangent = _primitive(f"{name}_tangent", _run_tangent, _tangent_avals)
         mlir.register_lowering(self.forward, _lower_forward)

@@ -26,6 +26,8 @@ _COMPILED = frozenset(
 )
 FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
 """Primitives whose derivative is zero wherever there is one."""
+READ_BY_NAME = _COMPILED | {*FLAT, "name", "call_hi_primitive"}
+"""Primitives that an equation is known by: what it holds, or that no cotangent passes it."""
 _WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 

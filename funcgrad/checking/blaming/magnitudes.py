@@ -5,14 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from funcgrad import ops
 from funcgrad.checking.blaming.conditions import Conditions, level, size
 from funcgrad.checking.blaming.connections import Place
 from funcgrad.checking.blaming.findings import Finding, described
+from funcgrad.checking.node_primitives import primitive_of
 from funcgrad.errors import require
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans import Look
+from funcgrad.registry import Call, Equation
 
-_RECTIFIERS = ("relu", "relu6", "squared_relu", "max")
+_RECTIFIERS = (ops.relu, ops.relu6)
+_NAMES_OF_JAX = ("relu", "relu6")
+"""What `jax.nn` gave a derivative of its own; of such a function a jaxpr keeps the name and no more."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +116,19 @@ def find_dead_units(conditions: Conditions, thresholds: Thresholds) -> Iterator[
 
 def _rectifies(node: Node, look: Look) -> bool:
     """Whether a node is an activation that cuts off; a maximum is, where it is one with zero of no variance."""
-    if node.op_name == "max":
+    function = node.function
+    if isinstance(function, Call):
+        return any(function.op is op for op in _RECTIFIERS)
+    if primitive_of(node) == "max":
         with_zero = any(isinstance(x, Constant) and np.all(np.asarray(x.content) == 0) for x in node.inputs)
         return with_zero and not any(_is_difference_of_means(sub, look) for sub in look.makers_of(node, "sub"))
-    return node.op_name in _RECTIFIERS
+    return isinstance(function, Equation) and function.is_custom_jvp and function.name in _NAMES_OF_JAX
 
 
 def _is_difference_of_means(node: Node, look: Look) -> bool:
     """`E x² - (E x)²`: a variance, which rounding may make negative."""
     makers = [look.maker(v) for v in node.inputs]
     return all(
-        m is not None and (m.op_name == "reduce_sum" or any(True for _ in look.above(m, "reduce_sum", depth=2)))
+        m is not None and (primitive_of(m) == "reduce_sum" or any(True for _ in look.above(m, "reduce_sum", depth=2)))
         for m in makers
     )

@@ -203,3 +203,17 @@ def test_an_op_of_ones_own():
     report = fg.audit(lambda x, s: audited_cube(x, s).sum(), X, 2.0, argnums=(0, 1))
     assert [(e.argument, e.rule) for e in report.failures] == [("x", "rule cube_x")]
     assert isinstance(audited_cube.rules["x"], Rule)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_arguments_that_are_printed_alike_are_told_apart(factor):
+    """The second of a pair is printed as `pair1`, and so is an argument of that name."""
+
+    @fg.op(name="audited_pair", replace=True)
+    def weighted(pair, pair1):
+        return 2 * pair[0] + 3 * pair[1] + 5 * pair1
+
+    weighted.pullback("pair")(lambda g: (2 * g, 3 * g))
+    weighted.pullback("pair1")(lambda g: factor * 5 * g)
+    report = fg.audit(lambda a, b, c: weighted((a, b), c).sum(), X, X, X, argnums=(0, 1, 2))
+    assert [e.argument for e in report.failures] == ["pair1"] * (factor != 1.0), report
