@@ -42,6 +42,7 @@ def plan_branches(
         needs=branches.needs,
         pull=branches.pull,
         arguments=tuple(arguments[p] for p in positions),
+        positions=positions,
         reads=tuple(v.name for v in branches.needs),
     )
     pullbacks = (pullback,) if pullback.targets else ()

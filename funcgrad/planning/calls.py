@@ -69,6 +69,7 @@ def plan_call(
         needs=needs,
         pull=compiled.pull,
         arguments=tuple(arguments[p] for p in positions),
+        positions=positions,
         reads=tuple(v.name for v in needs),
     )
     return Step(node, positions, (pullback,), kept, compiled.run, (compiled.body,))

@@ -34,6 +34,7 @@ def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity,
         needs=body.kept,
         pull=partial(_pull, body),
         arguments=tuple(names[p] for p in positions),
+        positions=positions,
         reads=tuple(v.name for v in body.kept),
     )
     made = (*saved, *body.observed)

@@ -45,6 +45,7 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: BodyActivity, body:
         needs=loop.needs,
         pull=loop.pull,
         arguments=tuple(names[p] for p in positions),
+        positions=positions,
         reads=tuple(v.name for v in loop.needs),
     )
     pullbacks = (pullback,) if pullback.targets else ()

@@ -128,6 +128,7 @@ def make_pullback(
         needs=tuple(values[t] for t in taken),
         pull=pull,
         arguments=tuple((inputs or names)[t] for t in targets),
+        positions=tuple(targets),
         reads=tuple(names[t] for t in taken),
         derivation=derivation,
     )

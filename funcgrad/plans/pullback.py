@@ -30,6 +30,8 @@ class Pullback:
     pull: Pull
     arguments: tuple[str, ...]
     """What its targets are called in the node's function."""
+    positions: tuple[int, ...]
+    """Where its targets stand among the node's inputs: names are display, and two may be alike."""
     reads: tuple[str, ...]
     """What its needs are called there."""
     derivation: str = "jax.vjp"

@@ -28,7 +28,7 @@ from funcgrad.graph import Node, Value, read
 from funcgrad.naming import standing_at
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import is_inexact, loop_of
-from funcgrad.registry import Call, Equation, Function
+from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward
 
 FACTOR = 4.0
@@ -77,7 +77,7 @@ class Auditor:
     def pullback(self, pullback: Pullback, leaves: Sequence[Any], values: Mapping[Value, Any]) -> None:
         """Compare one pullback with the derivative, for two seeds."""
         node = pullback.node
-        positions = _positions(pullback)
+        positions = pullback.positions
         self.n_cotangents += len(positions)
         if _is_untestable(pullback, leaves):
             self.untested.append(node.name)
@@ -106,7 +106,7 @@ class Auditor:
 
     def pulling(self, pullback: Pullback) -> Callable[..., tuple[list[Array], list[Array]]]:
         """Compiled once for nodes that are alike: the pullback, and JAX's own derivative of the node."""
-        node, positions = pullback.node, _positions(pullback)
+        node, positions = pullback.node, pullback.positions
 
         def run(needs: list[Any], taken: list[Array], leaves: list[Any], g: list[Array]) -> Any:
             with standing_at(node.name, lambda: node.line):
@@ -119,7 +119,7 @@ class Auditor:
         self, pullback: Pullback, leaves: Sequence[Any], g: Sequence[Array], own: list[Array]
     ) -> list[Array]:
         """The derivative in float64; JAX's own where the node holds what is not run so, which is noted."""
-        node, positions = pullback.node, _positions(pullback)
+        node, positions = pullback.node, pullback.positions
 
         def run(leaves: list[Array], g: list[Array]) -> list[Array]:
             return derivative(plain(node, wide=True), leaves, positions, g)
@@ -152,7 +152,7 @@ def _signature(pullback: Pullback) -> Any:
     function = pullback.node.function
     key = function.key if isinstance(function, Equation) and not pullback.node.bodies else function
     avals = tuple(v.aval for v in pullback.node.inputs)
-    return key, avals, pullback.rule, tuple(_positions(pullback)), len(pullback.needs)
+    return key, avals, pullback.rule, pullback.positions, len(pullback.needs)
 
 
 @contextmanager
@@ -182,14 +182,6 @@ def _is_modified(step: Step) -> bool:
     return any(not rule.kind.is_derivative for rule in rules)
 
 
-def _positions(pullback: Pullback) -> list[int]:
-    """Which inputs of the node its arguments are."""
-    node = pullback.node
-    assert isinstance(node.function, Function)
-    names = list(node.function.leaf_names([v.aval for v in node.inputs]))
-    return [names.index(name) for name in pullback.arguments]
-
-
 def _maker(pullback: Pullback) -> str:
     """By what a cotangent is made, as a failure says it."""
     if pullback.rule:
@@ -208,7 +200,7 @@ def _is_untestable(pullback: Pullback, leaves: Sequence[Any]) -> bool:
     if holds_what_cannot_be_widened(node):
         return True
     return bool(given_derivative(node)) and not has_plain_derivative(
-        node, leaves, _positions(pullback), list(_seeds(pullback)["zero"].values())
+        node, leaves, pullback.positions, list(_seeds(pullback)["zero"].values())
     )
 
 
