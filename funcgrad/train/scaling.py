@@ -90,6 +90,6 @@ def divide(gradient: PyTree, scale: Array) -> PyTree:
     return jax.tree.map(divide_leaf, gradient)
 
 
-def choose(condition: Array, new: PyTree, old: PyTree) -> Any:
-    """Leaf by leaf `new` where the condition holds, else `old`."""
-    return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), new, old)
+def pick(condition: Array, if_true: PyTree, if_false: PyTree) -> Any:
+    """Leaf by leaf, as `jnp.where` does: `if_true` where the condition holds, else `if_false`."""
+    return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), if_true, if_false)

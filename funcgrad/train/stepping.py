@@ -33,7 +33,7 @@ from funcgrad.train.contracts import (
 from funcgrad.train.keys import random_key
 from funcgrad.train.nonfinite import Nonfinite, OnNonfinite, check_choice, raising
 from funcgrad.train.objectives import LossFunction
-from funcgrad.train.scaling import LossScale, choose, divide
+from funcgrad.train.scaling import LossScale, divide, pick
 from funcgrad.train.state import State, check_scale, check_state
 
 Step = Callable[[State, Any, Array], tuple[State, dict[str, Any]]]
@@ -192,7 +192,7 @@ def _settled(
         metrics["nonfinite"] = found
     if scaling is not None or on_nonfinite != "report":
         fails = found.in_gradient if on_nonfinite is None else found.any
-        after = choose(fails, replace(before, step=after.step), after)
+        after = pick(fails, replace(before, step=after.step), after)
         metrics["skipped"] = fails
     if scaling is not None and before.loss_scale is not None:
         after = replace(after, loss_scale=scaling.adjust(before.loss_scale, ~found.in_gradient))

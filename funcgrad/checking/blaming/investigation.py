@@ -183,8 +183,7 @@ def _innermost(finding: Finding, structure: Structure, values: Mapping[Value, An
         return finding
     turns = "".join(f", in turn {t}" for t in inner.turns)
     detail = f"{finding.detail}; inside, '{inner.node.name}' makes it{turns}"
-    name = "/".join((*inner.holders, inner.node.name))
-    return Finding("forward", name, inner.node.op_name, inner.node.line or finding.line, detail)
+    return Finding.at("forward", inner.node, detail, inner.holders, finding.line)
 
 
 def _run(traced: Traced, constants: tuple[Array, ...], inputs: list[Array]) -> Readings:

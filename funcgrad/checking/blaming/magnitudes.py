@@ -69,11 +69,8 @@ def find_out_of_bounds(conditions: Conditions, thresholds: Thresholds) -> Iterat
 
 
 def _out_of_bounds(kind: str, place: Place, v: Value, s: float, reference: float, how: str) -> Finding:
-    node = place.node
     share = f"{s / reference:.2g} times that of the last node"
-    return Finding(
-        kind, node.name, node.op_name, node.line, f"the cotangent of {described(v)} is {s:.3g}, {how} {share}"
-    )
+    return Finding.at(kind, place.node, f"the cotangent of {described(v)} is {s:.3g}, {how} {share}")
 
 
 def _largest_upto(conditions: Conditions) -> dict[Value, float]:
@@ -111,7 +108,7 @@ def find_dead_units(conditions: Conditions, thresholds: Thresholds) -> Iterator[
             share = float(np.mean(np.asarray(reading.value["zeros"])))
             if share > thresholds.dead:
                 detail = f"{share:.1%} of its output {described(v)} is zero, more than {thresholds.dead:.1%}"
-                yield Finding("dead", node.name, node.op_name, node.line, detail)
+                yield Finding.at("dead", node, detail)
 
 
 def _rectifies(node: Node, look: Look) -> bool:

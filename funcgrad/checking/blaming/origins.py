@@ -23,7 +23,7 @@ def find_wrong_arguments(conditions: Conditions) -> list[Finding]:
     for v in (*structure.inputs, *structure.constants):
         if (conditions.value(v) >= least).any():
             what = _word(conditions.value(v), (), ())
-            found.append(Finding("forward", v.name, "argument", "", f"{described(v)} comes in with {what}"))
+            found.append(Finding.at_argument("forward", v, f"{described(v)} comes in with {what}"))
     return found
 
 
@@ -195,7 +195,7 @@ def _in_order(kind: str, found: Iterable[_Found]) -> list[Finding]:
     for order, node, detail in sorted(found, key=lambda item: item[0]):
         first.setdefault(node, (order, detail))
     holders = {n for n in first if any(inner in first for b in n.bodies for inner in b.structure.all_nodes)}
-    return [Finding(kind, n.name, n.op_name, n.line, d) for n, (_, d) in first.items() if n not in holders]
+    return [Finding.at(kind, n, d) for n, (_, d) in first.items() if n not in holders]
 
 
 def _first(born: np.ndarray, loops: tuple[int, ...], place: Place, reverse: bool = False) -> Turn:

@@ -26,7 +26,7 @@ def find_zero_gradients(
     for v in (v for v, r in readings.items() if r.cotangent is None):
         places = [p for p in _ends(conditions, v, blocks) if not needed.isdisjoint(p.node.outputs)]
         if not places:
-            yield Finding("cut", v.name, "argument", "", f"the result does not depend on '{v.name}'")
+            yield Finding.at_argument("cut", v, f"the result does not depend on '{v.name}'")
         for place in places:
             cut.setdefault(place, []).append(v.name)
     for v in (v for v, r in readings.items() if size(r.cotangent) == 0):
@@ -40,7 +40,7 @@ def _findings(kind: str, found: dict[Place, list[str]], why: str, known: Iterabl
     for place in sorted(found, key=lambda p: tuple(i or 0 for i in p.path), reverse=True):
         node = place.node
         if node.name not in known:
-            yield Finding(kind, node.name, node.op_name, node.line, f"{why} {_gradients(found[place])}")
+            yield Finding.at(kind, node, f"{why} {_gradients(found[place])}")
 
 
 def _gradients(names: Sequence[str]) -> str:
