@@ -20,10 +20,13 @@ from funcgrad.registry.rule import Marker as Marker
 from funcgrad.registry.rule import Rule as Rule
 from funcgrad.registry.rule import exact as exact
 from funcgrad.registry.rule import modified as modified
+from funcgrad.registry.rule import module_of as module_of
+from funcgrad.registry.rule import name_of as name_of
 from funcgrad.registry.rule import subgradient as subgradient
 from funcgrad.registry.rule import surrogate as surrogate
 from funcgrad.registry.rule import unbroadcast as unbroadcast
 from funcgrad.registry.ruleset import Hook as Hook
 from funcgrad.registry.ruleset import Override as Override
 from funcgrad.registry.ruleset import RuleSet as RuleSet
+from funcgrad.registry.targets import equations_of as equations_of
 from funcgrad.registry.targets import functions_in as functions_in

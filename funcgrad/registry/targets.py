@@ -37,7 +37,7 @@ class Target(NamedTuple):
         if isinstance(what, str) and what:
             return cls(what, None, frozenset([what, *_also(what)]))
         if callable(what) and not isinstance(what, type):
-            name, equations = name_of(what), _equations_of(what)
+            name, equations = name_of(what), [e.name for e in equations_of(what)]
             only = equations if len(equations) == 1 else ()
             names = frozenset([name, f"_{name}", *only, *_also(name)])
             return cls(name, None, names, what if len(equations) > 1 else None)
@@ -58,8 +58,8 @@ def _also(name: str) -> tuple[str, ...]:
     return CHECKPOINTS if name in CHECKPOINTS else ()
 
 
-def _equations_of(function: Callable[..., Any]) -> list[str]:
-    """The names of the equations that a function of arrays leaves in a trace; none where it takes something else.
+def equations_of(function: Callable[..., Any]) -> list[Equation]:
+    """The equations that a function of arrays leaves in a trace; none where it takes something else.
 
     `jax.nn.sigmoid` leaves `logistic`: it is jitted, and written out where it is called.
     """
@@ -71,7 +71,7 @@ def _equations_of(function: Callable[..., Any]) -> list[str]:
             equations = jax.make_jaxpr(lambda *args: function(*args))(*arguments).eqns
         except Exception:
             continue
-        return [Equation.of(e).name for e in equations] if n == 1 or len(equations) == 1 else []
+        return [Equation.of(e) for e in equations] if n == 1 or len(equations) == 1 else []
     return []
 
 

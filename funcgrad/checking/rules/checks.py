@@ -1,6 +1,6 @@
 """`fg.check`: all tests of the rules of one op, or of one primitive of JAX's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from funcgrad.checking.rules import contract, correctness, costs, linearity, numerics, transformations
 from funcgrad.checking.rules.examples import choose_examples
 from funcgrad.checking.rules.flat_ops import compiled
-from funcgrad.checking.rules.primitives import op_of
+from funcgrad.checking.rules.primitives import name_of_primitive, op_of
 from funcgrad.checking.rules.reports import GROUPS, Open, Report, Row, Verdict, Wrong, judge
 from funcgrad.checking.rules.rule_traces import trace_rule
 from funcgrad.checking.rules.search import find_simplest
@@ -20,7 +20,7 @@ from funcgrad.registry import Example, Op, Rule
 
 
 def check(
-    op: Op | str,
+    op: Op | str | Callable[..., Any],
     cases: Sequence[Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
     strict: bool = False,
@@ -56,8 +56,11 @@ def check(
     >>> print(fg.check(linear, cases=[(x, w)]))
     >>> print(fg.check("tanh"))
     """
-    if not isinstance(op, Op | str):
-        raise CheckError(f"fg.check expects an op made by fg.op, got {type(op).__name__}.")
+    if not (isinstance(op, Op | str) or callable(op)):
+        raise CheckError(
+            f"fg.check expects an op made by fg.op, the name of a primitive of JAX's, or its function, got "
+            f"{type(op).__name__}."
+        )
     require(groups, (tuple, list, set, frozenset), "groups", "several of the names of groups", CheckError)
     require(cases, (tuple, list, type(None)), "cases", "a list of tuples of arguments, [(x, w), ...]", CheckError)
     require(attributes, (Mapping, type(None)), "attributes", "a mapping by name, {'axis': 0}", CheckError)
@@ -68,8 +71,8 @@ def check(
     compiled.forget()
     trace_rule.forget()
     with jax.enable_x64(True):
-        if isinstance(op, str):
-            op = op_of(op)
+        if not isinstance(op, Op):
+            op = op_of(op if isinstance(op, str) else name_of_primitive(op))
         examples = choose_examples(op, cases, attributes or {})
         rows = []
         for row in _rows(Trial(op, examples, thorough, x64), groups, made_up):
@@ -83,7 +86,7 @@ def check(
 
 
 def assert_rules(
-    op: Op | str,
+    op: Op | str | Callable[..., Any],
     cases: Sequence[Any] | None = None,
     attributes: Mapping[str, Any] | None = None,
     thorough: bool = False,

@@ -5,7 +5,7 @@ the rules are not asked. What a rule reads of the equation beside arrays (`dimen
 tracing that function at the arrays in hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -15,7 +15,8 @@ from jax import lax
 from funcgrad.aliases import Array, PureFunction
 from funcgrad.errors import CheckError
 from funcgrad.naming import suggest
-from funcgrad.registry import Equation, Marker, Op, Row, Rule, row_of, written
+from funcgrad.primitive import body, is_jit
+from funcgrad.registry import Equation, Marker, Op, Row, Rule, equations_of, module_of, name_of, row_of, written
 
 _CASE = Parameter("case", Parameter.KEYWORD_ONLY, default=0)
 """The static attribute: of which example the function is."""
@@ -39,6 +40,38 @@ def op_of(primitive: str) -> Op:
     raise CheckError(
         f"fg.check: JAX has no primitive '{primitive}'; "
         f"{near or 'an op is passed itself, as in fg.check(fg.ops.linear).'}"
+    )
+
+
+def name_of_primitive(function: Callable[..., Any]) -> str:
+    """Which primitive a function of JAX's is: `tanh` of `jax.lax.tanh` and `jnp.tanh`, `max` of `jnp.maximum`.
+
+    Told from the one equation that the function leaves in a trace, and not from its name: `jnp.max` is no `max`. What
+    takes more than arrays is not traced for that; a function of `jax.lax` is then the primitive of its name.
+
+    Raises:
+        CheckError: the function is not JAX's, or is none of its primitives.
+    """
+    name = name_of(function)
+    if module_of(function).partition(".")[0] != "jax":
+        raise CheckError(
+            f"fg.check expects an op made by fg.op, a primitive of JAX's by its name, or a function of JAX's that is "
+            f"one, got the function {name}; a whole function is checked at its own numbers by fg.audit({name}, ...)."
+        )
+    equations = equations_of(function)
+    while len(equations) == 1 and is_jit(equations[0].source) and (inner := body(equations[0].source)) is not None:
+        equations = [Equation.of(equation) for equation in inner.jaxpr.eqns]
+    only = equations[0] if len(equations) == 1 else None
+    if only is not None and not (only.is_custom_jvp or only.is_custom_vjp):
+        return only.source.primitive.name
+    if not equations and getattr(lax, name, None) is function:
+        return name
+    found = f"is {', '.join(equation.name for equation in equations)}" if equations else "is none"
+    if only is not None:
+        found = "has a derivative of its own, which fg.audit compares with that of its function"
+    raise CheckError(
+        f"fg.check takes functions of JAX's that are one primitive with written rules, and '{name}' {found}; name the "
+        f"primitive that is meant, as in fg.check('tanh')."
     )
 
 

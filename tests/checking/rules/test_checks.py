@@ -190,8 +190,17 @@ def test_what_cannot_be_checked_says_so():
         fg.check(made(bases.PRODUCT), [np.ones((2, 3))])
     with raises_sentence(CheckError, r"checked: no arguments can be made up, because .*\."):
         fg.check(made(bases.PRODUCT), bases.PRODUCT.cases, made_up=3, groups=[])
-    with raises_sentence(CheckError, r"fg.check expects an op made by fg.op, got function\."):
-        fg.check(bases.product)  # pyright: ignore[reportArgumentType]
+    with raises_sentence(
+        CheckError,
+        r"fg\.check expects an op made by fg\.op, the name of a primitive of JAX's, or its function, got int\.",
+    ):
+        fg.check(3)  # pyright: ignore[reportArgumentType]
+    with raises_sentence(
+        CheckError,
+        r"fg\.check expects an op made by fg\.op, a primitive of JAX's by its name, or a function of JAX's that is "
+        r"one, got the function product; a whole function is checked at its own numbers by fg\.audit\(product, \.\.\.\)\.",
+    ):
+        fg.check(bases.product)
 
 
 def test_derived_arguments_are_checked_too():

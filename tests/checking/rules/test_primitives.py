@@ -8,7 +8,7 @@ from jax import lax
 
 import funcgrad as fg
 from funcgrad.checking import Verdict
-from funcgrad.checking.rules.primitives import as_op
+from funcgrad.checking.rules.primitives import as_op, name_of_primitive
 from funcgrad.errors import CheckError
 from funcgrad.ops.equations.operands import TIED, X, Y
 from funcgrad.registry import Row, Rule, registered, row_of, written
@@ -117,6 +117,49 @@ def test_where_a_row_does_not_hold_there_is_nothing_to_check():
 def test_a_name_without_rules(name, sentence):
     with raises_sentence(CheckError, sentence):
         fg.check(name)
+
+
+PRIMITIVES = {
+    lax.tanh: "tanh",
+    jnp.tanh: "tanh",
+    jnp.maximum: "max",
+    jnp.max: "reduce_max",
+    jnp.square: "square",
+    jax.nn.sigmoid: "logistic",
+    lax.dot_general: "dot_general",
+    lax.reduce_sum: "reduce_sum",
+}
+
+
+@pytest.mark.parametrize(("function", "name"), PRIMITIVES.items(), ids=map(str, PRIMITIVES.values()))
+def test_a_function_of_jaxs_stands_for_its_primitive(function, name):
+    assert name_of_primitive(function) == name
+
+
+def test_a_function_of_jaxs_is_checked_as_its_primitive():
+    report = fg.check(lax.tanh, groups=[])
+    assert (report.op, report.rules) == ("tanh_p", fg.check("tanh", groups=[]).rules)
+    sentence = r"fg\.check: no rules are written down for JAX's primitive 'erf_inv'; .*\."
+    with raises_sentence(CheckError, sentence):
+        fg.check(lax.erf_inv)
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (jax.nn.relu, "'relu' has a derivative of its own, which fg.audit compares with that of its function"),
+        (jnp.where, "'where' is none"),
+        (jax.nn.standardize, "'standardize' is reduce_sum, .*"),
+    ],
+    ids=["relu", "where", "standardize"],
+)
+def test_a_function_of_jaxs_that_is_no_primitive(function, found):
+    sentence = (
+        rf"fg\.check takes functions of JAX's that are one primitive with written rules, and {found}; name the "
+        r"primitive that is meant, as in fg\.check\('tanh'\)\."
+    )
+    with raises_sentence(CheckError, sentence):
+        fg.check(function)
 
 
 def test_a_row_without_a_use():
