@@ -23,7 +23,7 @@ class Finding:
 
     >>> import jax.numpy as jnp
     >>> import funcgrad as fg
-    >>> finding = fg.blame(lambda x: jnp.log(x).sum(), jnp.array([1.0, -1.0])).forward
+    >>> finding = fg.blame(lambda x: jnp.log(x).sum(), jnp.array([1.0, -1.0], "float32")).forward
     >>> finding.kind, finding.node, finding.detail
     ('forward', 'log', "its output 'log' (f32[2]) has NaN, and what it reads has none ('x')")
     """

@@ -43,11 +43,24 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Blame:
-    """What is wrong in a pass, the first first. Print it."""
+    """What is wrong in a pass, the first first. Print it, or ask `.ok`.
+
+    Attributes:
+        findings: what is wrong; what follows from one of them is none.
+        growth: by node, the largest cotangent it gives to a node before it, over the largest it got.
+        n_watched: how many values were watched.
+
+    >>> import jax.numpy as jnp
+    >>> import funcgrad as fg
+    >>> report = fg.blame(lambda x: jnp.sqrt(x * x).sum(), jnp.zeros(2))
+    >>> report.ok, report.forward, report.backward.node
+    (False, None, 'sqrt')
+    >>> [finding.kind for finding in report.findings]
+    ['backward']
+    """
 
     findings: tuple[Finding, ...]
     growth: dict[str, float]
-    """By node: the largest cotangent it gives to a node before it, over the largest it got."""
     n_watched: int
 
     @property
@@ -56,7 +69,14 @@ class Blame:
         return not self.findings
 
     def of_kind(self, kind: str) -> tuple[Finding, ...]:
-        """The findings of one kind."""
+        """The findings of one kind.
+
+        Args:
+            kind: as in `Finding`: `"vanishing"`.
+
+        Returns:
+            These, the first first; none where there are none.
+        """
         return tuple(f for f in self.findings if f.kind == kind)
 
     @property
@@ -83,8 +103,18 @@ class Blame:
             exploding: and
             dead: are.
 
+        Returns:
+            The findings, as of `blame`; of several readers of a value, the last is named and the others beside it.
+
         Raises:
             GradientError: a reading's name is not in the graph, or nothing was read that tells what is finite.
+
+        >>> import jax.numpy as jnp
+        >>> import funcgrad as fg
+        >>> loss, x = (lambda x: jnp.log(x).sum()), jnp.array([1.0, -1.0])
+        >>> _, _, readings = fg.value_and_grad(loss, taps="**", stats=fg.checking.CHEAP)(x)
+        >>> fg.checking.Blame.of(fg.trace(loss, x), readings).forward.node
+        'log'
         """
         constants = dict(zip(graph.structure.constants, graph.constants, strict=True))
         conditions = Conditions(graph.structure, constants, readings)
@@ -137,7 +167,22 @@ def blame(
         dead: a finding where the output of a rectifier is zero in more than this share of its entries.
         kwargs: keyword arguments of `f`.
 
-    >>> print(fg.blame(loss, params, x))
+    Returns:
+        The findings, the first first; empty where nothing is wrong.
+
+    Raises:
+        GradientError: `f` cannot be differentiated, or a threshold is no number.
+
+    >>> import jax.numpy as jnp
+    >>> import funcgrad as fg
+    >>> def loss(w, x):
+    ...     with fg.scope("body"):
+    ...         h = jnp.tanh(x @ w)
+    ...     with fg.scope("head"):
+    ...         return jnp.log(h).sum()
+    >>> report = fg.blame(loss, -jnp.ones((3, 3)), jnp.ones((2, 3)))
+    >>> report.forward.kind, report.forward.node
+    ('forward', 'head/log')
     """
     require_function("blame", f)
     watch, thresholds = Watch.of("**", _THOROUGH), Thresholds(vanishing, exploding, dead)

@@ -19,22 +19,32 @@ from funcgrad.registry import RuleSet
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found. Print it."""
+    """What an audit found. Print it, or ask `.ok`.
+
+    Attributes:
+        failures: what is wrong, in the order of the forward pass.
+        n_nodes: nodes of the backward pass, those inside of loops and branches included.
+        n_cotangents: how many cotangents were looked at.
+        claims: rules that claim to be no derivative of the node's function: not compared.
+        own_dtype: loops, branches and checkpoints compared with `jax.vjp` in their own dtype, since what they hold
+            cannot be run in float64, or has derivatives of its own.
+        untested: nodes that nothing can be compared with: there is no derivative but the one they were given, or JAX's.
+        shared: arguments that are read several times, for which the sum over copies was taken.
+
+    >>> import jax.numpy as jnp
+    >>> import funcgrad as fg
+    >>> report = fg.audit(lambda x: fg.ops.tanh(x).sum(), jnp.ones(2))
+    >>> report.ok, report.n_nodes, report.failures
+    (True, 2, ())
+    """
 
     failures: tuple[Failure, ...]
     n_nodes: int
-    """Nodes of the backward pass, those inside of loops and branches included."""
     n_cotangents: int
     claims: tuple[str, ...]
-    """Rules that claim to be no derivative of the node's function: not compared."""
     own_dtype: tuple[str, ...]
-    """Loops, branches and checkpoints compared with `jax.vjp` in their own dtype, since what they hold cannot be run in
-    float64, or has derivatives of its own.
-    """
     untested: tuple[str, ...]
-    """Nodes that nothing can be compared with: there is no derivative but the one they were given, or JAX's."""
     shared: tuple[str, ...]
-    """Arguments that are read several times, for which the sum over an untied copy was taken."""
 
     @property
     def ok(self) -> bool:
@@ -42,7 +52,11 @@ class Audit:
         return not self.failures
 
     def raise_if_wrong(self) -> None:
-        """CheckError with the first failure."""
+        """Fail where something is wrong.
+
+        Raises:
+            CheckError: the first failure, and how many there are more.
+        """
         for first in self.failures[:1]:
             more = f" ({len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
             raise CheckError(f"audit: {first}{more}.")
@@ -90,10 +104,23 @@ def audit(
         rules: as in `fg.value_and_grad`.
         kwargs: keyword arguments of `f`.
 
+    Returns:
+        The failures, each with node, line of code, argument, expected and found; what was not compared, and why.
+
     Raises:
         GradientError: `f` cannot be differentiated, or there are no numbers to do it at.
 
-    >>> print(fg.audit(loss, params, x))
+    >>> import jax.numpy as jnp
+    >>> import funcgrad as fg
+    >>> def loss(w, x):
+    ...     with fg.scope("head"):
+    ...         return jnp.mean(fg.ops.sigmoid(x @ w))
+    >>> w, x = jnp.ones((3, 2)), jnp.ones((4, 3))
+    >>> print(fg.audit(loss, w, x))
+    audit: right (4 nodes, 4 cotangents)
+    >>> rules = fg.RuleSet().override(fg.ops.sigmoid, lambda g, y: g * y, kind=fg.exact)
+    >>> fg.audit(loss, w, x, rules=rules).failures[0].node
+    'head/sigmoid'
     """
     require_function("audit", f)
     request = Request(f, positions(argnums), has_aux, of=of, wrt=wrt, unreachable="zero", rules=rules)

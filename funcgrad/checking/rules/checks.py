@@ -35,26 +35,42 @@ def check(
     `jax_enable_x64` says; besides, what a rule owes the library, that it is linear in the cotangent, that it is the
     same under every transformation, and how exact it is in each floating type. A `subgradient` may differ at kinks,
     by a subgradient; a `surrogate` is compared with the function it declares; a `modified` rule claims to be linear,
-    and no more. Print the report.
+    and no more.
 
     Args:
-        op: the op; or the name of a primitive of JAX's for which rules are written down, `"dot_general"`.
+        op: the op; or a primitive of JAX's for which rules are written down, by its name, `"dot_general"`, or as the
+            function of JAX's that is this primitive, `jax.lax.tanh`, `jnp.maximum`.
         cases: examples of its arguments, each a tuple; the first is used for the costlier tests. Without them, those
             registered with `op.example`, or one made from the declared shapes. Those of a primitive stand in its row.
         attributes: static attributes for all of them.
         strict: raise where something is wrong.
         thorough: run the costlier tests on every example.
         fail_fast: stop at the first row that is wrong.
-        made_up: try so many examples more, made up by Hypothesis from the declared shapes, and report the find_simplest
+        made_up: try so many examples more, made up by Hypothesis from the declared shapes, and report the simplest
             wrong one. Each compiles anew.
-        groups: which groups of rows to run, beside the contract; all of them by default.
+        groups: which groups of rows to run, beside the contract; all of them by default: `"values"`, `"linearity"`,
+            `"transformations"`, `"numerics"`, `"costs"`.
+
+    Returns:
+        A row per property that was tested, right, wrong or not tested, and why. Print it, or ask `.ok`.
 
     Raises:
         CheckError: there is nothing to check it on, or no such group, or no rule for such a primitive; with `strict`,
             the first wrong row, with the table as a note.
 
-    >>> print(fg.check(linear, cases=[(x, w)]))
-    >>> print(fg.check("tanh"))
+    >>> import jax.numpy as jnp
+    >>> import funcgrad as fg
+    >>> @fg.op(elementwise=True)
+    ... def checked_cube(x):
+    ...     return x**3
+    >>> @checked_cube.pullback("x")
+    ... def cube_x(g, x):
+    ...     return 2 * g * x**2
+    >>> report = fg.check(checked_cube, cases=[jnp.array([1.0, 2.0])], groups=["values"], fail_fast=True)
+    >>> report.ok, report.wrong[0].name
+    (False, 'cotangent of x')
+    >>> fg.check("tanh", groups=["linearity"]).ok
+    True
     """
     if not (isinstance(op, Op | str) or callable(op)):
         raise CheckError(
@@ -93,12 +109,18 @@ def assert_rules(
 ) -> None:
     """`check` for a test suite: pass where all rules are right, else fail with the first wrong row and the table.
 
-    >>> @pytest.mark.parametrize("op", [linear, softmax], ids=str)
-    ... def test_rules(op):
-    ...     fg.checking.assert_rules(op)
+    Args:
+        op: as in `check`.
+        cases: as there.
+        attributes: as there.
+        thorough: as there.
 
     Raises:
         CheckError: a rule is wrong, or there is nothing to check it on. It is an AssertionError.
+
+    >>> import funcgrad as fg
+    >>> for op in (fg.ops.tanh, "exp"):  # or pytest.mark.parametrize
+    ...     fg.checking.assert_rules(op)
     """
     check(op, cases, attributes, strict=True, thorough=thorough)
 

@@ -28,13 +28,24 @@ class Open(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One property of the rules of an op."""
+    """One property of the rules of an op.
+
+    Attributes:
+        group: which part of the check it is of, `values`.
+        name: what was tested, `cotangent of x`.
+        verdict: how it ended.
+        detail: what was seen; for a wrong row one sentence: where, expected, found; for one that was not tested, why.
+
+    >>> import funcgrad as fg
+    >>> row = fg.check(fg.ops.tanh, groups=["linearity"]).row("linearity", "zero")
+    >>> row.verdict is fg.checking.Verdict.RIGHT, row.detail.startswith("exact zeros at ")
+    (True, True)
+    """
 
     group: str
     name: str
     verdict: Verdict
     detail: str
-    """What was seen; for a wrong row one sentence: where, expected, found."""
 
 
 def judge(group: str, name: str, test: Callable[[], str]) -> Row:
@@ -58,11 +69,24 @@ def judge(group: str, name: str, test: Callable[[], str]) -> Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one op."""
+    """What `fg.check` found of one op. Print it.
+
+    Attributes:
+        op: its name.
+        rules: one entry per argument, `x: relu_x, subgradient (0 at 0)`.
+        examples: where it was checked, `f32[2,3], f32[3,4]`.
+        rows: one per property.
+
+    >>> import funcgrad as fg
+    >>> report = fg.check(fg.ops.tanh, groups=[])
+    >>> report.ok, report.op, report.rules
+    (True, 'tanh', ('x: tanh_x, exact',))
+    >>> [row.name for row in report.rows]
+    ['rules', 'saving forward', 'saved values', 'markers']
+    """
 
     op: str
     rules: tuple[str, ...]
-    """One entry per rule: `x: relu_x (subgradient (0 at 0))`."""
     examples: tuple[str, ...]
     rows: tuple[Row, ...]
 
@@ -77,7 +101,18 @@ class Report:
         return tuple(r for r in self.rows if r.verdict is Verdict.WRONG)
 
     def row(self, group: str, name: str) -> Row:
-        """A row by its group and name; CheckError where there is none."""
+        """A row by its group and name.
+
+        Args:
+            group: its group, `"values"`.
+            name: its name, `"cotangent of x"`.
+
+        Returns:
+            The row.
+
+        Raises:
+            CheckError: there is none.
+        """
         found = [r for r in self.rows if (r.group, r.name) == (group, name)]
         if not found:
             rows = ", ".join(r.name for r in self.rows if r.group == group) or "none"
@@ -85,7 +120,11 @@ class Report:
         return found[0]
 
     def raise_if_wrong(self) -> None:
-        """CheckError with the first wrong row; the whole table is a note to it."""
+        """Fail where something is wrong.
+
+        Raises:
+            CheckError: the first wrong row; the whole table is a note to it.
+        """
         if self.ok:
             return
         first, *others = self.wrong

@@ -34,11 +34,20 @@ def arguments(
         min_size: the smallest size of an axis; 0 makes empty arrays too.
         max_size: the largest.
 
+    Returns:
+        The strategy: what `hypothesis.given` takes. It draws a tuple of arguments.
+
     Raises:
         CheckError: Hypothesis is not installed, or the op declares too little.
 
-    >>> @given(fg.checking.arguments(linear))
-    ... def test_linear(args): ...
+    >>> import hypothesis
+    >>> import funcgrad as fg
+    >>> @hypothesis.settings(max_examples=5, deadline=None)
+    ... @hypothesis.given(fg.checking.arguments(fg.ops.linear))
+    ... def test_linear(args):
+    ...     x, w, *_ = args
+    ...     assert x.shape[-1] == w.shape[0]
+    >>> test_linear()
     """
     st = _strategies()
     needed = [n for n in op.arguments if op.signature.parameters[n].default is op.signature.empty]

@@ -198,7 +198,8 @@ def test_what_cannot_be_checked_says_so():
     with raises_sentence(
         CheckError,
         r"fg\.check expects an op made by fg\.op, a primitive of JAX's by its name, or a function of JAX's that is "
-        r"one, got the function product; a whole function is checked at its own numbers by fg\.audit\(product, \.\.\.\)\.",
+        r"one, got the function product; a whole function is checked at its own numbers by "
+        r"fg\.audit\(product, \.\.\.\)\.",
     ):
         fg.check(bases.product)
 
