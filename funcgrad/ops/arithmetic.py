@@ -146,7 +146,7 @@ def absolute(x: Array) -> Array:
     return lax.abs(x)
 
 
-absolute.pullback("x", kind=subgradient("1 at 0"))(absolute_x)
+absolute.pullback("x", kind=subgradient({0: 1}))(absolute_x)
 
 
 @op(elementwise=True)

@@ -20,7 +20,7 @@ def relu(x: Array) -> Array:
     return jax.nn.relu(x)
 
 
-@relu.pullback("x", kind=subgradient("0 at 0"))
+@relu.pullback("x", kind=subgradient({0: 0}))
 def relu_x(g: Array, y: Array) -> Array:
     """`x_bar = g [y > 0]`."""
     return lax.select(y > 0, g, lax.full_like(g, 0))
@@ -42,7 +42,7 @@ def leaky_relu_saving(x: Array, *, negative_slope: int | float) -> tuple[Array, 
     return lax.select(passes, x, negative_slope * x), {"passes": passes}
 
 
-@leaky_relu.pullback("x", kind=subgradient("1 at 0"))
+@leaky_relu.pullback("x", kind=subgradient({0: 1}))
 def leaky_relu_x(g: Array, passes: Array, negative_slope: int | float) -> Array:
     """`x_bar = g` where `x >= 0`, else `s g`."""
     return lax.select(passes, g, negative_slope * g)
@@ -54,7 +54,7 @@ def relu6(x: Array) -> Array:
     return _relu6(x)
 
 
-@relu6.pullback("x", kind=subgradient("0 at 0 and 6"))
+@relu6.pullback("x", kind=subgradient({0: 0, 6: 0}))
 def relu6_x(g: Array, y: Array) -> Array:
     """`x_bar = g [0 < y < 6]`."""
     return _pass_inside(g, y, 6)
@@ -76,7 +76,7 @@ def hard_tanh(x: Array) -> Array:
     return lax.select(x > 1, high, lax.select(x < -1, low, x))
 
 
-@hard_tanh.pullback("x", kind=subgradient("1 at -1 and 1"))
+@hard_tanh.pullback("x", kind=subgradient({-1: 1, 1: 1}))
 def hard_tanh_x(g: Array, x: Array) -> Array:
     """`x_bar = g [-1 <= x <= 1]`."""
     return lax.select(lax.abs(x) <= 1, g, lax.full_like(g, 0))
@@ -88,7 +88,7 @@ def hard_sigmoid(x: Array) -> Array:
     return _relu6(x + 3) / 6
 
 
-@hard_sigmoid.pullback("x", kind=subgradient("0 at -3 and 3"))
+@hard_sigmoid.pullback("x", kind=subgradient({-3: 0, 3: 0}))
 def hard_sigmoid_x(g: Array, y: Array) -> Array:
     """`x_bar = g/6 [0 < y < 1]`."""
     return _pass_inside(g / 6, y, 1)
@@ -103,7 +103,7 @@ def hard_silu(x: Array) -> Array:
     return x * (_relu6(x + 3) / 6)
 
 
-@hard_silu.pullback("x", kind=subgradient("0 at -3, 1 at 3"))
+@hard_silu.pullback("x", kind=subgradient({-3: 0, 3: 1}))
 def hard_silu_x(g: Array, x: Array) -> Array:
     """`x_bar = g h + g x/6 [0 < h < 1]`."""
     g, x = widen(g), widen(x)
@@ -127,7 +127,7 @@ def elu(x: Array, *, alpha: int | float = 1.0) -> Array:
     return _exponential_linear(x, alpha)
 
 
-@elu.pullback("x", kind=subgradient("alpha at 0"))
+@elu.pullback("x", kind=subgradient({0: "alpha"}))
 def elu_x(g: Array, y: Array, alpha: int | float) -> Array:
     """`x_bar = g` where `y > 0`, else `g (y + alpha)`."""
     return lax.select(y > 0, g, g * (y + alpha))
@@ -166,7 +166,7 @@ def selu(x: Array) -> Array:
     return _SELU_SCALE * _exponential_linear(x, _SELU_ALPHA)
 
 
-@selu.pullback("x", kind=subgradient("λ alpha at 0"))
+@selu.pullback("x", kind=subgradient({0: _SELU_SCALE * _SELU_ALPHA}))
 def selu_x(g: Array, y: Array) -> Array:
     """`x_bar = λ g` where `y > 0`, else `g (y + λ alpha)`."""
     return lax.select(y > 0, _SELU_SCALE * g, g * (y + _SELU_SCALE * _SELU_ALPHA))
@@ -205,7 +205,7 @@ def sparse_sigmoid(x: Array) -> Array:
     return jnp.minimum(jnp.maximum(x + 1, 0), 2) * 0.5
 
 
-@sparse_sigmoid.pullback("x", kind=subgradient("half at -1 and 1"))
+@sparse_sigmoid.pullback("x", kind=subgradient({-1: 0.25, 1: 0.25}))
 def sparse_sigmoid_x(g: Array, x: Array) -> Array:
     """`x_bar = g/2 [-1 < x < 1] + g/4 [x = -1 or x = 1]`."""
     return pass_between(g * 0.5, x + 1, 0, 2)

@@ -22,7 +22,12 @@ class Kind:
 
     name: str
     convention: str = ""
+    """Of a subgradient, in words."""
     of: PureFunction | None = None
+    slopes: tuple[tuple[float, float | str], ...] = ()
+    """The convention as `fg.check` verifies it: at a point of the argument the slope, or the attribute that it is."""
+    even_at_ties: bool = False
+    """Or this: what ties shares the cotangent in equal parts."""
 
     def __str__(self) -> str:
         if self.of is not None:
@@ -41,9 +46,39 @@ modified = Kind("modified")
 """Deliberately not a derivative (LRP, gradient reversal, feedback alignment); linear in the cotangent."""
 
 
-def subgradient(convention: str) -> Kind:
-    """The derivative, with a convention where the forward has a kink: `subgradient("0 at 0")`."""
-    return Kind("subgradient", convention=convention)
+def subgradient(convention: str | Mapping[float, float | str], even_at_ties: bool = False) -> Kind:
+    """The derivative, with a convention where the forward has a kink.
+
+    Args:
+        convention: of an elementwise function of one argument, the slope at each of its kinks, in numbers or by the
+            name of the attribute that it is: `{0: 0, 6: 0}`, `{0: "alpha"}`; `fg.check` verifies it. Else in words,
+            which are printed and no more: `"to the first maximum"`.
+        even_at_ties: arguments that tie, or the entries of one, share the cotangent in equal parts; `fg.check`
+            verifies it.
+
+    Returns:
+        What to pass as `kind=`.
+
+    Raises:
+        RuleError: the convention is neither.
+
+    >>> import funcgrad as fg
+    >>> print(fg.subgradient({0: 0, 6: 0}), fg.subgradient("half to each at a tie", even_at_ties=True), sep="; ")
+    subgradient (0 at 0 and 6); subgradient (half to each at a tie)
+    """
+    what = "a mapping from points to slopes, {0: 0.5}, or a sentence"
+    require(convention, (str, Mapping), "subgradient: convention", what, RuleError)
+    if isinstance(convention, str):
+        return Kind("subgradient", convention, even_at_ties=even_at_ties)
+    points: dict[float | str, list[str]] = {}
+    for point, slope in convention.items():
+        points.setdefault(slope, []).append(f"{point:g}")
+    said = ", ".join(f"{_number(slope)} at {' and '.join(at)}" for slope, at in points.items())
+    return Kind("subgradient", said, slopes=tuple(convention.items()), even_at_ties=even_at_ties)
+
+
+def _number(x: float | str) -> str:
+    return x if isinstance(x, str) else f"{x:g}"
 
 
 def surrogate(of: PureFunction) -> Kind:

@@ -171,7 +171,7 @@ def relu_x(g, y):
     return jnp.where(y > 0, g, jnp.zeros_like(g))
 
 
-RELU = Base(relu, {"x": relu_x}, ((normal(3, 4),),), {"elementwise": True}, kind=fg.subgradient("0 at 0"))
+RELU = Base(relu, {"x": relu_x}, ((normal(3, 4),),), {"elementwise": True}, kind=fg.subgradient({0: 0}))
 
 
 def highest(x):
@@ -184,7 +184,9 @@ def highest_x(g, x):
     return jnp.where(at, g[..., None] / n, 0 / n)
 
 
-HIGHEST = Base(highest, {"x": highest_x}, ((normal(3, 4),),), kind=fg.subgradient("split evenly at ties"))
+HIGHEST = Base(
+    highest, {"x": highest_x}, ((normal(3, 4),),), kind=fg.subgradient("split evenly at ties", even_at_ties=True)
+)
 
 
 def moments(x):

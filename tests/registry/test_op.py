@@ -23,7 +23,9 @@ def doubled(g):
     [
         (fg.exact, "exact", True),
         (fg.modified, "modified", False),
-        (fg.subgradient("0 at 0"), "subgradient (0 at 0)", True),
+        (fg.subgradient("to the first"), "subgradient (to the first)", True),
+        (fg.subgradient({0: 0, 6: 0.0}), "subgradient (0 at 0 and 6)", True),
+        (fg.subgradient({-3: 0, 3: "alpha"}), "subgradient (0 at -3, alpha at 3)", True),
         (fg.surrogate(of=jnp.tanh), "surrogate of tanh", False),
         (fg.surrogate(of=3), "surrogate of 3", False),
     ],
@@ -31,6 +33,14 @@ def doubled(g):
 def test_a_kind_says_what_it_claims(kind, text, is_derivative):
     assert str(kind) == text
     assert kind.is_derivative is is_derivative
+
+
+def test_a_convention_is_a_sentence_or_slopes():
+    with raises_sentence(
+        RuleError,
+        r"subgradient: convention must be a mapping from points to slopes, \{0: 0\.5\}, or a sentence, got 0\.",
+    ):
+        fg.subgradient(0)
 
 
 def test_ops_are_registered_by_name_in_a_mapping_of_ones_own():

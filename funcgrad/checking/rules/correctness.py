@@ -10,7 +10,7 @@ from funcgrad.checking.differences import difference, index_text, wide
 from funcgrad.checking.rules import complex_numbers, hazards, second_order
 from funcgrad.checking.rules.cases import Case
 from funcgrad.checking.rules.flat_ops import FlatOp, put
-from funcgrad.checking.rules.kinks import declared, find_kinks, find_outside_hull
+from funcgrad.checking.rules.kinks import find_kinks, find_outside_hull
 from funcgrad.checking.rules.oracles import oracle
 from funcgrad.checking.rules.reports import Open, Row, Wrong, judge
 from funcgrad.checking.rules.trials import Comparison, Trial
@@ -79,31 +79,48 @@ def _is_a_convention(m: Comparison, i: int, c: int) -> bool:
 
 
 def check_conventions(trial: Trial) -> str:
-    """The slope at a kink is the declared one, where the convention says it in numbers: `0 at 0 and 6`."""
+    """What a rule does at kinks and ties is what it declares, where it does so in numbers."""
     said = []
     for case in trial.given[:1]:
-        flat = case.flat
-        for i in flat.wanted:
-            kind = flat.kind(i)
+        for i in case.flat.wanted:
+            kind = case.flat.kind(i)
             if kind is None or kind.name != "subgradient":
                 continue
-            said.append(f"{case.flat.names[i]}: {kind.convention}")
-            slopes = declared(kind.convention) if _is_elementwise(case.flat) else {}
-            for point, slope in slopes.items():
-                found = _slope(case, i, point)
-                if (apart := difference(found, np.full(found.shape, slope))) is not None:
-                    raise Wrong(
-                        f"{flat.maker(i)} declares a slope of {slope:g} at {flat.names[i]} = {point:g}: {apart}"
-                    )
+            is_told = bool(kind.slopes) or kind.even_at_ties
+            said.append(f"{case.flat.names[i]}: {kind.convention}{'' if is_told else ' (in words, not tested)'}")
+            for point, slope in kind.slopes:
+                _assert_slope(case, i, point, slope)
+            if kind.even_at_ties:
+                _assert_even(case, i)
     if not said:
         raise Open("no rule declares a subgradient")
     return "; ".join(said)
 
 
-def _is_elementwise(flat: FlatOp) -> bool:
-    return flat.op.core_axes == 0 and len(flat.moving) == 1 and len(flat.outputs) == 1
+def _assert_slope(case: Case, i: int, point: float, slope: float | str) -> None:
+    """Of an elementwise function, where its argument is the same number everywhere."""
+    flat, attributes = case.flat, dict(case.flat.call.attributes)
+    expected = attributes[slope] if isinstance(slope, str) else slope
+    found = _pull_ones(case, {i: point})[flat.wanted.index(i)]
+    if (apart := difference(found, np.full(found.shape, expected))) is not None:
+        raise Wrong(f"{flat.maker(i)} declares a slope of {expected:g} at {flat.names[i]} = {point:g}: {apart}")
 
 
-def _slope(case: Case, i: int, point: float) -> np.ndarray:
-    leaves = put(case.leaves, (i,), (jnp.full_like(case.leaves[i], point),))
-    return wide(case.flat.pull(leaves, [jnp.ones(y.shape, y.dtype) for y in case.flat.outputs])[1][0])
+def _assert_even(case: Case, i: int) -> None:
+    """Where everything ties, arguments share each output's cotangent equally, and so do the entries of each.
+
+    Of `max(a, b)` half goes to `a`, also where it was broadcast; of `max(x, axis)` as much to each entry along that.
+    """
+    flat = case.flat
+    found = _pull_ones(case, dict.fromkeys(flat.moving, 1.0))[flat.wanted.index(i)]
+    outputs = sum(int(np.prod(y.shape)) for y in flat.outputs)
+    expected = outputs / len(flat.moving) / max(found.size, 1)
+    if (apart := difference(found, np.full(found.shape, expected))) is not None:
+        raise Wrong(f"{flat.maker(i)} declares equal parts at ties, and {flat.names[i]} gets others: {apart}")
+
+
+def _pull_ones(case: Case, numbers: dict[int, float]) -> list[np.ndarray]:
+    """The cotangents for a `g` of ones, where the leaves at some positions hold one number each."""
+    filled = [jnp.full_like(case.leaves[i], x) for i, x in numbers.items()]
+    g = [jnp.ones(y.shape, y.dtype) for y in case.flat.outputs]
+    return [wide(x) for x in case.flat.pull(put(case.leaves, tuple(numbers), filled), g)[1]]

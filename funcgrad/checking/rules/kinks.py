@@ -4,7 +4,6 @@ Near a kink the oracle's derivative jumps. A subgradient lies in the convex hull
 generalized gradient), output entry by output entry.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -87,12 +86,3 @@ def _inside(x: np.ndarray, corners: np.ndarray) -> bool:
     system = np.vstack([corners.T / scale, np.ones(len(corners))])
     _, residual = nnls(system, np.append(x / scale, 1.0))
     return bool(residual < 1e-4)
-
-
-def declared(convention: str) -> dict[float, float]:
-    """What a convention such as `0 at -3, 1 at 3` or `1 at -1 and 1` says in numbers: the slope at each point."""
-    number = r"-?\d+(?:\.\d+)?"
-    slopes: dict[float, float] = {}
-    for value, points in re.findall(rf"(?<![\w.])({number}) at ((?:{number}(?: and )?)+)", convention):
-        slopes.update((float(point), float(value)) for point in points.split(" and ") if point)
-    return slopes

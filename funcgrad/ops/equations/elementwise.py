@@ -148,7 +148,7 @@ def clamp_x(g: Array, min: Array, x: Array, max: Array) -> Array:
     return lax.select(lax.bitwise_and(x > min, x < max), g, full(g, 0))
 
 
-HALF_AT_TIES = subgradient("half to each at a tie")
+HALF_AT_TIES = subgradient("half to each at a tie", even_at_ties=True)
 
 
 def _add_cotangents(x: Array, y: Array) -> Array:
@@ -178,7 +178,7 @@ row(
 row("clamp", same_floats, subgradient("0 on a bound"), x=clamp_x).example(lax.clamp, X - 1, Y, X + 1)
 row("pow", same_floats, x=pow_x, y=pow_y).example(lax.pow, POSITIVE, Y)
 row("neg", same_floats, x=negative_x).example(lax.neg, X)
-row("abs", same_floats, subgradient("1 at 0"), x=absolute_x).example(lax.abs, X)
+row("abs", same_floats, subgradient({0: 1}), x=absolute_x).example(lax.abs, X)
 row("copy", same_floats, operand=identity).example(jnp.copy, X)
 row("name", same_floats, x=identity).example(lambda x: checkpoint_name(x, "x"), X)
 row("exp", same_floats, x=exp_x).example(lax.exp, X)

@@ -11,7 +11,7 @@ from funcgrad.ops.equations.guards import one_filled
 from funcgrad.ops.equations.operands import IMAGE, TIED
 from funcgrad.registry import row, subgradient
 
-EVEN_AT_TIES = subgradient("split evenly at ties")
+EVEN_AT_TIES = subgradient("split evenly at ties", even_at_ties=True)
 
 
 def reduce_sum_operand(g: Array, operand_aval: Aval, axes: Sequence[Any]) -> Array:

@@ -114,7 +114,7 @@ def test_another_convention_at_the_kink_is_a_subgradient_only_where_it_says_so(x
     def one_at_zero(g, x):
         return jnp.where(x >= 0, g, jnp.zeros_like(g))
 
-    base = Base(bases.relu, {"x": one_at_zero}, (), {"elementwise": True}, kind=fg.subgradient("1 at 0"))
+    base = Base(bases.relu, {"x": one_at_zero}, (), {"elementwise": True}, kind=fg.subgradient({0: 1}))
     report = fg.check(made(base), [x])
     assert report.ok, report
     assert report.row("values", "cotangent of x").detail.endswith("of them its own subgradient")
@@ -124,7 +124,7 @@ def test_no_subgradient_at_the_kink_is_wrong_where_the_example_stands_on_it():
     def two_at_zero(g, x):
         return jnp.where(x > 0, g, jnp.where(x == 0, 2 * g, jnp.zeros_like(g)))
 
-    base = Base(bases.relu, {"x": two_at_zero}, (), {"elementwise": True}, kind=fg.subgradient("2 at 0"))
+    base = Base(bases.relu, {"x": two_at_zero}, (), {"elementwise": True}, kind=fg.subgradient({0: 2}))
     report = fg.check(made(base), [np.array([-1.0, 0.0, 2.0])], groups=["values"])
     assert [r.name for r in report.wrong] == ["cotangent of x"]
     assert "at example 0 (f64[3]), random seed: expected 0, found" in report.wrong[0].detail

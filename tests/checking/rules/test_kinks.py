@@ -1,4 +1,4 @@
-"""Kinks: found, conventions read, subgradients told from other numbers."""
+"""Kinks: found, and subgradients told from other numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -7,25 +7,10 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.checking.rules.cases import Case
-from funcgrad.checking.rules.kinks import declared, find_kinks, find_outside_hull
+from funcgrad.checking.rules.kinks import find_kinks, find_outside_hull
 from funcgrad.checking.rules.oracles import oracle
 from funcgrad.registry import Example
 from tests.mutants import bases
-
-
-@pytest.mark.parametrize(
-    ("text", "slopes"),
-    [
-        ("0 at 0", {0.0: 0.0}),
-        ("0 at 0 and 6", {0.0: 0.0, 6.0: 0.0}),
-        ("0 at -3, 1 at 3", {-3.0: 0.0, 3.0: 1.0}),
-        ("0.5 at -1 and 1", {-1.0: 0.5, 1.0: 0.5}),
-        ("alpha at 0", {}),
-        ("split evenly at ties", {}),
-    ],
-)
-def test_a_convention_in_numbers_is_read(text, slopes):
-    assert declared(text) == slopes
 
 
 def at(base, *args, **rules) -> Case:
