@@ -19,6 +19,9 @@ from funcgrad.checking.rules.reports import Open, Row, Wrong, judge
 from funcgrad.checking.rules.trials import Trial
 from funcgrad.errors import RuleError
 
+BY_X, BY_G, FORWARD = "reverse over reverse", "reverse over reverse, by g", "forward over reverse"
+"""The ways to differentiate a pullback, as a report calls them."""
+
 
 def make_rows(trial: Trial) -> Iterator[Row]:
     """Second order, forward mode."""
@@ -70,7 +73,7 @@ def _second(flat: FlatOp, by_oracle: bool) -> Callable[..., Any]:
         moved = [leaves[i] for i in flat.wanted]
         by_x, by_g = jax.grad(slope, argnums=(0, 1))(moved, g)
         forward = jax.jvp(pulled, (moved, g), (t, t_g))[1]
-        return {"reverse over reverse": by_x, "reverse over reverse, by g": by_g, "forward over reverse": list(forward)}
+        return {BY_X: by_x, BY_G: by_g, FORWARD: list(forward)}
 
     return evaluate
 
@@ -87,7 +90,7 @@ def _compare(case: Case, mode: str, found: Arrays, expected: Arrays, reference: 
             continue
         open = find_kinks(case.flat, case.leaves, reference)[n]
         if apart := difference(a, b, EXACT, EXACT * size + 1e-13, open):
-            i = case.flat.wanted[n] if not mode.endswith("by g") else None
+            i = case.flat.wanted[n] if mode != BY_G else None
             what = f"with respect to {case.flat.names[i]}" if i is not None else f"with respect to g (output {n})"
             raise Wrong(
                 f"the second derivative ({mode}) {what}{index_text(apart.index)} is not JAX's (at {case}): {apart}"
