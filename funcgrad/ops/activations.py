@@ -17,7 +17,21 @@ from funcgrad.registry import op
 
 @op(elementwise=True)
 def sigmoid(x: Array) -> Array:
-    """`y = 1 / (1 + e^-x)`; `x_bar = g y (1 - y)`. Keeps the output."""
+    """`y = 1 / (1 + e^-x)`, the logistic function; `x_bar = g y (1 - y)`. Keeps the output.
+
+    Args:
+        x: floating or complex, of any shape.
+
+    Returns:
+        `y`, between 0 and 1, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.sigmoid(jnp.array([-2.0, 0.0, 2.0])), precision=3))
+        [0.119 0.5   0.881]
+    """
     return lax.logistic(x)
 
 
@@ -26,7 +40,23 @@ sigmoid.pullback("x")(sigmoid_x)
 
 @op(elementwise=True)
 def log_sigmoid(x: Array) -> Array:
-    """`y = log sigmoid(x) = -log(1 + e^-x)`; `x_bar = g sigmoid(-x) = g (1 - e^y)`. Keeps the output."""
+    """`y = log sigmoid(x) = -log(1 + e^-x)`; `x_bar = g sigmoid(-x) = g (1 - e^y)`. Keeps the output.
+
+    Far left, where `log(sigmoid(x))` would be the logarithm of 0, `y` is `x`.
+
+    Args:
+        x: floating, of any shape.
+
+    Returns:
+        `y`, at most 0, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.log_sigmoid(jnp.array([-100.0, 0.0, 2.0])), precision=3))
+        [-100.      -0.693   -0.127]
+    """
     return -log_one_plus_exp(-x)
 
 
@@ -38,7 +68,21 @@ def log_sigmoid_x(g: Array, y: Array) -> Array:
 
 @op(elementwise=True)
 def tanh(x: Array) -> Array:
-    """`y = tanh x`; `x_bar = g (1 + y)(1 - y)`, which loses no digits near 1. Keeps the output."""
+    """`y = tanh x`; `x_bar = g (1 + y)(1 - y)`, which loses no digits near 1 as `1 - y²` does. Keeps the output.
+
+    Args:
+        x: floating or complex, of any shape.
+
+    Returns:
+        `y`, between -1 and 1, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(f"{fg.grad(fg.ops.tanh)(0.5):.3f}")
+        0.786
+    """
     return lax.tanh(x)
 
 
@@ -50,6 +94,16 @@ def soft_sign(x: Array) -> Array:
     """`y = x / (1 + |x|)`; `x_bar = g / (1 + |x|)²`. Keeps `x`.
 
     (It is `g (1 - |y|)²` too, but far out, where `y` falls off slowly, `1 - |y|` has lost its digits.)
+
+    Args:
+        x: floating, of any shape; integers become floating.
+
+    Returns:
+        `y`, between -1 and 1, in the shape of `x`.
+
+    Example:
+        >>> print(fg.ops.soft_sign(jnp.array([-3.0, 0.0, 1.0])))
+        [-0.75  0.    0.5 ]
     """
     return x / (1 + lax.abs(x))
 
@@ -63,7 +117,21 @@ def soft_sign_x(g: Array, x: Array) -> Array:
 
 @op(elementwise=True)
 def softplus(x: Array) -> Array:
-    """`y = log(1 + e^x)`; `x_bar = g sigmoid(x) = g (1 - e^-y)`. Keeps the output."""
+    """`y = log(1 + e^x)`, a smooth relu; `x_bar = g sigmoid(x) = g (1 - e^-y)`. Keeps the output.
+
+    Args:
+        x: floating, of any shape. Nothing overflows: far right `y` is `x`.
+
+    Returns:
+        `y`, at least 0, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.softplus(jnp.array([-1.0, 0.0, 100.0])), precision=3))
+        [  0.313   0.693 100.   ]
+    """
     return log_one_plus_exp(x)
 
 
@@ -91,9 +159,19 @@ def squareplus(x: Array, *, b: int | float = 4.0) -> Array:
 
     `dy/dx = (1 + x/r) / 2 = y/r`, and `y (r - x) / 2 = b/4` gives `r = y + b / (4y)`. Source: Barron 2021, eq. 1.
 
+    Args:
+        x: floating, of any shape.
+        b: how far the bend reaches: at 0 the value is `√b / 2`.
+
+    Returns:
+        `y`, above 0, in the shape and dtype of `x`.
+
     Raises:
         ShapeError: `b` is not positive, so there is a kink (use relu for 0) or no real output.
 
+    Example:
+        >>> print(jnp.array_str(fg.ops.squareplus(jnp.array([-2.0, 0.0, 2.0])), precision=3))
+        [0.414 1.    2.414]
     """
     if b <= 0:
         raise ValueError(f"b must be positive, got {b}; use relu for 0")
@@ -115,7 +193,23 @@ def squareplus_x(g: Array, y: Array, b: int | float) -> Array:
 
 @op(elementwise=True)
 def silu(x: Array) -> Array:
-    """`y = x s` with `s = sigmoid(x)`; `x_bar = g s (1 + x (1 - s))`. Keeps `x`."""
+    """`y = x s` with `s = sigmoid(x)`, also called swish; `x_bar = g s (1 + x (1 - s))`. Keeps `x`.
+
+    It falls to -0.278 at -1.278 and rises on both sides, so `y` does not tell `x`. Source: Elfwing et al. 2018, eq. 4.
+
+    Args:
+        x: floating, of any shape.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.silu(jnp.array([-1.278, 0.0, 2.0])), precision=3))
+        [-0.278  0.     1.762]
+    """
     return x * lax.logistic(x)
 
 
@@ -137,6 +231,19 @@ def mish(x: Array) -> Array:
 
     `tanh(log(1 + e^x)) = ((1 + e^x)² - 1) / ((1 + e^x)² + 1)`, so one exponential makes both `t` and `s`.
     Source: Misra 2019.
+
+    Args:
+        x: floating, of any shape.
+
+    Returns:
+        `y`, at least -0.309, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.mish(jnp.array([-1.0, 0.0, 2.0])), precision=3))
+        [-0.303  0.     1.944]
     """
     wide = widen(x)
     return (wide * _mish_gate(wide)[0]).astype(x.dtype)
@@ -170,6 +277,23 @@ def gelu(x: Array, *, approximate: bool = True) -> Array:
     `s = 1 / (1 + e^(-2u))`, which is the same: `x_bar = g s (1 + 2 (1 - s) x u')`. A compiler does not see that it
     is, and makes it again where otherwise it would store `tanh u`, one more array of the input's size. Without, the
     pullback writes Φ as the forward does. Source: Hendrycks and Gimpel 2016.
+
+    Args:
+        x: floating, of any shape.
+        approximate: by tanh, as JAX does by default; else by the error function, as PyTorch does. The two differ by
+            less than 5e-4.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.gelu(jnp.array([-1.0, 0.0, 2.0])), precision=3))
+        [-0.159  0.     1.955]
+        >>> print(jnp.array_str(fg.ops.gelu(jnp.array([-1.0, 0.0, 2.0]), approximate=False), precision=3))
+        [-0.159  0.     1.954]
     """
     wide = widen(x)
     return (wide * _normal_distribution(wide, approximate)).astype(x.dtype)

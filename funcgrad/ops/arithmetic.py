@@ -26,7 +26,23 @@ from funcgrad.registry import Marker, op, subgradient
 
 @op(elementwise=True)
 def add(a: Array, b: Array) -> Array:
-    """`y = a + b`; `a_bar = b_bar = g`. Keeps nothing."""
+    """`y = a + b`; `a_bar = b_bar = g`. Keeps nothing.
+
+    Args:
+        a: an array or a number.
+        b: likewise, of a shape that broadcasts with that of `a`.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> print(fg.ops.add(jnp.ones((2, 1)), jnp.array([1.0, 2.0])))
+        [[2. 3.]
+         [2. 3.]]
+    """
     return jnp.add(*align(a, b))
 
 
@@ -36,7 +52,22 @@ add.pullback("b")(identity)
 
 @op(elementwise=True)
 def subtract(a: Array, b: Array) -> Array:
-    """`y = a - b`; `a_bar = g`, `b_bar = -g`. Keeps nothing."""
+    """`y = a - b`; `a_bar = g`, `b_bar = -g`. Keeps nothing.
+
+    Args:
+        a: an array or a number.
+        b: likewise, of a shape that broadcasts with that of `a`.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> print(fg.ops.subtract(jnp.array([3.0, 5.0]), 1.0))
+        [2. 4.]
+    """
     return jnp.subtract(*align(a, b))
 
 
@@ -46,7 +77,22 @@ subtract.pullback("b")(negative_x)
 
 @op(elementwise=True)
 def multiply(a: Array, b: Array) -> Array:
-    """`y = a b`; `a_bar = g b`, `b_bar = g a`. Keeps the other factor."""
+    """`y = a b`; `a_bar = g b`, `b_bar = g a`. Keeps the other factor.
+
+    Args:
+        a: an array or a number.
+        b: likewise, of a shape that broadcasts with that of `a`.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> print(fg.grad(lambda a, b: fg.ops.multiply(a, b).sum(), 1)(jnp.array([3.0, 5.0]), 2.0))
+        8.0
+    """
     return jnp.multiply(*align(a, b))
 
 
@@ -64,7 +110,22 @@ def multiply_b(g: Array, a: Array) -> Array:
 
 @op(elementwise=True)
 def divide(a: Array, b: Array) -> Array:
-    """`y = a / b`; `a_bar = g / b`, `b_bar = -(g / b) y`. Keeps `b` and, for `b_bar`, the output."""
+    """`y = a / b`; `a_bar = g / b`, `b_bar = -(g / b) y`. Keeps `b` and, for `b_bar`, the output.
+
+    Args:
+        a: an array or a number.
+        b: likewise, of a shape that broadcasts with that of `a`; where it is 0, `y` is infinite or NaN, as in IEEE 754.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> print(fg.ops.divide(jnp.array([3.0, 5.0]), 2.0))
+        [1.5 2.5]
+    """
     return jnp.divide(*align(a, b))
 
 
@@ -83,7 +144,21 @@ def divide_b(g: Array, b: Array, y: Array) -> Array:
 
 @op(elementwise=True)
 def negative(x: Array) -> Array:
-    """`y = -x`; `x_bar = -g`. Keeps nothing."""
+    """`y = -x`; `x_bar = -g`. Keeps nothing.
+
+    Args:
+        x: an array.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is boolean.
+
+    Example:
+        >>> print(fg.ops.negative(jnp.array([3.0, -5.0])))
+        [-3.  5.]
+    """
     return lax.neg(x)
 
 
@@ -92,7 +167,22 @@ negative.pullback("x")(negative_x)
 
 @op(elementwise=True)
 def power(x: Array, *, exponent: int | float) -> Array:
-    """`y = x^p` for a static exponent; `x_bar = g p x^(p-1)`, zero for `p = 0`. Keeps `x`."""
+    """`y = x^p` for a static exponent; `x_bar = g p x^(p-1)`, zero for `p = 0`. Keeps `x`.
+
+    Args:
+        x: an array; a negative entry has a power with a whole exponent only, else NaN.
+        exponent: `p`, one number that is not differentiated. For `x^a` with an array `a` use `jnp.power`.
+
+    Returns:
+        `y`, in the shape of `x`.
+
+    Raises:
+        ShapeError: the exponent is an array, or negative for integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.power(jnp.array([2.0, 3.0]), exponent=-1), precision=3))
+        [0.5   0.333]
+    """
     return jnp.power(x, exponent)
 
 
@@ -106,7 +196,21 @@ def power_x(g: Array, x: Array, exponent: int | float) -> Array:
 
 @op(elementwise=True)
 def square(x: Array) -> Array:
-    """`y = x^2`; `x_bar = 2 g x`. Keeps `x`."""
+    """`y = x^2`; `x_bar = 2 g x`. Keeps `x`.
+
+    Args:
+        x: an array.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is boolean.
+
+    Example:
+        >>> print(fg.ops.square(jnp.array([-3.0, 2.0])))
+        [9. 4.]
+    """
     return lax.square(x)
 
 
@@ -115,7 +219,18 @@ square.pullback("x")(square_x)
 
 @op(elementwise=True)
 def exp(x: Array) -> Array:
-    """`y = e^x`; `x_bar = g y`. Keeps the output."""
+    """`y = e^x`; `x_bar = g y`. Keeps the output.
+
+    Args:
+        x: an array; integers become floating.
+
+    Returns:
+        `y`, in the shape of `x`.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.exp(jnp.array([0.0, 1.0])), precision=3))
+        [1.    2.718]
+    """
     return jnp.exp(x)
 
 
@@ -124,7 +239,18 @@ exp.pullback("x")(exp_x)
 
 @op(elementwise=True)
 def log(x: Array) -> Array:
-    """`y = log x`; `x_bar = g / x`. Keeps `x`."""
+    """`y = log x`; `x_bar = g / x`. Keeps `x`.
+
+    Args:
+        x: an array; integers become floating. 0 has the logarithm `-inf`, a negative number NaN.
+
+    Returns:
+        `y`, the natural logarithm, in the shape of `x`.
+
+    Example:
+        >>> print(fg.ops.log(jnp.array([0.0, 1.0])))
+        [-inf   0.]
+    """
     return jnp.log(x)
 
 
@@ -133,7 +259,19 @@ log.pullback("x")(log_x)
 
 @op(elementwise=True)
 def sqrt(x: Array) -> Array:
-    """`y = x^(1/2)`; `x_bar = g / (2 y)`, infinite at 0. Keeps the output."""
+    """`y = x^(1/2)`; `x_bar = g / (2 y)`, infinite at 0. Keeps the output.
+
+    Args:
+        x: an array; integers become floating. A negative number has the root NaN.
+
+    Returns:
+        `y`, in the shape of `x`.
+
+    Example:
+        >>> x = jnp.array([0.0, 4.0])
+        >>> print(fg.ops.sqrt(x), fg.grad(lambda x: fg.ops.sqrt(x).sum())(x))
+        [0. 2.] [ inf 0.25]
+    """
     return jnp.sqrt(x)
 
 
@@ -142,7 +280,22 @@ sqrt.pullback("x")(sqrt_x)
 
 @op(elementwise=True)
 def absolute(x: Array) -> Array:
-    """`y = |x|`; `x_bar = g` where `x >= 0`, else `-g` (complex: `g conj(x) / |x|`). Keeps `x`."""
+    """`y = |x|`; `x_bar = g` where `x >= 0`, else `-g` (complex: `g conj(x) / |x|`). Keeps `x`.
+
+    Args:
+        x: an array, real or complex.
+
+    Returns:
+        `y`, in the shape of `x`, and real.
+
+    Raises:
+        ShapeError: `x` is boolean.
+
+    Example:
+        >>> x = jnp.array([-3.0, 0.0, 2.0])
+        >>> print(fg.ops.absolute(x), fg.grad(lambda x: fg.ops.absolute(x).sum())(x))
+        [3. 0. 2.] [-1.  1.  1.]
+    """
     return lax.abs(x)
 
 
@@ -151,13 +304,45 @@ absolute.pullback("x", kind=subgradient({0: 1}))(absolute_x)
 
 @op(elementwise=True)
 def maximum(a: Array, b: Array) -> Array:
-    """`y = max(a, b)`; `a_bar = g [a > b] + g/2 [a = b]`, `b_bar` likewise. Keeps both arguments."""
+    """`y = max(a, b)`; `a_bar = g [a > b] + g/2 [a = b]`, `b_bar` likewise. Keeps both arguments.
+
+    Args:
+        a: an array or a number.
+        b: likewise, of a shape that broadcasts with that of `a`.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> a, b = jnp.array([1.0, 2.0, 3.0]), jnp.array([3.0, 2.0, 1.0])
+        >>> print(fg.grad(lambda a, b: fg.ops.maximum(a, b).sum())(a, b))
+        [0.  0.5 1. ]
+    """
     return jnp.maximum(*align(a, b))
 
 
 @op(elementwise=True)
 def minimum(a: Array, b: Array) -> Array:
-    """`y = min(a, b)`; `a_bar = g [a < b] + g/2 [a = b]`, `b_bar` likewise. Keeps both arguments."""
+    """`y = min(a, b)`; `a_bar = g [a < b] + g/2 [a = b]`, `b_bar` likewise. Keeps both arguments.
+
+    Args:
+        a: an array or a number.
+        b: likewise, of a shape that broadcasts with that of `a`.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> a, b = jnp.array([1.0, 2.0, 3.0]), jnp.array([3.0, 2.0, 1.0])
+        >>> print(fg.grad(lambda a, b: fg.ops.minimum(a, b).sum())(a, b))
+        [1.  0.5 0. ]
+    """
     return jnp.minimum(*align(a, b))
 
 
@@ -194,6 +379,22 @@ def where(condition: Array, a: Array, b: Array) -> Array:
     """`y = a` where `condition`, else `b`; `a_bar = g [condition]`, `b_bar = g [not condition]`.
 
     Keeps the condition. A NaN or infinity in the branch not taken does not pass, neither forward nor back.
+
+    Args:
+        condition: boolean, or what numpy takes to be true; it is not differentiated.
+        a: what to take where it holds.
+        b: what to take elsewhere; the three shapes broadcast.
+
+    Returns:
+        `y`, in the shape that the three have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> x = jnp.array([0.0, 4.0])
+        >>> print(fg.grad(lambda x: fg.ops.where(x > 0, x, 0.0).sum())(x))
+        [0. 1.]
     """
     return jnp.where(*align(condition, a, b))
 
@@ -218,6 +419,20 @@ def logaddexp(a: Array, b: Array) -> Array:
     """`y = log(e^a + e^b)`; `a_bar = g σ(a - b)`, `b_bar = g σ(b - a)`, with σ the logistic function.
 
     Keeps both arguments. Where both are the same infinity, each gets half.
+
+    Args:
+        a: a floating array or number.
+        b: likewise, of a shape that broadcasts with that of `a`.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together; nothing overflows.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.logaddexp(jnp.array([0.0, 100.0]), 0.0), precision=3))
+        [  0.693 100.   ]
     """
     return jnp.logaddexp(*align(a, b))
 
@@ -244,9 +459,21 @@ def _difference(a: Array, b: Array) -> Array:
 def clip(x: Array, *, low: int | float, high: int | float) -> Array:
     """`y = min(max(x, low), high)`; `x_bar = g` inside, `g/2` on a bound, 0 outside. Keeps `x`.
 
+    Args:
+        x: a real array.
+        low: the lower bound, one number that is not differentiated.
+        high: the upper bound, likewise.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
     Raises:
         ShapeError: `low` is not below `high`.
 
+    Example:
+        >>> x = jnp.array([-2.0, 0.0, 0.5])
+        >>> print(fg.ops.clip(x, low=0, high=1), fg.grad(lambda x: fg.ops.clip(x, low=0, high=1).sum())(x))
+        [0.  0.  0.5] [0.  0.5 1. ]
     """
     if not low < high:
         raise ValueError(f"low must be below high, got low={low} and high={high}")

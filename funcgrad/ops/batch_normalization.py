@@ -23,6 +23,24 @@ def batch_norm(
         scale_bar = Σ g x_hat,   bias_bar = Σ g.
 
     Keeps `x` and the two statistics. Source: Ioffe and Szegedy 2015.
+
+    Args:
+        x: examples, with axes of space or without.
+        scale: the factor of each channel.
+        bias: the term of each channel.
+        eps: added to the variance.
+
+    Returns:
+        `y` in the shape and dtype of `x`, the mean, the variance.
+
+    Raises:
+        ShapeError: `scale` or `bias` does not have one entry per channel, or `x` is of integers.
+
+    Example:
+        >>> y, mean, variance = fg.ops.batch_norm(jnp.array([[0.0, 1.0], [2.0, 5.0]]), eps=0.0)
+        >>> print(y, mean, variance)
+        [[-1. -1.]
+         [ 1.  1.]] [1. 3.] [1. 4.]
     """
     rows = widen(fold_leading(x))
     n = _count(x)
@@ -86,6 +104,25 @@ def batch_norm_inference(
         scale_bar = r Σ g (x - mean),   bias_bar = Σ g.
 
     Keeps `x` for the cotangents of variance and scale, nothing else of its size.
+
+    Args:
+        x: examples, with axes of space or without.
+        mean: the mean of each channel.
+        variance: the variance of each channel.
+        scale: the factor of each channel; None for 1.
+        bias: the term of each channel; None for 0.
+        eps: added to the variance.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: a statistic or parameter does not have one entry per channel, or `x` is of integers.
+
+    Example:
+        >>> x, mean, variance = jnp.array([[0.0, 1.0]]), jnp.zeros(2), jnp.array([1.0, 4.0])
+        >>> print(fg.ops.batch_norm_inference(x, mean, variance, eps=0.0))
+        [[0.  0.5]]
     """
     y = _scaled(_minus(widen(x), mean), lax.rsqrt(widen(variance) + eps), scale, bias)
     return y.astype(x.dtype)

@@ -54,8 +54,23 @@ def rnn_cell(x: Array, h: Array, w_x: Array, w_h: Array, b: Array) -> Array:
 
     Keeps the output. Source: Elman 1990.
 
+    Args:
+        x: the step's input.
+        h: the state before it.
+        w_x: from the input to the state.
+        w_h: from state to state.
+        b: the term of each feature.
+
+    Returns:
+        `y`, the state after the step, in the dtype of `x`.
+
     Raises:
-        ShapeError: `w_h` is not square.
+        ShapeError: the shapes do not fit each other, as where `w_h` is not square; or `x` is of integers.
+
+    Example:
+        >>> y = fg.ops.rnn_cell(jnp.ones((5, 2)), jnp.zeros((5, 3)), jnp.ones((2, 3)), jnp.ones((3, 3)), jnp.zeros(3))
+        >>> y.shape, f"{y[0, 0]:.3f}"
+        ((5, 3), '0.964')
     """
     check_gates(_RNN, h, w_h)
     return step_forward(_RNN, x, (h,), Weights(w_x, w_h, b))[0][0].astype(x.dtype)
@@ -72,10 +87,27 @@ def rnn_cell_all(g: Array, x: Array, h: Array, w_x: Array, w_h: Array, y: Array)
 def rnn(x: Array, h: Array, w_x: Array, w_h: Array, b: Array, *, reverse: bool = False) -> Array:
     """`rnn_cell` at each of the `t` steps of `x[..., t, n]`, from `h[..., m]`: all states `y[..., t, m]`.
 
-    With `reverse`, from the last step to the first. Keeps the output; `recurrence.py` has the pullback.
+    Back, the steps go from the last to the first, `h_bar` collecting what each hands to the one before; the cotangents
+    of the weights are then one contraction each, over all steps (`recurrence.py` derives it). Keeps the output.
+
+    Args:
+        x: the inputs of all steps.
+        h: the state before the first.
+        w_x: from the input to the state, `[n, m]`.
+        w_h: from state to state, `[m, m]`.
+        b: the term of each feature, `[m]`.
+        reverse: go from the last step to the first; `y` stays in the order of `x`.
+
+    Returns:
+        `y`, in the dtype of `x`.
 
     Raises:
-        ShapeError: `w_h` is not square.
+        ShapeError: the shapes do not fit each other, as where `w_h` is not square.
+
+    Example:
+        >>> x, h = jnp.ones((5, 7, 2)), jnp.zeros((5, 3))
+        >>> fg.ops.rnn(x, h, jnp.ones((2, 3)), jnp.ones((3, 3)), jnp.zeros(3)).shape
+        (5, 7, 3)
     """
     return scan(_RNN, x, (h,), Weights(w_x, w_h, b), reverse)[0]
 
@@ -136,8 +168,24 @@ def gru_cell(x: Array, h: Array, w_x: Array, w_h: Array, b: Array, b_h: Array) -
     Keeps `r`, `z`, `u` and `q`. Source: Cho et al. 2014, the reset gate after the product and `z` for what stays, as
     in PyTorch and cuDNN; `b` is PyTorch's `b_ih` plus the first two thirds of `b_hh`, `b_h` the last third.
 
+    Args:
+        x: the step's input.
+        h: the state before it.
+        w_x: from the input to the three gates.
+        w_h: from the state to the three gates.
+        b: the term of each gate.
+        b_h: a term of the last gate that is inside of the reset.
+
+    Returns:
+        `y`, the state after the step, in the dtype of `x`.
+
     Raises:
-        ShapeError: `w_h` does not have three gates.
+        ShapeError: the shapes do not fit each other, as where `w_h` does not have three gates; or `x` is of integers.
+
+    Example:
+        >>> w_x, w_h, b, b_h = jnp.ones((2, 9)), jnp.ones((3, 9)), jnp.zeros(9), jnp.zeros(3)
+        >>> fg.ops.gru_cell(jnp.ones((5, 2)), jnp.zeros((5, 3)), w_x, w_h, b, b_h).shape
+        (5, 3)
     """
     return gru_cell_saving(x, h, w_x, w_h, b, b_h)[0]
 
@@ -164,11 +212,27 @@ def gru_cell_all(g: Array, x: Array, h: Array, w_x: Array, w_h: Array, gates: Ar
 def gru(x: Array, h: Array, w_x: Array, w_h: Array, b: Array, b_h: Array, *, reverse: bool = False) -> Array:
     """`gru_cell` at each of the `t` steps of `x[..., t, n]`, from `h[..., m]`: all states `y[..., t, m]`.
 
-    With `reverse`, from the last step to the first. Keeps the output and the gates; `recurrence.py` has the
-    pullback.
+    The pullback is that of `rnn`, with the gates of each step. Keeps the output and the gates.
+
+    Args:
+        x: the inputs of all steps.
+        h: the state before the first.
+        w_x: from the input to the three gates, `[n, 3 m]`.
+        w_h: from the state to the three gates, `[m, 3 m]`.
+        b: the term of each gate, `[3 m]`.
+        b_h: a term of the last gate that is inside of the reset, `[m]`.
+        reverse: go from the last step to the first; `y` stays in the order of `x`.
+
+    Returns:
+        `y`, in the dtype of `x`.
 
     Raises:
-        ShapeError: `w_h` does not have three gates.
+        ShapeError: the shapes do not fit each other, as where `w_h` does not have three gates.
+
+    Example:
+        >>> w_x, w_h, b, b_h = jnp.ones((2, 9)), jnp.ones((3, 9)), jnp.zeros(9), jnp.zeros(3)
+        >>> fg.ops.gru(jnp.ones((5, 7, 2)), jnp.zeros((5, 3)), w_x, w_h, b, b_h).shape
+        (5, 7, 3)
     """
     return scan(_GRU, x, (h,), Weights(w_x, w_h, b, b_h), reverse)[0]
 
@@ -234,8 +298,25 @@ def lstm_cell(x: Array, h: Array, c: Array, w_x: Array, w_h: Array, b: Array) ->
     Keeps the gates and `c`; `t` is made again. Source: Hochreiter and Schmidhuber 1997, with the forget gate of
     Gers et al. 2000, in PyTorch's order; `b` is PyTorch's `b_ih + b_hh`.
 
+    Args:
+        x: the step's input.
+        h: the state before it.
+        c: the cell state before it.
+        w_x: from the input to the four gates.
+        w_h: from the state to the four gates.
+        b: the term of each gate.
+
+    Returns:
+        `next_h` in the dtype of `x`, `next_c` in that of `c`.
+
     Raises:
-        ShapeError: `w_h` does not have four gates.
+        ShapeError: the shapes do not fit each other, as where `w_h` does not have four gates; or `x` is of integers.
+
+    Example:
+        >>> w_x, w_h, b = jnp.ones((2, 12)), jnp.ones((3, 12)), jnp.zeros(12)
+        >>> next_h, next_c = fg.ops.lstm_cell(jnp.ones((5, 2)), jnp.zeros((5, 3)), jnp.zeros((5, 3)), w_x, w_h, b)
+        >>> next_h.shape, next_c.shape
+        ((5, 3), (5, 3))
     """
     return lstm_cell_saving(x, h, c, w_x, w_h, b)[0]
 
@@ -269,11 +350,29 @@ def lstm(
 ) -> tuple[Array, Array]:
     """`lstm_cell` at each of the `t` steps of `x[..., t, n]`: all `hs[..., t, m]`, and the last `c[..., m]`.
 
-    With `reverse`, from the last step to the first. Keeps the output, the gates and the cell states;
-    `recurrence.py` has the pullback.
+    The pullback is that of `rnn`, with the gates of each step and a cotangent of `c` beside that of `h`. Keeps the
+    output, the gates and the cell states.
+
+    Args:
+        x: the inputs of all steps.
+        h: the state before the first.
+        c: the cell state before the first.
+        w_x: from the input to the four gates, `[n, 4 m]`.
+        w_h: from the state to the four gates, `[m, 4 m]`.
+        b: the term of each gate, `[4 m]`.
+        reverse: go from the last step to the first; `hs` stays in the order of `x`.
+
+    Returns:
+        `hs` in the dtype of `x`, `last_c` in that of `c`.
 
     Raises:
-        ShapeError: `w_h` does not have four gates.
+        ShapeError: the shapes do not fit each other, as where `w_h` does not have four gates.
+
+    Example:
+        >>> w_x, w_h, b = jnp.ones((2, 12)), jnp.ones((3, 12)), jnp.zeros(12)
+        >>> hs, last_c = fg.ops.lstm(jnp.ones((5, 7, 2)), jnp.zeros((5, 3)), jnp.zeros((5, 3)), w_x, w_h, b)
+        >>> hs.shape, last_c.shape
+        ((5, 7, 3), (5, 3))
     """
     hs, (_, last), _ = scan(_LSTM, x, (h, c), Weights(w_x, w_h, b), reverse)
     return hs, last.astype(c.dtype)

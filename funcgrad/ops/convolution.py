@@ -30,7 +30,29 @@ def conv1d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Array:
-    """`y[..., i, f] = b[f] + Σ_{u,c} x[..., i s + u d - p, c] kernel[u, c, f]`; see `conv2d`."""
+    """`y[..., i, f] = b[f] + Σ_{u,c} x[..., i s + u d - p, c] kernel[u, c, f]`; the pullbacks are those of `conv2d`.
+
+    Args:
+        x: `[..., w, c]`.
+        kernel: the filters, `[kw, c / groups, f]`.
+        b: a bias per filter.
+        stride: the step of the window.
+        padding: `SAME` (output size is input size over stride, rounded up), `VALID`, a number, or ((before, after),).
+        dilation: the distance of the kernel's entries.
+        groups: how many runs of channels are convolved apart.
+
+    Returns:
+        `y[..., w', f]`, in the dtype that `x` and the kernel must share.
+
+    Raises:
+        ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, or an attribute is out
+            of range.
+
+    Example:
+        >>> x, kernel = jnp.arange(4.0).reshape(1, 4, 1), jnp.array([-1.0, 1.0]).reshape(2, 1, 1)
+        >>> print(fg.ops.conv1d(x, kernel, padding="VALID").ravel())
+        [1. 1. 1.]
+    """
     return _convolve(x, kernel, b, stride, padding, dilation, groups)
 
 
@@ -67,10 +89,22 @@ def conv2d(
         dilation: the distance of the kernel's entries, likewise.
         groups: how many runs of channels are convolved apart.
 
+    Returns:
+        `y[..., h', w', f]`, in the dtype that `x` and the kernel must share.
+
     Raises:
         ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, or an attribute is
             out of range.
 
+    Example:
+        >>> x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5))
+        >>> fg.ops.conv2d(x, kernel, stride=2).shape
+        (1, 2, 2, 5)
+        >>> print(fg.ops.conv2d(x, kernel)[0, :, :, 0])
+        [[ 8. 12. 12.  8.]
+         [12. 18. 18. 12.]
+         [12. 18. 18. 12.]
+         [ 8. 12. 12.  8.]]
     """
     return _convolve(x, kernel, b, stride, padding, dilation, groups)
 
@@ -86,7 +120,30 @@ def conv3d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Array:
-    """`conv2d` with one image axis more: `x[..., d, h, w, c]`, `kernel[kd, kh, kw, c / groups, f]`; see there."""
+    """`conv2d` with one image axis more, and pullbacks like there: `x[..., d, h, w, c] -> y[..., d', h', w', f]`.
+
+    Args:
+        x: `[..., d, h, w, c]`.
+        kernel: the filters, `[kd, kh, kw, c / groups, f]`.
+        b: a bias per filter.
+        stride: the step of the window, one for all image axes or one each.
+        padding: `SAME` (output size is input size over stride, rounded up), `VALID`, a number, or
+            ((front, back), (top, bottom), (left, right)).
+        dilation: the distance of the kernel's entries.
+        groups: how many runs of channels are convolved apart.
+
+    Returns:
+        `y[..., d', h', w', f]`, in the dtype that `x` and the kernel must share.
+
+    Raises:
+        ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, or an attribute is out
+            of range.
+
+    Example:
+        >>> x, kernel = jnp.ones((1, 4, 4, 4, 2)), jnp.ones((2, 2, 2, 2, 5))
+        >>> fg.ops.conv3d(x, kernel, padding="VALID").shape
+        (1, 3, 3, 3, 5)
+    """
     return _convolve(x, kernel, b, stride, padding, dilation, groups)
 
 

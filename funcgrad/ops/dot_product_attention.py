@@ -73,8 +73,20 @@ def attention(
         scale: factor on the products; `1/√d` by default.
         block: queries at a time; None for all at once, best for `t` up to about a thousand.
 
+    Returns:
+        `y[..., t, h, e]`, `e` the features of `v`, in the dtype of `q`.
+
     Raises:
-        ShapeError: the shapes do not fit each other, the mask is not boolean, or the block is not positive.
+        ShapeError: the shapes do not fit each other, the mask is not boolean, the block is not positive, or `q`, `k`
+            and `v` are of several dtypes or of integers.
+
+    Example:
+        >>> q, k = jnp.ones((2, 5, 4, 8)), jnp.ones((2, 7, 2, 8))  # 4 query heads share 2 of keys and values
+        >>> fg.ops.attention(q, k, k).shape
+        (2, 5, 4, 8)
+        >>> v = jnp.arange(3.0).reshape(3, 1, 1)
+        >>> print(fg.ops.attention(jnp.ones((3, 1, 1)), jnp.ones((3, 1, 1)), v, causal=True)[:, 0, 0])
+        [0.  0.5 1. ]
     """
     return _attend(q, k, v, bias, mask, causal, scale, block)[0]
 

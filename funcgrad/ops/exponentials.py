@@ -16,7 +16,23 @@ Axes = int | tuple[int, ...] | None
 
 @op
 def softmax(x: Array, *, axis: int = -1) -> Array:
-    """`y_i = e^{x_i} / Σ_j e^{x_j}` along `axis`; `x_bar = y (g - Σ_j g_j y_j)`. Keeps the output."""
+    """`y_i = e^{x_i} / Σ_j e^{x_j}` along `axis`; `x_bar = y (g - Σ_j g_j y_j)`. Keeps the output.
+
+    Args:
+        x: floating, `[..., n, ...]`. An entry of `-inf` has no share; where all are, the result is NaN.
+        axis: which one sums to 1.
+
+    Returns:
+        `y`, in the shape and dtype of `x`, summed in float32 at least.
+
+    Raises:
+        ShapeError: there is no such axis, or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.softmax(jnp.array([[0.0, 0.0], [1.0, -jnp.inf]])))
+        [[0.5 0.5]
+         [1.  0. ]]
+    """
     axes = normalize_axes(axis, x.ndim)
     z = widen(x)
     highest, total = shifted_sum(z, axes)
@@ -33,7 +49,22 @@ def softmax_x(g: Array, y: Array, axis: int) -> Array:
 
 @op
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
-    """`y_i = x_i - log Σ_j e^{x_j}` along `axis`; `x_bar = g - e^y Σ_j g_j`. Keeps the output."""
+    """`y_i = x_i - log Σ_j e^{x_j}` along `axis`; `x_bar = g - e^y Σ_j g_j`. Keeps the output.
+
+    Args:
+        x: floating, `[..., n, ...]`.
+        axis: along which `e^y` sums to 1.
+
+    Returns:
+        `y`, in the shape and dtype of `x`, summed in float32 at least.
+
+    Raises:
+        ShapeError: there is no such axis, or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.log_softmax(jnp.array([0.0, 1000.0])))
+        [-1000.     0.]
+    """
     axes = normalize_axes(axis, x.ndim)
     z = widen(x)
     highest, total = shifted_sum(z, axes)
@@ -54,6 +85,21 @@ def logsumexp(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
 
     Keeps `x`, and the largest entry and `Σ e^{x - max}` (one number each per sum): `e^{x - y}` would lose the
     digits that `y` rounds away. Where every entry is `-inf`, so is `y`, and `x_bar` is 0.
+
+    Args:
+        x: floating, of any shape.
+        axis: one axis, several, or None for all.
+        keepdims: leave the summed axes, with size 1.
+
+    Returns:
+        `y`, without the summed axes, in the dtype of `x`.
+
+    Raises:
+        ShapeError: there is no such axis, or `x` is of integers.
+
+    Example:
+        >>> print(f"{fg.ops.logsumexp(jnp.array([1000.0, 1000.0])):.3f}")
+        1000.693
     """
     return logsumexp_saving(x, axis=axis, keepdims=keepdims)[0]
 

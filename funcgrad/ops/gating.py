@@ -18,8 +18,19 @@ def glu(x: Array, *, axis: int = -1) -> Array:
 
     Keeps `x`. Source: Dauphin et al. 2017, eq. 1.
 
+    Args:
+        x: floating; the first half along `axis` is what passes, the second decides how much of it.
+        axis: the one that is halved.
+
+    Returns:
+        `y`, in the dtype of `x`.
+
     Raises:
-        ShapeError: there is no such axis, or its size is odd.
+        ShapeError: there is no such axis, its size is odd, or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.glu(jnp.array([1.0, 2.0, 0.0, 100.0])))
+        [0.5 2. ]
     """
     find_axis(axis, x.ndim)
     if x.shape[axis] % 2:
@@ -49,6 +60,20 @@ def swiglu(gate: Array, up: Array) -> Array:
         gate_bar = g up s (1 + gate (1 - s)),   up_bar = g gate s.
 
     Keeps `gate` and `up`: neither `s` nor `silu(gate)`. Source: Shazeer 2020, eq. 6.
+
+    Args:
+        gate: floating, one projection of the features.
+        up: another one, of a shape that broadcasts with it.
+
+    Returns:
+        `y`, in the shape and dtype that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast, or `gate` is of integers.
+
+    Example:
+        >>> print(jnp.array_str(fg.ops.swiglu(jnp.array([0.0, 2.0]), jnp.array([5.0, 1.0])), precision=3))
+        [0.    1.762]
     """
     gate, up = align(gate, up)
     wide = widen(gate)

@@ -23,9 +23,21 @@ def embedding(table: Array, ids: Array) -> Array:
     `table_bar[i] = Σ g` over the places where `ids` is `i`. Keeps the ids, and of the table its shape. Leading axes
     of the ids are batch axes, so a `vmap` over them leaves one sum for `table_bar`.
 
-    Raises:
-        ShapeError: the ids are not integers.
+    Args:
+        table: a row for each id.
+        ids: integers from 0 to `n - 1`; they are not differentiated. Others read NaN.
 
+    Returns:
+        `y[..., d]`, in the dtype of the table.
+
+    Raises:
+        ShapeError: the ids are not integers, or the table is no matrix.
+
+    Example:
+        >>> table, ids = jnp.array([[0.0, 1.0], [2.0, 3.0]]), jnp.array([1, 1, 0])
+        >>> print(fg.grad(lambda table: fg.ops.embedding(table, ids).sum())(table))
+        [[1. 1.]
+         [2. 2.]]
     """
     _check_integers("ids", ids)
     return _read(table, ids, 0)
@@ -46,9 +58,21 @@ def take(x: Array, indices: Array, *, axis: int) -> Array:
 
     `x_bar` is zero but for `g`, added where it was read. Keeps the indices and the shape of `x`.
 
+    Args:
+        x: what is read.
+        indices: integers from 0 to `n - 1`; they are not differentiated. Others read NaN.
+        axis: along which.
+
+    Returns:
+        `y`, in the dtype of `x`.
+
     Raises:
         ShapeError: `x` has no such axis; the indices are not integers.
 
+    Example:
+        >>> print(fg.ops.take(jnp.array([[0.0, 1.0], [2.0, 3.0]]), jnp.array([1, 0]), axis=1))
+        [[1. 0.]
+         [3. 2.]]
     """
     _check_integers("indices", indices)
     at = _axis(x, axis)
@@ -71,9 +95,22 @@ def take_along_axis(x: Array, indices: Array, *, axis: int) -> Array:
     `y[i, j, k] = x[i, indices[i, j, k], k]` for the middle axis of three; the other axes broadcast, as in numpy.
     `x_bar` is zero but for `g`, added where it was read. Keeps the indices and the shape of `x`.
 
+    Args:
+        x: what is read.
+        indices: integers from 0 to `n - 1`; they are not differentiated. Others read NaN.
+        axis: along which.
+
+    Returns:
+        `y`, in the dtype of `x`.
+
     Raises:
         ShapeError: `x` has no such axis; the indices are not integers, or have another rank than `x`.
 
+    Example:
+        >>> x, best = jnp.array([[0.0, 1.0], [3.0, 2.0]]), jnp.array([[1], [0]])
+        >>> print(fg.ops.take_along_axis(x, best, axis=1))
+        [[1.]
+         [3.]]
     """
     _check_integers("indices", indices)
     if indices.ndim != x.ndim:
@@ -98,9 +135,21 @@ def scatter_add(x: Array, indices: Array, updates: Array) -> Array:
     `y[j] = x[j] + Σ updates` over the places where `indices` is `j`, so `x_bar = g`, and `updates_bar` reads `g` at
     the indices. Keeps the indices. With `x = 0` it is a sum by segment.
 
+    Args:
+        x: what is added to.
+        indices: integers from 0 to `n - 1`; they are not differentiated. Updates at others are dropped.
+        updates: a slice of `x` for each index.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
     Raises:
         ShapeError: the indices are not integers; the updates are not one slice per index.
 
+    Example:
+        >>> segments, updates = jnp.array([0, 1, 0]), jnp.array([1.0, 2.0, 3.0])
+        >>> print(fg.ops.scatter_add(jnp.zeros(2), segments, updates))
+        [4. 2.]
     """
     _check_integers("indices", indices)
     if x.ndim < 1:

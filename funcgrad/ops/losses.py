@@ -21,9 +21,22 @@ def cross_entropy(logits: Array, labels: Array, *, smoothing: int | float = 0.0)
     The pullback writes `e^{z - max}` as the forward does, so a compiler that sees both next to each other
     computes it once. A label outside `0..k-1` gives NaN and no gradient.
 
+    Args:
+        logits: floating, `[..., k]`.
+        labels: integers, `[...]`, from 0 to `k - 1`; they are not differentiated.
+        smoothing: the share of each target that is spread over all classes.
+
+    Returns:
+        The loss of each example, `[...]`, in the dtype of the logits.
+
     Raises:
         ShapeError: the labels are not integers, their shape is not that of the logits without the last axis, or
             the smoothing is not in [0, 1].
+
+    Example:
+        >>> loss = fg.ops.cross_entropy(jnp.zeros((2, 4)), jnp.array([3, 9]))
+        >>> print(jnp.array_str(loss, precision=3))
+        [1.386   nan]
     """
     return cross_entropy_saving(logits, labels, smoothing=smoothing)[0]
 
@@ -91,6 +104,21 @@ def soft_cross_entropy(logits: Array, targets: Array) -> Array:
 
     The targets need not sum to 1. Keeps both arguments, and per example the largest logit and `Σ_j e^{z_j - max}`.
     A class without weight may have the logit `-inf`; it adds nothing, and its `t_bar` counts as 0.
+
+    Args:
+        logits: floating, `[..., k]`.
+        targets: the weight of each class, in the shape of the logits; probabilities, as a rule.
+
+    Returns:
+        The loss of each example, `[...]`.
+
+    Raises:
+        ShapeError: the shapes differ, or something is of integers.
+
+    Example:
+        >>> logits, targets = jnp.zeros((1, 4)), jnp.array([[0.5, 0.5, 0.0, 0.0]])
+        >>> print(jnp.array_str(fg.ops.soft_cross_entropy(logits, targets), precision=3))
+        [1.386]
     """
     return soft_cross_entropy_saving(logits, targets)[0]
 
@@ -133,6 +161,21 @@ def binary_cross_entropy(logits: Array, targets: Array) -> Array:
         z_bar = g (σ(z) - t) = g ((1 - t) σ(z) - t σ(-z)),   t_bar = -g z.
 
     Nothing overflows or cancels for sure answers of either kind. Keeps both arguments; they broadcast.
+
+    Args:
+        logits: floating, of any shape: `σ(z)` is the probability of a yes.
+        targets: floating, from 0 (no) to 1 (yes).
+
+    Returns:
+        The loss of each entry, in the shape that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast, or something is of integers.
+
+    Example:
+        >>> logits, targets = jnp.array([0.0, 3.0, 3.0]), jnp.array([1.0, 1.0, 0.0])
+        >>> print(jnp.array_str(fg.ops.binary_cross_entropy(logits, targets), precision=3))
+        [0.693 0.049 3.049]
     """
     logits, targets = align(logits, targets)
     z, t = widen(logits), widen(targets)
@@ -160,7 +203,22 @@ def binary_cross_entropy_targets(g: Array, logits: Array) -> Array:
 
 @op(elementwise=True)
 def squared_error(prediction: Array, target: Array) -> Array:
-    """`y = (p - t)²`, elementwise; `p_bar = 2 g (p - t)`, `t_bar = -p_bar`. Keeps both arguments."""
+    """`y = (p - t)²`, elementwise; `p_bar = 2 g (p - t)`, `t_bar = -p_bar`. Keeps both arguments.
+
+    Args:
+        prediction: `p`, an array or a number.
+        target: `t`, of a shape that broadcasts with it. `[b, 1]` and `[b]` do, to `[b, b]`, which is hardly meant.
+
+    Returns:
+        The loss of each entry, in the shape that the two have together.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    Example:
+        >>> print(fg.ops.squared_error(jnp.array([1.0, 5.0]), jnp.array([1.0, 2.0])))
+        [0. 9.]
+    """
     return lax.square(_error(prediction, target))
 
 
@@ -180,8 +238,19 @@ def squared_error_target(g: Array, prediction: Array, target: Array) -> Array:
 def absolute_error(prediction: Array, target: Array) -> Array:
     """`y = |p - t|`, elementwise; `p_bar = g sign(p - t)`, `t_bar = -p_bar`, 0 where `p = t`. Keeps both arguments.
 
+    Args:
+        prediction: `p`, an array or a number.
+        target: `t`, of a shape that broadcasts with it.
+
+    Returns:
+        The loss of each entry, in the shape that the two have together.
+
     Raises:
-        ShapeError: the arguments are complex.
+        ShapeError: the shapes do not broadcast, or an argument is complex.
+
+    Example:
+        >>> print(fg.ops.absolute_error(jnp.array([1.0, 5.0]), jnp.array([1.0, 2.0])))
+        [0. 3.]
     """
     error = _error(prediction, target)
     if jnp.iscomplexobj(error):
@@ -210,8 +279,20 @@ def huber(prediction: Array, target: Array, *, delta: int | float = 1.0) -> Arra
 
     No kink. Keeps both arguments. Source: Huber 1964.
 
+    Args:
+        prediction: `p`, an array or a number.
+        target: `t`, of a shape that broadcasts with it.
+        delta: the error beyond which the loss grows along a line.
+
+    Returns:
+        The loss of each entry, in the shape that the two have together.
+
     Raises:
-        ShapeError: `delta` is not positive.
+        ShapeError: `delta` is not positive, or the shapes do not broadcast.
+
+    Example:
+        >>> print(fg.ops.huber(jnp.array([1.5, 5.0]), jnp.array([1.0, 2.0])))
+        [0.125 2.5  ]
     """
     if delta <= 0:
         raise ValueError(f"delta must be positive, got {delta}")

@@ -15,9 +15,21 @@ def dropout(x: Array, key: Array, *, rate: int | float) -> Array:
     key, shape and rate only, not on the dtype. `rate=0` is the identity, `rate=1` gives zeros.
     Source: Srivastava et al. 2014.
 
+    Args:
+        x: an array.
+        key: a random key, as of `jax.random.key`; it is not differentiated.
+        rate: the probability of a 0.
+
+    Returns:
+        `y`, in the shape of `x`.
+
     Raises:
         ShapeError: the rate is not in [0, 1].
 
+    Example:
+        >>> y = fg.ops.dropout(jnp.ones(1000), jax.random.key(0), rate=0.5)
+        >>> print(jnp.unique(y), bool(abs(y.mean() - 1) < 0.1))
+        [0. 2.] True
     """
     return _thin(x, key, rate, x.shape)
 
@@ -39,9 +51,22 @@ def drop_path(x: Array, key: Array, *, rate: int | float) -> Array:
     is kept; they depend on key, number of examples and rate only. `rate=0` is the identity, `rate=1` gives zeros.
     Source: Huang et al. 2016.
 
+    Args:
+        x: examples, `[b, ...]`.
+        key: a random key, as of `jax.random.key`; it is not differentiated.
+        rate: the probability that an example becomes 0.
+
+    Returns:
+        `y`, in the shape of `x`.
+
     Raises:
         ShapeError: the rate is not in [0, 1]; `x` has no axis of examples.
 
+    Example:
+        >>> y = fg.ops.drop_path(jnp.ones((100, 2)), jax.random.key(0), rate=0.5)
+        >>> print(jnp.unique(y, axis=0))
+        [[0. 0.]
+         [2. 2.]]
     """
     if x.ndim < 1:
         raise ValueError("x must be [b, ...], with an axis of examples")

@@ -26,6 +26,23 @@ def layer_norm(x: Array, scale: Array | None = None, bias: Array | None = None, 
         x_bar = rstd (h - mean(h) - x_hat mean(h x_hat)),   scale_bar = Σ g x_hat,   bias_bar = Σ g.
 
     Keeps `x`, and `mean` and `rstd`, one number per row each. Source: Ba et al. 2016.
+
+    Args:
+        x: rows.
+        scale: the factor of each feature.
+        bias: the term of each feature.
+        eps: added to the variance.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is a scalar, `scale` or `bias` does not have one entry per feature, or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.layer_norm(jnp.array([[0.0, 2.0], [5.0, 1.0]]), eps=0.0))
+        [[-1.  1.]
+         [ 1. -1.]]
     """
     return _layer_norm(x, scale, bias, eps)[0]
 
@@ -84,6 +101,21 @@ def rms_norm(x: Array, scale: Array | None = None, *, eps: int | float = 1e-6) -
         x_bar = r (h - x_hat mean(h x_hat)),   scale_bar = Σ g x_hat.
 
     Keeps `x`, and `r`, one number per row. Source: Zhang and Sennrich 2019.
+
+    Args:
+        x: rows.
+        scale: the factor of each feature.
+        eps: added to the mean square.
+
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: `x` is a scalar, `scale` does not have one entry per feature, or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.rms_norm(jnp.array([1.0, -1.0, 1.0, 1.0]), jnp.array([1.0, 2.0, 3.0, 4.0]), eps=0.0))
+        [ 1. -2.  3.  4.]
     """
     return _rms_norm(x, scale, eps)[0]
 
@@ -133,9 +165,23 @@ def group_norm(
     All three are made from `Σ g` and `Σ g x_hat` over the spatial axes, per example and channel. Keeps `x`, and
     `mean` and `rstd` `[b, groups]`. Source: Wu and He 2018; Ulyanov et al. 2016.
 
-    Raises:
-        ShapeError: the number of channels is no multiple of `groups`, or `x` has no axis of examples.
+    Args:
+        x: examples with any axes of space, channels last.
+        scale: the factor of each channel.
+        bias: the term of each channel.
+        groups: how many, a divisor of the number of channels.
+        eps: added to the variance.
 
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
+    Raises:
+        ShapeError: the number of channels is no multiple of `groups`, `x` has no axis of examples, or `scale` or `bias`
+            does not have one entry per channel; or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.group_norm(jnp.array([[0.0, 2.0, 5.0, 1.0]]), groups=2, eps=0.0))
+        [[-1.  1.  1. -1.]]
     """
     return _group_norm(x, scale, bias, groups, eps)[0]
 

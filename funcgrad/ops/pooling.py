@@ -29,7 +29,24 @@ Saved = tuple[Array, dict[str, Array]]
 
 @op(leading=("x",), shapes="x[..., w, c]")
 def max_pool1d(x: Array, *, window: Sizes, stride: Sizes | None = None, padding: Padding = "VALID") -> Array:
-    """The maximum of each window: `x[..., w, c] -> y[..., w', c]`; see `max_pool2d`."""
+    """The maximum of each window: `x[..., w, c] -> y[..., w', c]`; pulled back as `max_pool2d`.
+
+    Args:
+        x: `[..., w, c]`.
+        window: its size.
+        stride: the distance of windows; by default the window, so that they tile.
+        padding: `VALID`, `SAME`, a number for all sides, or ((before, after),).
+
+    Returns:
+        `y`, in the dtype of `x`, empty where no window fits.
+
+    Raises:
+        ShapeError: an attribute is out of range or of another number of axes.
+
+    Example:
+        >>> print(fg.ops.max_pool1d(jnp.array([1.0, 5.0, 3.0, 2.0]).reshape(1, 4, 1), window=2).ravel())
+        [5. 3.]
+    """
     return reduce_windows(x, measure(x, 1, window, stride, padding), lax.max)
 
 
@@ -60,9 +77,17 @@ def max_pool2d(x: Array, *, window: Sizes, stride: Sizes | None = None, padding:
         stride: the distance of windows; by default the window, so that they tile.
         padding: `VALID`, `SAME`, a number for all sides, or ((top, bottom), (left, right)).
 
+    Returns:
+        `y`, in the dtype of `x`, empty where no window fits.
+
     Raises:
         ShapeError: an attribute is out of range or of another number of axes.
 
+    Example:
+        >>> x = jnp.array([[1.0, 5.0], [5.0, 2.0]]).reshape(1, 2, 2, 1)
+        >>> print(fg.grad(lambda x: fg.ops.max_pool2d(x, window=2).sum())(x)[0, :, :, 0])
+        [[0. 1.]
+         [0. 0.]]
     """
     return reduce_windows(x, measure(x, 2, window, stride, padding), lax.max)
 
@@ -82,7 +107,25 @@ def max_pool2d_x(g: Array, place: Array, x_aval: Aval, window: Sizes, stride: Si
 
 @op(leading=("x",), shapes="x[..., d, h, w, c]")
 def max_pool3d(x: Array, *, window: Sizes, stride: Sizes | None = None, padding: Padding = "VALID") -> Array:
-    """The maximum of each window: `x[..., d, h, w, c] -> y[..., d', h', w', c]`; see `max_pool2d`."""
+    """The maximum of each window: `x[..., d, h, w, c] -> y[..., d', h', w', c]`; pulled back as `max_pool2d`.
+
+    Args:
+        x: `[..., d, h, w, c]`.
+        window: its size, one number for all image axes or one each.
+        stride: the distance of windows; by default the window, so that they tile.
+        padding: `VALID`, `SAME`, a number for all sides, or ((front, back), (top, bottom),
+            (left, right)).
+
+    Returns:
+        `y`, in the dtype of `x`, empty where no window fits.
+
+    Raises:
+        ShapeError: an attribute is out of range or of another number of axes.
+
+    Example:
+        >>> fg.ops.max_pool3d(jnp.ones((1, 4, 4, 4, 2)), window=3, stride=2, padding="SAME").shape
+        (1, 2, 2, 2, 2)
+    """
     return reduce_windows(x, measure(x, 3, window, stride, padding), lax.max)
 
 
@@ -103,7 +146,25 @@ def max_pool3d_x(g: Array, place: Array, x_aval: Aval, window: Sizes, stride: Si
 def avg_pool1d(
     x: Array, *, window: Sizes, stride: Sizes | None = None, padding: Padding = "VALID", count_padding: bool = True
 ) -> Array:
-    """The mean of each window: `x[..., w, c] -> y[..., w', c]`; see `avg_pool2d`."""
+    """The mean of each window: `x[..., w, c] -> y[..., w', c]`; pulled back as `avg_pool2d`.
+
+    Args:
+        x: `[..., w, c]`.
+        window: its size.
+        stride: the distance of windows; by default the window, so that they tile.
+        padding: `VALID`, `SAME`, a number for all sides, or ((before, after),).
+        count_padding: whether the zeros of the padding count as entries.
+
+    Returns:
+        `y`, in the dtype of `x`, empty where no window fits.
+
+    Raises:
+        ShapeError: an attribute is out of range or of another number of axes, or `x` is of integers.
+
+    Example:
+        >>> print(fg.ops.avg_pool1d(jnp.array([1.0, 5.0, 3.0, 2.0]).reshape(1, 4, 1), window=2).ravel())
+        [3.  2.5]
+    """
     return mean_of_windows(x, measure(x, 1, window, stride, padding), count_padding)
 
 
@@ -132,9 +193,20 @@ def avg_pool2d(
         count_padding: whether the zeros of the padding count as entries; without, the mean is over the image's
             entries alone (PyTorch: `count_include_pad`).
 
-    Raises:
-        ShapeError: an attribute is out of range or of another number of axes.
+    Returns:
+        `y`, in the dtype of `x`, empty where no window fits.
 
+    Raises:
+        ShapeError: an attribute is out of range or of another number of axes, or `x` is of integers.
+
+    Example:
+        >>> x = jnp.ones((1, 2, 2, 1))
+        >>> print(fg.ops.avg_pool2d(x, window=2, stride=1, padding="SAME")[0, :, :, 0])
+        [[1.   0.5 ]
+         [0.5  0.25]]
+        >>> print(fg.ops.avg_pool2d(x, window=2, stride=1, padding="SAME", count_padding=False)[0, :, :, 0])
+        [[1. 1.]
+         [1. 1.]]
     """
     return mean_of_windows(x, measure(x, 2, window, stride, padding), count_padding)
 
@@ -151,7 +223,26 @@ def avg_pool2d_x(
 def avg_pool3d(
     x: Array, *, window: Sizes, stride: Sizes | None = None, padding: Padding = "VALID", count_padding: bool = True
 ) -> Array:
-    """The mean of each window: `x[..., d, h, w, c] -> y[..., d', h', w', c]`; see `avg_pool2d`."""
+    """The mean of each window: `x[..., d, h, w, c] -> y[..., d', h', w', c]`; pulled back as `avg_pool2d`.
+
+    Args:
+        x: `[..., d, h, w, c]`.
+        window: its size, one number for all image axes or one each.
+        stride: the distance of windows; by default the window, so that they tile.
+        padding: `VALID`, `SAME`, a number for all sides, or ((front, back), (top, bottom),
+            (left, right)).
+        count_padding: whether the zeros of the padding count as entries.
+
+    Returns:
+        `y`, in the dtype of `x`, empty where no window fits.
+
+    Raises:
+        ShapeError: an attribute is out of range or of another number of axes, or `x` is of integers.
+
+    Example:
+        >>> fg.ops.avg_pool3d(jnp.ones((1, 4, 4, 4, 2)), window=2).shape
+        (1, 2, 2, 2, 2)
+    """
     return mean_of_windows(x, measure(x, 3, window, stride, padding), count_padding)
 
 
@@ -173,9 +264,17 @@ def global_max_pool(x: Array, *, dims: int = 2) -> Array:
         x: images.
         dims: how many image axes.
 
+    Returns:
+        `y`, in the dtype of `x`.
+
     Raises:
         ShapeError: `x` has fewer axes, or an image axis is empty.
 
+    Example:
+        >>> x = jnp.array([[1.0, 5.0], [5.0, 2.0]]).reshape(1, 2, 2, 1)
+        >>> print(fg.ops.global_max_pool(x), fg.grad(lambda x: fg.ops.global_max_pool(x).sum())(x)[0, :, :, 0])
+        [[5.]] [[0. 1.]
+         [0. 0.]]
     """
     row = _as_row(x, dims)
     return reduce_windows(row, measure(row, 1, row.shape[-2], None, "VALID"), lax.max)[..., 0, :]
@@ -206,9 +305,15 @@ def global_avg_pool(x: Array, *, dims: int = 2) -> Array:
         x: images.
         dims: how many image axes.
 
+    Returns:
+        `y`, in the dtype of `x`; integers have a floating mean.
+
     Raises:
         ShapeError: `x` has fewer axes, or an image axis is empty.
 
+    Example:
+        >>> print(fg.ops.global_avg_pool(jnp.array([[1.0, 5.0], [5.0, 2.0]]).reshape(1, 2, 2, 1)))
+        [[3.25]]
     """
     return jnp.mean(_as_row(x, dims), axis=-2)
 

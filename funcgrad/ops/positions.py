@@ -27,8 +27,18 @@ def rotary(x: Array, positions: Array, *, base: int | float = 10000.0, fraction:
         base: the slowest pair turns by nearly `1/base` a step.
         fraction: the share of the features that take part, in (0, 1]; the others pass unchanged.
 
+    Returns:
+        `y`, in the shape and dtype of `x`.
+
     Raises:
-        ShapeError: positions are not integers or do not fit `x`; the number of features that turn is not even.
+        ShapeError: positions are not integers or do not fit `x`; the number of features that turn is not even; or
+            `x` is of integers.
+
+    Example:
+        >>> y = fg.ops.rotary(jnp.ones((2, 1, 2)), jnp.arange(2))
+        >>> print(jnp.array_str(y[:, 0], precision=3))
+        [[ 1.     1.   ]
+         [-0.301  1.382]]
     """
     _check(x, positions, fraction)
     return _rotate(x, positions, base, fraction, sign=1)

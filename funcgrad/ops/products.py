@@ -19,6 +19,25 @@ def linear(x: Array, w: Array, b: Array | None = None) -> Array:
         [∂ℓ/∂x] = g wᵀ,   [[∂ℓ/∂w]] = Σ xᵀ g,   [∂ℓ/∂b] = Σ g,   sums over the leading axes.
 
     Keeps `x` and `w`. Leading axes are batch axes, so a `vmap` over `x` leaves one contraction for `w_bar`.
+
+    Args:
+        x: rows, with any leading axes.
+        w: the matrix.
+        b: a term for each column of `w`; none by default.
+
+    Returns:
+        `y[..., m]`, in the dtype that `x` and `w` have together.
+
+    Raises:
+        ShapeError: the shapes do not fit each other.
+
+    Example:
+        >>> x, w = jnp.ones((2, 3)), jnp.ones((3, 4))
+        >>> print(fg.ops.linear(x, w, jnp.arange(4.0)))
+        [[3. 4. 5. 6.]
+         [3. 4. 5. 6.]]
+        >>> fg.grad(lambda w: fg.ops.linear(x, w).sum())(w).shape
+        (3, 4)
     """
     rows = [*range(x.ndim - 1)]
     y = cut_by_labels(_rows_times, (x, w), ([*rows, "n"], ["n", "m"]), [*rows, "m"])
@@ -55,6 +74,20 @@ def matmul(a: Array, b: Array) -> Array:
 
     The sums are part of the same contraction: no product per example is made. A vector `a[k]` stands for one
     row, `b[k]` for one column. Keeps the other factor.
+
+    Args:
+        a: matrices, or a vector.
+        b: matrices, or a vector.
+
+    Returns:
+        `y[..., i, j]`, without `i` where `a` is a vector and without `j` where `b` is one.
+
+    Raises:
+        ShapeError: the inner sizes differ, the leading axes do not broadcast, or a factor is a scalar.
+
+    Example:
+        >>> fg.ops.matmul(jnp.ones((5, 2, 3)), jnp.ones((3, 4))).shape
+        (5, 2, 4)
     """
     output = [*range(2 - max(a.ndim, b.ndim), 0), *(c for c, x in (("i", a), ("j", b)) if x.ndim > 1)]
     return cut_by_labels(jnp.matmul, (a, b), (_labels(a.ndim, "ik"), _labels(b.ndim, "kj")), output)

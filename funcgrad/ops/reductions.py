@@ -16,7 +16,23 @@ Axes = int | tuple[int, ...] | None
 
 @op
 def sum(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-    """`y = Σ x` over `axis`; `x_bar = g`, repeated along `axis`. Keeps nothing but the shape."""
+    """`y = Σ x` over `axis`; `x_bar = g`, repeated along `axis`. Keeps nothing but the shape.
+
+    Args:
+        x: an array.
+        axis: one axis, several, or None for all.
+        keepdims: leave the summed axes, with size 1.
+
+    Returns:
+        `y`, without the summed axes.
+
+    Raises:
+        ShapeError: there is no such axis, or it is named twice.
+
+    Example:
+        >>> print(fg.ops.sum(jnp.ones((2, 3)), axis=0))
+        [2. 2. 2.]
+    """
     return jnp.sum(x, axis=axis, keepdims=keepdims)
 
 
@@ -29,7 +45,23 @@ def sum_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
 
 @op
 def mean(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-    """`y = Σ x / n` over `axis`, `n` the number of entries summed; `x_bar = g / n`, repeated. Keeps the shape."""
+    """`y = Σ x / n` over `axis`, `n` the number of entries summed; `x_bar = g / n`, repeated. Keeps the shape.
+
+    Args:
+        x: an array; integers have a floating mean.
+        axis: one axis, several, or None for all.
+        keepdims: leave the summed axes, with size 1.
+
+    Returns:
+        `y`, without the summed axes. The mean of nothing is NaN.
+
+    Raises:
+        ShapeError: there is no such axis, or it is named twice.
+
+    Example:
+        >>> print(fg.grad(lambda x: fg.ops.mean(x))(jnp.array([1.0, 2.0, 3.0, 4.0])))
+        [0.25 0.25 0.25 0.25]
+    """
     return jnp.mean(x, axis=normalize_axes(axis, x.ndim), keepdims=keepdims)
 
 
@@ -45,7 +77,23 @@ def mean_x(g: Array, x_aval: Aval, axis: Axes, keepdims: bool) -> Array:
 
 @op
 def max(x: Array, *, axis: Axes = None, keepdims: bool = False) -> Array:
-    """`y = max x` over `axis`; `x_bar = g / m` at each of the `m` entries equal to the maximum. Keeps `x`."""
+    """`y = max x` over `axis`; `x_bar = g / m` at each of the `m` entries equal to the maximum. Keeps `x`.
+
+    Args:
+        x: a real array.
+        axis: one axis, several, or None for all.
+        keepdims: leave the reduced axes, with size 1.
+
+    Returns:
+        `y`, without the reduced axes, in the dtype of `x`.
+
+    Raises:
+        ShapeError: there is no such axis, it is named twice, or it is empty.
+
+    Example:
+        >>> print(fg.grad(lambda x: fg.ops.max(x))(jnp.array([1.0, 3.0, 3.0])))
+        [0.  0.5 0.5]
+    """
     return jnp.max(x, axis=axis, keepdims=keepdims)
 
 

@@ -15,7 +15,22 @@ from funcgrad.registry import op
 
 @op
 def reshape(x: Array, *, shape: tuple[int, ...]) -> Array:
-    """The entries of `x` in row-major order as `shape` (one axis may be -1); `x_bar` is `g` in the old shape."""
+    """The entries of `x` in row-major order as `shape` (one axis may be -1); `x_bar` is `g` in the old shape.
+
+    Args:
+        x: an array.
+        shape: the new sizes, a tuple, with as many entries in all.
+
+    Returns:
+        `y`, in the dtype of `x`.
+
+    Raises:
+        ShapeError: the shape has another number of entries, or is no tuple.
+
+    Example:
+        >>> fg.ops.reshape(jnp.ones((2, 6)), shape=(4, -1)).shape
+        (4, 3)
+    """
     if explicit_mesh([jax.typeof(x)]) is None:
         return jnp.reshape(x, shape)
     before, after = _common_axes(x, shape)
@@ -55,7 +70,22 @@ def reshape_x(g: Array, x_aval: Aval) -> Array:
 
 @op
 def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
-    """Axis `i` of `y` is axis `axes[i]` of `x` (None: reversed); `x_bar` is `g` with the inverse permutation."""
+    """Axis `i` of `y` is axis `axes[i]` of `x` (None: reversed); `x_bar` is `g` with the inverse permutation.
+
+    Args:
+        x: an array.
+        axes: a permutation of its axes, a tuple.
+
+    Returns:
+        `y`, in the dtype of `x`.
+
+    Raises:
+        ShapeError: `axes` is no permutation of the axes of `x`.
+
+    Example:
+        >>> fg.ops.transpose(jnp.ones((2, 3, 4)), axes=(0, 2, 1)).shape
+        (2, 4, 3)
+    """
     return jnp.transpose(x, axes)
 
 
@@ -67,7 +97,22 @@ def transpose_x(g: Array, axes: tuple[int, ...] | None) -> Array:
 
 @op
 def broadcast_to(x: Array, *, shape: tuple[int, ...]) -> Array:
-    """`x` repeated to `shape`; `x_bar` is `g` summed over the repetitions (by the library)."""
+    """`x` repeated to `shape`; `x_bar` is `g` summed over the repetitions (by the library).
+
+    Args:
+        x: an array.
+        shape: the new sizes, a tuple; axes are added in front, and those of size 1 are repeated.
+
+    Returns:
+        `y`, in the dtype of `x`.
+
+    Raises:
+        ShapeError: `x` does not broadcast to the shape.
+
+    Example:
+        >>> print(fg.grad(lambda x: fg.ops.broadcast_to(x, shape=(3, 2)).sum())(jnp.ones(2)))
+        [3. 3.]
+    """
     return jnp.broadcast_to(x, shape)
 
 
@@ -79,7 +124,22 @@ def broadcast_to_x(g: Array) -> Array:
 
 @op
 def concatenate(xs: tuple[Array, ...] | list[Array], *, axis: int = 0) -> Array:
-    """The arrays of `xs` end to end along `axis`; the cotangent of each is its section of `g`."""
+    """The arrays of `xs` end to end along `axis`; the cotangent of each is its section of `g`.
+
+    Args:
+        xs: a tuple or a list of arrays, whose shapes differ along that axis at most.
+        axis: along which.
+
+    Returns:
+        `y`, in the dtype that they have together.
+
+    Raises:
+        ShapeError: there are no arrays, there is no such axis, or the shapes differ along another one.
+
+    Example:
+        >>> print(fg.ops.concatenate((jnp.zeros(2), jnp.ones(3))))
+        [0. 0. 1. 1. 1.]
+    """
     if not xs:
         raise ValueError("xs must hold an array at least, got none")
     labels: list[Any] = list(range(xs[0].ndim))

@@ -27,10 +27,23 @@ def einsum(subscripts: str, *operands: Array) -> Array:
     from the output are summed over, `...` stands for any axes. Axes of size 1 broadcast. Three or more operands
     are multiplied pair by pair, in the order that `jnp.einsum` takes.
 
+    Args:
+        subscripts: labels of the operands' axes, with those of the output behind an arrow (left out: every label that
+            stands once, in order of the alphabet).
+        operands: arrays.
+
+    Returns:
+        The sum, with axes as the output's labels.
+
     Raises:
         ShapeError: the subscripts cannot be read, or do not fit the operands.
 
-    >>> fg.ops.einsum("...qd,...kd->...qk", queries, keys)
+    Example:
+        >>> queries, keys = jnp.ones((5, 2, 8)), jnp.ones((5, 3, 8))
+        >>> fg.ops.einsum("...qd,...kd->...qk", queries, keys).shape
+        (5, 2, 3)
+        >>> print(fg.ops.einsum("ii", jnp.array([[1.0, 2.0], [3.0, 4.0]])))
+        5.0
     """
     require(subscripts, str, f"{place('einsum')}: the subscripts", "a string, as 'ij,jk->ik'", ShapeError)
     avals = [jnp.asarray(x) for x in operands]
@@ -59,6 +72,21 @@ def einstein_sum(a: Array, b: Array | None = None, *, subscripts: str) -> Array:
     repeated along labels that stand in one operand alone, and on the diagonal of labels that it repeats; so a
     cotangent is an Einstein sum itself. Written out: no `...`, and an output; `einsum` does that. Axes of `a` in
     front of those with labels are batch axes, which the output has too. Keeps the other operand.
+
+    Args:
+        a: the first operand.
+        b: the second one, where the subscripts have two.
+        subscripts: labels of each operand's axes, an arrow, labels of the output.
+
+    Returns:
+        `y`, with axes as the output's labels.
+
+    Raises:
+        ShapeError: a label stands for two sizes, or the subscripts do not fit the operands.
+
+    Example:
+        >>> fg.ops.einstein_sum(jnp.ones((2, 3)), jnp.ones((3, 4)), subscripts="ij,jk->ki").shape
+        (4, 2)
     """
     summed = _Summation.of(subscripts, a, b)
     operands, labels = ((a,), (summed.a,)) if b is None else ((a, b), (summed.a, summed.b))

@@ -27,7 +27,30 @@ def conv_transpose1d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Array:
-    """`y[..., j s + u d - p, f] += Σ_c x[..., j, c] kernel[u, c, f]`, plus `b[f]`; see `conv_transpose2d`."""
+    """`y[..., j s + u d - p, f] += Σ_c x[..., j, c] kernel[u, c, f]`, plus `b[f]`; pullbacks as of `conv_transpose2d`.
+
+    Args:
+        x: `[..., w, c]`.
+        kernel: the filters, `[kw, c / groups, f]`.
+        b: a bias per filter.
+        stride: how far apart the entries of `x` stand in the output.
+        padding: `SAME`, `VALID`, or ((before, after),), which is left out of the output.
+        output_padding: entries kept after the last that explicit padding leaves.
+        dilation: the distance of the kernel's entries.
+        groups: how many runs of channels are convolved apart.
+
+    Returns:
+        `y[..., w', f]`, in the dtype that `x` and the kernel must share.
+
+    Raises:
+        ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, an attribute is out
+            of range, or there is an output padding without explicit padding.
+
+    Example:
+        >>> x, kernel = jnp.array([1.0, 2.0]).reshape(1, 2, 1), jnp.array([1.0, 10.0, 100.0]).reshape(3, 1, 1)
+        >>> print(fg.ops.conv_transpose1d(x, kernel, stride=2, padding="VALID").ravel())
+        [  1.  10. 102.  20. 200.]
+    """
     return _spread(x, kernel, b, stride, padding, output_padding, dilation, groups)
 
 
@@ -69,10 +92,17 @@ def conv_transpose2d(
         dilation: the distance of the kernel's entries, likewise.
         groups: how many runs of channels are convolved apart.
 
+    Returns:
+        `y[..., h', w', f]`, in the dtype that `x` and the kernel must share.
+
     Raises:
         ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, an attribute is out
             of range, or there is an output padding without explicit padding.
 
+    Example:
+        >>> x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((2, 2, 2, 5))
+        >>> fg.ops.conv_transpose2d(x, kernel, stride=2).shape
+        (1, 8, 8, 5)
     """
     return _spread(x, kernel, b, stride, padding, output_padding, dilation, groups)
 
@@ -89,7 +119,30 @@ def conv_transpose3d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Array:
-    """`conv_transpose2d` with one image axis more: `x[..., d, h, w, c]`, `kernel[kd, kh, kw, c / groups, f]`."""
+    """`conv_transpose2d` with one image axis more: `x[..., d, h, w, c] -> y[..., d', h', w', f]`, pullbacks like there.
+
+    Args:
+        x: `[..., d, h, w, c]`.
+        kernel: the filters, `[kd, kh, kw, c / groups, f]`.
+        b: a bias per filter.
+        stride: how far apart the entries of `x` stand in the output, one for all image axes or one each.
+        padding: `SAME`, `VALID`, or ((front, back), (top, bottom), (left, right)), which is left out of the output.
+        output_padding: entries kept after the last that explicit padding leaves.
+        dilation: the distance of the kernel's entries.
+        groups: how many runs of channels are convolved apart.
+
+    Returns:
+        `y[..., d', h', w', f]`, in the dtype that `x` and the kernel must share.
+
+    Raises:
+        ShapeError: the kernel does not have `c / groups` channels, `groups` does not divide `f`, an attribute is out
+            of range, or there is an output padding without explicit padding.
+
+    Example:
+        >>> x, kernel = jnp.ones((1, 2, 2, 2, 2)), jnp.ones((2, 2, 2, 2, 5))
+        >>> fg.ops.conv_transpose3d(x, kernel, stride=2).shape
+        (1, 4, 4, 4, 5)
+    """
     return _spread(x, kernel, b, stride, padding, output_padding, dilation, groups)
 
 

@@ -1,0 +1,78 @@
+"""What `help` says of everything public: every parameter, what comes back, an example that prints what it says."""
+
+import doctest
+import inspect
+import pydoc
+import re
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import funcgrad as fg
+
+PACKAGES = [fg, fg.ops, fg.layers, fg.networks, fg.train]
+NOT_MADE_BY_HAND = {"Graph", "Marker", "Nonfinite", "NonfiniteError", "Plan", "Selector", "State", "Tape"}
+"""Classes whose objects come from a function, which has the arguments; and an enumeration."""
+RETURNS_NOTHING = {"scope"}
+"""A context, which gives nothing to what is inside."""
+ELSEWHERE = {"audit", "blame", "check", "summary", "Graph", "Plan"}
+"""Still to be written out."""
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def public(package: types.ModuleType) -> dict[str, object]:
+    """What a package shows that is a function, an op or a class."""
+    named = {n: getattr(package, n) for n in package.__all__}
+    return {n: x for n, x in named.items() if callable(x) and n not in ELSEWHERE}
+
+
+EVERYTHING = [(package, name) for package in PACKAGES for name in public(package)]
+each = pytest.mark.parametrize(("package", "name"), EVERYTHING, ids=lambda x: getattr(x, "__name__", x))
+
+
+def section(doc: str, title: str) -> str:
+    """The text of a section, without its title; empty where there is none."""
+    found = re.search(rf"^{title}:\n((?: .*\n|\n)+)", doc + "\n", re.MULTILINE)
+    return inspect.cleandoc(found[1]) if found else ""
+
+
+def parameters_of(thing: object) -> set[str]:
+    return set() if inspect.isclass(thing) and issubclass(thing, BaseException) else set(inspect.signature(thing).parameters)
+
+
+@each
+def test_the_parameters_are_those_described(package, name):
+    thing = getattr(package, name)
+    described = re.findall(r"^(\w+): \S", section(inspect.getdoc(thing), "Args"), re.MULTILINE)
+    expected = set() if name in NOT_MADE_BY_HAND else parameters_of(thing)
+    assert len(described) == len(set(described))
+    assert set(described) == expected
+
+
+@each
+def test_a_function_says_what_it_returns(package, name):
+    thing = getattr(package, name)
+    if not inspect.isclass(thing) and name not in RETURNS_NOTHING:
+        assert section(inspect.getdoc(thing), "Returns")
+
+
+def examples_of(package: types.ModuleType, name: str) -> doctest.DocTest:
+    space = {"fg": fg, "jax": jax, "jnp": jnp}
+    doc = inspect.getdoc(getattr(package, name))
+    return doctest.DocTestParser().get_doctest(doc, space, f"{package.__name__}.{name}", None, 0)
+
+
+def failures(test: doctest.DocTest) -> str:
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False, optionflags=OPTIONS).run(test, out=said.append)
+    return "".join(said)
+
+
+@each
+def test_the_example_prints_what_it_says(package, name):
+    test = examples_of(package, name)
+    assert test.examples
+    assert any(example.want for example in test.examples)
+    assert not failures(test)
