@@ -18,6 +18,17 @@ class linear(Layer):
         use_bias: whether there is a `b`.
         w_init: initializer of `w`, a name in `jax.nn.initializers` or a function `(key, shape, dtype)`.
         b_init: likewise of `b`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with an axis of features.
+
+    Example:
+        >>> net, x = fg.layers.linear(3), jnp.ones((2, 4))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> {name: leaf.shape for name, leaf in params.items()}
+        {'w': (4, 3), 'b': (3,)}
+        >>> net(params, x).shape
+        (2, 3)
     """
 
     features: int

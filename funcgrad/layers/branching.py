@@ -16,7 +16,7 @@ from funcgrad.layers.printing import call
 class parallel(Layer):
     """Layers side by side: each reads all inputs, the output is the tuple of theirs.
 
-    Follow it by what joins them: `chain(parallel(linear(8), linear(8)), fg.ops.add)`.
+    Follow it by what joins them. Params and state are keyed by the layers' names, which are made as in `chain`.
 
     Args:
         layers: layers or pure functions, named as in `chain`.
@@ -24,6 +24,12 @@ class parallel(Layer):
 
     Raises:
         GraphError: something is no layer, or a name stands twice.
+
+    Example:
+        >>> net = fg.layers.chain(fg.layers.parallel(fg.layers.linear(8), gate=fg.ops.sigmoid), fg.ops.multiply)
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 8)))
+        >>> net(params, jnp.ones((2, 8))).shape
+        (2, 8)
     """
 
     children: tuple[Child, ...]
@@ -70,12 +76,20 @@ class parallel(Layer):
 class residual(Layer):
     """`shortcut(x) + body(x)`, the shortcut being `x` itself unless a layer is given.
 
+    Params and state are under `"body"` and `"shortcut"`.
+
     Args:
         body: a layer or a pure function.
         shortcut: a layer that makes the sum fit, where the body changes the shape.
 
     Raises:
         ShapeError: the two terms differ in shape or dtype.
+
+    Example:
+        >>> net = fg.layers.residual(fg.layers.chain(fg.layers.layer_norm(), fg.layers.linear(4)))
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 4)))
+        >>> net(params, jnp.ones((2, 4))).shape
+        (2, 4)
     """
 
     body: Layer

@@ -87,9 +87,30 @@ class Convolution(Layer):
 
 
 class conv1d(Convolution):
-    """1-D convolution: `x[..., w, c] -> y[..., w', features]`, `w[kw, c / groups, features]`, `b[features]`.
+    """1-D convolution: `x[..., w, c] -> y[..., w', features]`; see `fg.ops.conv1d`.
 
-    Fields as for `conv2d`.
+    Its parameters are `w[kw, c / groups, features]` and `b[features]`.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel.
+        stride: step of the window.
+        padding: "SAME", "VALID", a number for all sides, or (before, after), in a tuple of one.
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries.
+        groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+
+    Raises:
+        ShapeError: from `init`, the input has too few axes, or has its channels first, or `window` or `groups` does not
+            fit it.
+
+    Example:
+        >>> net, x = fg.layers.conv1d(5, 3, stride=2), jnp.ones((2, 8, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((3, 3, 5), (2, 4, 5))
     """
 
     axes = 1
@@ -97,7 +118,7 @@ class conv1d(Convolution):
 
 
 class conv2d(Convolution):
-    """2-D convolution: `x[..., h, w, c] -> y[..., h', w', features]`.
+    """2-D convolution: `x[..., h, w, c] -> y[..., h', w', features]`; see `fg.ops.conv2d`.
 
     Its parameters are `w[kh, kw, c / groups, features]` and `b[features]`.
 
@@ -111,6 +132,16 @@ class conv2d(Convolution):
         b_init: initializer of `b`.
         dilation: distance of the kernel's entries, one number or (vertical, horizontal).
         groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+
+    Raises:
+        ShapeError: from `init`, the input has too few axes, or has its channels first, or `window` or `groups` does not
+            fit it.
+
+    Example:
+        >>> net, x = fg.layers.conv2d(5, 3, stride=2), jnp.ones((2, 8, 8, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((3, 3, 3, 5), (2, 4, 4, 5))
     """
 
     axes = 2
@@ -118,7 +149,31 @@ class conv2d(Convolution):
 
 
 class conv3d(Convolution):
-    """3-D convolution: `x[..., d, h, w, c] -> y[..., d', h', w', features]`; fields as for `conv2d`."""
+    """3-D convolution: `x[..., d, h, w, c] -> y[..., d', h', w', features]`; see `fg.ops.conv3d`.
+
+    Its parameters are `w[kd, kh, kw, c / groups, features]` and `b[features]`.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel, one number or (depth, height, width).
+        stride: step of the window, one number or one per image axis.
+        padding: "SAME", "VALID", a number for all sides, or ((front, back), (top, bottom), (left, right)).
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries, one number or one per image axis.
+        groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+
+    Raises:
+        ShapeError: from `init`, the input has too few axes, or has its channels first, or `window` or `groups` does not
+            fit it.
+
+    Example:
+        >>> net, x = fg.layers.conv3d(5, 3, stride=2), jnp.ones((2, 8, 8, 8, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((3, 3, 3, 3, 5), (2, 4, 4, 4, 5))
+    """
 
     axes = 3
     operation = ops.conv3d
@@ -149,21 +204,99 @@ class TransposedConvolution(Convolution):
 
 
 class conv_transpose1d(TransposedConvolution):
-    """Transposed convolution: `x[..., w, c] -> y[..., w', features]`; see `fg.ops.conv_transpose2d`."""
+    """1-D transposed convolution: `x[..., w, c] -> y[..., w', features]`; see `fg.ops.conv_transpose1d`.
+
+    Its parameters are `w[kw, c / groups, features]` and `b[features]`.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel.
+        stride: how far apart the entries of the input stand in the output.
+        padding: "SAME", "VALID", a number for all sides, or (before, after), in a tuple of one;
+            it is left out of the output.
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries.
+        groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+        output_padding: entries kept after the last that explicit padding leaves.
+
+    Raises:
+        ShapeError: from `init`, the input has too few axes, or has its channels first, or `window` or `groups` does not
+            fit it.
+
+    Example:
+        >>> net, x = fg.layers.conv_transpose1d(5, 2, stride=2), jnp.ones((2, 4, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((2, 3, 5), (2, 8, 5))
+    """
 
     axes = 1
     operation = ops.conv_transpose1d
 
 
 class conv_transpose2d(TransposedConvolution):
-    """Transposed convolution: `x[..., h, w, c] -> y[..., h', w', features]`; see `fg.ops.conv_transpose2d`."""
+    """2-D transposed convolution: `x[..., h, w, c] -> y[..., h', w', features]`; see `fg.ops.conv_transpose2d`.
+
+    Its parameters are `w[kh, kw, c / groups, features]` and `b[features]`.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel, one number or (height, width).
+        stride: how far apart the entries of the input stand in the output, one number or (vertical, horizontal).
+        padding: "SAME", "VALID", a number for all sides, or ((top, bottom), (left, right));
+            it is left out of the output.
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries, one number or (vertical, horizontal).
+        groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+        output_padding: entries kept after the last that explicit padding leaves.
+
+    Raises:
+        ShapeError: from `init`, the input has too few axes, or has its channels first, or `window` or `groups` does not
+            fit it.
+
+    Example:
+        >>> net, x = fg.layers.conv_transpose2d(5, 2, stride=2), jnp.ones((2, 4, 4, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((2, 2, 3, 5), (2, 8, 8, 5))
+    """
 
     axes = 2
     operation = ops.conv_transpose2d
 
 
 class conv_transpose3d(TransposedConvolution):
-    """Transposed convolution: `x[..., d, h, w, c] -> y[..., d', h', w', features]`."""
+    """3-D transposed convolution: `x[..., d, h, w, c] -> y[..., d', h', w', features]`; see `fg.ops.conv_transpose3d`.
+
+    Its parameters are `w[kd, kh, kw, c / groups, features]` and `b[features]`.
+
+    Args:
+        features: number of output channels.
+        window: size of the kernel, one number or (depth, height, width).
+        stride: how far apart the entries of the input stand in the output, one number or one per image axis.
+        padding: "SAME", "VALID", a number for all sides, or ((front, back), (top, bottom), (left, right));
+            it is left out of the output.
+        use_bias: whether there is a `b`.
+        w_init: initializer of `w`.
+        b_init: initializer of `b`.
+        dilation: distance of the kernel's entries, one number or one per image axis.
+        groups: how many runs of channels are convolved apart; as many as channels makes it depthwise.
+        output_padding: entries kept after the last that explicit padding leaves.
+
+    Raises:
+        ShapeError: from `init`, the input has too few axes, or has its channels first, or `window` or `groups` does not
+            fit it.
+
+    Example:
+        >>> net, x = fg.layers.conv_transpose3d(5, 2, stride=2), jnp.ones((2, 4, 4, 4, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((2, 2, 2, 3, 5), (2, 8, 8, 8, 5))
+    """
 
     axes = 3
     operation = ops.conv_transpose3d

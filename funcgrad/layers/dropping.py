@@ -49,6 +49,13 @@ class dropout(_drops):
 
     Raises:
         GraphError: the rate is out of range; `train=True` without a key.
+
+    Example:
+        >>> net, x = fg.layers.dropout(0.5), jnp.ones(4)
+        >>> print(net({}, x))
+        [1. 1. 1. 1.]
+        >>> print(jnp.unique(net({}, x, key=jax.random.key(0), train=True)))
+        [0. 2.]
     """
 
     operation = ops.dropout
@@ -65,6 +72,12 @@ class drop_path(_drops):
 
     Raises:
         GraphError: the rate is out of range; `train=True` without a key.
+
+    Example:
+        >>> net, x = fg.layers.residual(fg.layers.drop_path(0.5)), jnp.ones((100, 2))
+        >>> print(jnp.unique(net({}, x, key=jax.random.key(0), train=True), axis=0))
+        [[1. 1.]
+         [3. 3.]]
     """
 
     operation = ops.drop_path

@@ -14,9 +14,19 @@ from funcgrad.registry import Op
 
 
 class pure(Layer):
-    """A function of arrays as a layer without parameters: `pure(fg.ops.softmax, axis=-1)`.
+    """A function of arrays as a layer without parameters, keyword arguments fixed.
 
-    Combinators lift functions by themselves; this spells it out, and fixes keyword arguments.
+    Combinators lift functions by themselves; this spells it out. A `functools.partial` of keywords is taken apart, so
+    that the layer prints and compares by what it holds.
+
+    Args:
+        function: a pure function of arrays; an op, say.
+        options: its keyword arguments.
+
+    Example:
+        >>> net = fg.layers.pure(fg.ops.softmax, axis=0)
+        >>> print(net, net({}, jnp.zeros((2, 1))).ravel())
+        pure(ops.softmax, axis=0) [0.5 0.5]
     """
 
     function: Callable[..., PyTree]
@@ -59,7 +69,14 @@ class parametric(Layer):
         start: `start(key, *input_specs) -> params`. May be left out where the parameters are given by hand, or
             are shared with a layer that makes them.
 
-    >>> gain = fg.layers.parametric(lambda w, x: w * x, lambda key, x: jnp.ones(x.shape[-1:], x.dtype))
+    Raises:
+        GraphError: from `init`, there is no `start`.
+
+    Example:
+        >>> gain = fg.layers.parametric(lambda w, x: w * x, lambda key, x: jnp.ones(x.shape[-1:], x.dtype))
+        >>> params, state = gain.init(jax.random.key(0), jnp.ones((2, 3)))
+        >>> params.shape
+        (3,)
     """
 
     function: Callable[..., PyTree]

@@ -37,6 +37,14 @@ class multi_head_attention(Layer):
 
     Raises:
         GraphError: `heads` is not a multiple of `kv_heads`, or the features of `x` cannot be shared among the heads.
+
+    Example:
+        >>> net, x = fg.layers.multi_head_attention(4, kv_heads=2, causal=True), jnp.ones((2, 5, 16))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> {name: part["w"].shape for name, part in params.items()}
+        {'query': (16, 16), 'key': (16, 8), 'value': (16, 8), 'out': (16, 16)}
+        >>> net(params, x).shape
+        (2, 5, 16)
     """
 
     heads: int

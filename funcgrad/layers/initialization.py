@@ -18,12 +18,21 @@ Initializer = str | Callable[..., Array]
 
 @dataclass(frozen=True, init=False, repr=False)
 class initializer:
-    """One of `jax.nn.initializers` with options: `initializer("normal", stddev=0.02)`.
+    """One of `jax.nn.initializers` with options, called as `(key, shape, dtype)`.
 
-    Called as `(key, shape, dtype)`.
+    It prints and compares by name and options, where JAX's own are closures: so does every layer that holds one.
+
+    Args:
+        name: of an initializer of JAX's.
+        options: its arguments.
 
     Raises:
         GraphError: JAX has no initializer of that name.
+
+    Example:
+        >>> start = fg.layers.initializer("normal", stddev=0.02)
+        >>> print(start, start(jax.random.key(0), (2, 3)).shape)
+        initializer('normal', stddev=0.02) (2, 3)
     """
 
     name: str

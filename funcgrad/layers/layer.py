@@ -18,17 +18,25 @@ from funcgrad.naming import place
 class Layer:
     """A pair of pure functions; a subclass is made a frozen dataclass and a pytree without leaves.
 
+        init(key, *input_specs) -> params, state
+        apply(params, state, *inputs, key=None, train=False) -> output, state
+
     So a layer is hashable, equal to another one with the same fields, passes through `jit`, `vmap` and
-    `jax.tree.map` as structure, and prints as the call that makes it.
+    `jax.tree.map` as structure, and prints as the call that makes it. Called as `net(params, *inputs)` it gives the
+    output alone. A subclass gives `init` where it has parameters, and `forward(params, *inputs) -> output`; one that
+    keeps state, draws random numbers or behaves differently while training overrides `apply` instead.
 
-    >>> class scale(fg.layers.Layer):
-    ...     start: float = 1.0
-    ...     def init(self, key, x):
-    ...         return {"s": jnp.full((), self.start, x.dtype)}, {}
-    ...     def forward(self, params, x):
-    ...         return fg.ops.multiply(x, params["s"])
-
-    A layer that keeps state, draws random numbers or behaves differently while training overrides `apply` instead.
+    Example:
+        >>> class scale(fg.layers.Layer):
+        ...     start: float = 1.0
+        ...     def init(self, key, x):
+        ...         return {"s": jnp.full((), self.start, x.dtype)}, {}
+        ...     def forward(self, params, x):
+        ...         return fg.ops.multiply(x, params["s"])
+        >>> net, x = fg.layers.chain(scale(3.0), fg.ops.relu), jnp.array([-1.0, 2.0])
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> print(net, net(params, x))
+        chain(scale(start=3.0), ops.relu) [0. 6.]
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

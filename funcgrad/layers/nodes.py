@@ -21,6 +21,13 @@ class node:
         phi: a layer; a function of its inputs; or, where `params` is given, a function `phi(params, *inputs)`.
         reads: names of the inputs, in the order in which `phi` takes them.
         params: name of its parameters; nodes with the same one share them. The node's own name by default.
+
+    Raises:
+        GraphError: `phi` is neither a layer nor a function.
+
+    Example:
+        >>> print(fg.layers.node(fg.layers.linear(3), "x0", "x1", params="w1"))
+        node(linear(3), 'x0', 'x1', params='w1')
     """
 
     layer: Layer

@@ -19,6 +19,16 @@ class layer_norm(Layer):
         eps: added to the variance.
         use_scale: whether there is a `scale[d]`.
         use_bias: whether there is a `bias[d]`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with an axis of features.
+
+    Example:
+        >>> net, x = fg.layers.layer_norm(eps=0.0), jnp.array([[0.0, 2.0], [5.0, 1.0]])
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> print(net(params, x))
+        [[-1.  1.]
+         [ 1. -1.]]
     """
 
     eps: float = 1e-6
@@ -40,6 +50,15 @@ class rms_norm(Layer):
     Args:
         eps: added to the mean square.
         use_scale: whether there is a `scale[d]`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with an axis of features.
+
+    Example:
+        >>> net, x = fg.layers.rms_norm(eps=0.0), jnp.array([[3.0, -3.0]])
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> print(net(params, x))
+        [[ 1. -1.]]
     """
 
     eps: float = 1e-6
@@ -62,6 +81,16 @@ class group_norm(Layer):
         eps: added to the variance.
         use_scale: whether there is a `scale[c]`.
         use_bias: whether there is a `bias[c]`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with examples and channels; from the call, `groups` does
+            not divide `c`.
+
+    Example:
+        >>> net, x = fg.layers.group_norm(2, eps=0.0), jnp.array([[0.0, 2.0, 5.0, 1.0]])
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> print(net(params, x))
+        [[-1.  1.  1. -1.]]
     """
 
     groups: int | None
@@ -94,7 +123,14 @@ class batch_norm(Layer):
         use_bias: whether there is a `bias[c]`.
 
     Raises:
-        GraphError: the momentum is out of range.
+        GraphError: the momentum is out of range; from a call `net(params, x)`, there is state, which `net.apply` takes.
+
+    Example:
+        >>> net, x = fg.layers.batch_norm(momentum=0.5), jnp.array([[0.0], [2.0]])
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> y, state = net.apply(params, state, x, train=True)
+        >>> print(state["mean"], state["variance"])
+        [0.5] [1.]
     """
 
     momentum: float = 0.9

@@ -39,6 +39,10 @@ class Policy:
 
     Raises:
         GraphError: something is no floating dtype.
+
+    Example:
+        >>> fg.layers.Policy.parse("params=f32,compute=f16") == fg.layers.Policy(compute=jnp.float16)
+        True
     """
 
     params: str = "float32"
@@ -77,7 +81,7 @@ class Policy:
 
 
 class mixed(Layer):
-    """A network in mixed precision: `mixed(net, "params=float32,compute=bfloat16,output=float32")`.
+    """A network in mixed precision: `params` and inputs are cast on the way in, the output on the way out.
 
     | value                                              | dtype                                                |
     |----------------------------------------------------|------------------------------------------------------|
@@ -100,6 +104,12 @@ class mixed(Layer):
 
     Raises:
         GraphError: the policy cannot be read.
+
+    Example:
+        >>> net, x = fg.layers.mixed(fg.layers.linear(3), "compute=bf16"), jnp.ones((2, 4))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> print(net, params["w"].dtype, net(params, x).dtype)
+        mixed(linear(3)) float32 float32
     """
 
     net: Layer

@@ -17,6 +17,17 @@ class Cell(Layer):
     """One step of a recurrent network: `forward(params, x, carry) -> (y, carry)`, without state or randomness.
 
     A subclass gives `init`, `zero_carry` and `forward`; one that has an op for whole sequences also `forward_all`.
+
+    Example:
+        >>> class decay(fg.layers.Cell):
+        ...     rate: float
+        ...     def zero_carry(self, x):
+        ...         return jnp.zeros(x.shape, x.dtype)
+        ...     def forward(self, params, x, carry):
+        ...         carry = self.rate * carry + x
+        ...         return carry, carry
+        >>> print(fg.layers.recurrent(decay(0.5))({}, jnp.ones((3, 1))).ravel())
+        [1.   1.5  1.75]
     """
 
     def zero_carry(self, x: Any) -> PyTree:
@@ -44,6 +55,16 @@ class rnn_cell(Cell):
         w_x_init: initializer of `w_x[n, features]`; uniform within ±1/√features by default, as in PyTorch.
         w_h_init: likewise of `w_h[features, features]`.
         b_init: likewise of `b[features]`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with an axis of features.
+
+    Example:
+        >>> cell, x = fg.layers.rnn_cell(3), jnp.ones((5, 2))
+        >>> params, state = cell.init(jax.random.key(0), x)
+        >>> y, h = cell(params, x, cell.zero_carry(x))
+        >>> y.shape
+        (5, 3)
     """
 
     features: int
@@ -80,6 +101,14 @@ class gru_cell(Cell):
         w_x_init: initializer of `w_x[n, 3 features]`; uniform within ±1/√features by default, as in PyTorch.
         w_h_init: likewise of `w_h[features, 3 features]`.
         b_init: likewise of `b[3 features]` and `b_h[features]`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with an axis of features.
+
+    Example:
+        >>> params, state = fg.layers.gru_cell(3).init(jax.random.key(0), jnp.ones((5, 2)))
+        >>> {name: leaf.shape for name, leaf in params.items()}
+        {'w_x': (2, 9), 'w_h': (3, 9), 'b': (9,), 'b_h': (3,)}
     """
 
     features: int
@@ -118,6 +147,14 @@ class lstm_cell(Cell):
         w_x_init: initializer of `w_x[n, 4 features]`; uniform within ±1/√features by default, as in PyTorch.
         w_h_init: likewise of `w_h[features, 4 features]`.
         b_init: likewise of `b[4 features]`.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with an axis of features.
+
+    Example:
+        >>> params, state = fg.layers.lstm_cell(3, forget_bias=1.0).init(jax.random.key(0), jnp.ones((5, 2)))
+        >>> {name: leaf.shape for name, leaf in params.items()}
+        {'w_x': (2, 12), 'w_h': (3, 12), 'b': (12,)}
     """
 
     features: int
@@ -152,9 +189,8 @@ class lstm_cell(Cell):
 class recurrent(Layer):
     """A cell along the time axis: `x[..., t, n] -> y[..., t, features]`, its params those of the cell.
 
-    The carry starts as a second input, or as the cell's `zero_carry`. Both directions at once:
-
-    >>> chain(parallel(recurrent(lstm_cell(64)), recurrent(lstm_cell(64), reverse=True)), concatenate())
+    The carry starts as a second input, or as the cell's `zero_carry`. For both directions at once, join two of them by
+    `parallel` and `concatenate`.
 
     Args:
         cell: a `Cell`.
@@ -163,6 +199,15 @@ class recurrent(Layer):
 
     Raises:
         GraphError: the cell is none.
+        ShapeError: the input has no axis of time.
+
+    Example:
+        >>> one, x = fg.layers.recurrent(fg.layers.rnn_cell(3)), jnp.ones((5, 7, 2))
+        >>> other = fg.layers.recurrent(fg.layers.rnn_cell(3), reverse=True)
+        >>> net = fg.layers.chain(fg.layers.parallel(one, other), fg.layers.concatenate())
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> net(params, x).shape
+        (5, 7, 6)
     """
 
     cell: Cell

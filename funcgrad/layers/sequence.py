@@ -14,10 +14,10 @@ from funcgrad.layers.printing import call
 
 
 class chain(Layer):
-    """Layers one after another: `chain(linear(64), fg.ops.relu, linear(10))`.
+    """Layers one after another.
 
-    Layers are named by type and order (`linear0`, `linear1`) or by keyword (`head=linear(10)`). A layer that
-    returns a tuple hands its parts on as several inputs.
+    Layers are named by type and order (`linear0`, `linear1`) or by keyword (`head=linear(10)`); params and state are
+    keyed by these names. A layer that returns a tuple hands its parts on as several inputs.
 
     Args:
         layers: layers or pure functions.
@@ -25,6 +25,14 @@ class chain(Layer):
 
     Raises:
         GraphError: something is no layer, or a name stands twice.
+
+    Example:
+        >>> net = fg.layers.chain(fg.layers.linear(8), fg.ops.relu, head=fg.layers.linear(3))
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 4)))
+        >>> {name: part["w"].shape for name, part in params.items()}
+        {'linear0': (4, 8), 'head': (8, 3)}
+        >>> net(params, jnp.ones((2, 4))).shape
+        (2, 3)
     """
 
     children: tuple[Child, ...]
@@ -80,6 +88,14 @@ class repeat(Layer):
     Raises:
         GraphError: `n` is not positive.
         ShapeError: from `init`, if the layer's output differs from its input.
+
+    Example:
+        >>> net, x = fg.layers.repeat(fg.layers.linear(4), 3), jnp.ones((2, 4))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> {name: leaf.shape for name, leaf in params.items()}
+        {'b': (3, 4), 'w': (3, 4, 4)}
+        >>> net(params, x).shape
+        (2, 4)
     """
 
     layer: Layer

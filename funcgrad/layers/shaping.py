@@ -9,7 +9,18 @@ from funcgrad.layers.layer import Layer
 
 
 class flatten(Layer):
-    """Make one axis of all axes after the first `keep`: `x[n, h, w, c] -> y[n, h·w·c]`."""
+    """Make one axis of all axes after the first `keep`: `x[n, h, w, c] -> y[n, h·w·c]`.
+
+    Args:
+        keep: how many axes in front stay.
+
+    Raises:
+        ShapeError: the input has fewer.
+
+    Example:
+        >>> fg.layers.flatten()({}, jnp.ones((2, 4, 4, 3))).shape
+        (2, 48)
+    """
 
     keep: int = 1
 
@@ -21,7 +32,18 @@ class flatten(Layer):
 
 
 class concatenate(Layer):
-    """Join several inputs along an axis."""
+    """Join several inputs along an axis, as after `parallel`.
+
+    Args:
+        axis: along which.
+
+    Raises:
+        ShapeError: their shapes differ along another axis, or there is no such axis.
+
+    Example:
+        >>> fg.layers.concatenate()({}, jnp.ones((2, 3)), jnp.ones((2, 4))).shape
+        (2, 7)
+    """
 
     axis: int = -1
 

@@ -11,14 +11,23 @@ from funcgrad.layers.layer import Layer, take
 class embedding(Layer):
     """Rows of a table: integer `ids[...] -> y[..., features]`, `table[size, features]`.
 
-    An id outside `0..size-1` gives NaN (see `fg.ops.embedding`). To share the table with the output projection, read
-    it from the params: `fg.ops.linear(h, params["table"].T)`; its gradient is the sum over both uses.
+    An id outside `0..size-1` gives NaN (see `fg.ops.embedding`). To share the table with the output projection, see
+    `unembed`.
 
     Args:
         size: number of rows.
         features: size of a row.
         init_table: initializer of the table.
         dtype: of the table, since the ids do not say it.
+
+    Raises:
+        ShapeError: the ids are not integers.
+
+    Example:
+        >>> net, ids = fg.layers.embedding(10, 4), jnp.array([[1, 2, 3]])
+        >>> params, state = net.init(jax.random.key(0), ids)
+        >>> params["table"].shape, net(params, ids).shape
+        ((10, 4), (1, 3, 4))
     """
 
     size: int

@@ -24,6 +24,12 @@ class patches(Layer):
 
     Raises:
         ShapeError: the patches do not tile the image.
+
+    Example:
+        >>> net, x = fg.layers.patches(8, 4), jnp.ones((2, 8, 8, 3))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["w"].shape, net(params, x).shape
+        ((48, 8), (2, 4, 8))
     """
 
     features: int
@@ -50,7 +56,20 @@ class patches(Layer):
 
 
 class class_token(Layer):
-    """Put a learned token in front of a sequence: `x[..., t, d] -> y[..., t + 1, d]`."""
+    """Put a learned token in front of a sequence: `x[..., t, d] -> y[..., t + 1, d]`, `token[d]`.
+
+    Args:
+        init_scale: standard deviation of its entries at the start.
+
+    Raises:
+        ShapeError: from `init`, the input is no floating array with tokens and features.
+
+    Example:
+        >>> net, x = fg.layers.class_token(), jnp.ones((2, 5, 8))
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> params["token"].shape, net(params, x).shape
+        ((8,), (2, 6, 8))
+    """
 
     init_scale: float = 0.02
 
@@ -67,7 +86,23 @@ class class_token(Layer):
 
 
 class position_embedding(Layer):
-    """Add a learned vector per position: `x[..., t, d] -> y[..., t, d]`, with `t` at most what it was at `init`."""
+    """Add a learned vector per position: `x[..., t, d] -> y[..., t, d]`, `table[t, d]`.
+
+    There are as many positions as the input had tokens at `init`; a shorter one reads the first of them.
+
+    Args:
+        init_scale: standard deviation of its entries at the start.
+
+    Raises:
+        ShapeError: there are more tokens than positions; from `init`, the input is no floating array with tokens and
+            features.
+
+    Example:
+        >>> net = fg.layers.position_embedding()
+        >>> params, state = net.init(jax.random.key(0), jnp.ones((2, 5, 8)))
+        >>> params["table"].shape, net(params, jnp.ones((2, 3, 8))).shape
+        ((5, 8), (2, 3, 8))
+    """
 
     init_scale: float = 0.02
 
@@ -89,7 +124,19 @@ class position_embedding(Layer):
 
 
 class select(Layer):
-    """One entry along an axis, which goes away: the class token is `select(0, axis=-2)` of `x[..., t, d]`."""
+    """One entry along an axis, which goes away: the class token is `select(0, axis=-2)` of `x[..., t, d]`.
+
+    Args:
+        index: which entry; a negative one counts from the end.
+        axis: along which axis.
+
+    Raises:
+        ShapeError: there is no such entry or axis.
+
+    Example:
+        >>> print(fg.layers.select(0)({}, jnp.array([[1.0, 2.0], [3.0, 4.0]])))
+        [1. 2.]
+    """
 
     index: int
     axis: int = -2
@@ -102,5 +149,24 @@ class select(Layer):
 
 
 def unembed(params: PyTree, x: Array) -> Array:
-    """Logits by the table of a shared `embedding`: `x[..., d], table[n, d] -> y[..., n]`."""
+    """Logits by the table of a shared `embedding`: `y = x tableᵀ`, `x[..., d], table[n, d] -> y[..., n]`.
+
+    As the last node of a `dag` whose first one is the embedding, with `params=` the same, it ties the two; the gradient
+    of the table is then the sum over both uses.
+
+    Args:
+        params: those of the embedding, with the `table`.
+        x: hidden states.
+
+    Returns:
+        `y`, the logits of all tokens.
+
+    Example:
+        >>> net = fg.layers.dag("ids",
+        ...     h=fg.layers.node(fg.layers.embedding(10, 4), "ids", params="embedding"),
+        ...     logits=fg.layers.node(fg.layers.unembed, "h", params="embedding"))
+        >>> params, state = net.init(jax.random.key(0), jnp.array([1, 2]))
+        >>> net(params, jnp.array([1, 2])).shape
+        (2, 10)
+    """
     return ops.linear(x, ops.transpose(params["table"]))

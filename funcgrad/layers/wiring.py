@@ -19,13 +19,6 @@ from funcgrad.naming import scope
 class dag(Layer):
     """A network whose nodes name what they read; the order of the lines is free.
 
-    The lecture's example, with `w1` shared by φ1 and φ3:
-
-    >>> net = dag("x0",
-    ...     x1=node(phi1, "x0", params="w1"),
-    ...     x2=node(phi2, "x0", "x1", params="w2"),
-    ...     x3=node(phi3, "x1", "x2", params="w1"))
-
     Every node runs in the scope of its name, and its output carries that name. Each use of a shared parameter
     has a name too (`w1@x1`, `w1@x3`; `w1@x1/w` for a leaf `w`), so `fg.grad(loss, wrt=["w1@x1", "w1@x3"])` gives
     the terms of `[∂ℓ/∂w1]` one by one. Params are keyed by parameter name, state by node name. Shared parameters
@@ -40,6 +33,18 @@ class dag(Layer):
         GraphError: an unknown name, a name that stands twice, a cycle, or no nodes.
         ShapeError: a node reads too many or too few values; from `init`, a parameter that its nodes would make
             differently.
+
+    Example:
+        >>> def phi(w, *inputs):
+        ...     return jnp.tanh(sum(inputs) @ w)
+        >>> net = fg.layers.dag("x0",  # the lecture's example: w1 is shared by x1 and x3
+        ...     x1=fg.layers.node(phi, "x0", params="w1"),
+        ...     x2=fg.layers.node(phi, "x0", "x1", params="w2"),
+        ...     x3=fg.layers.node(phi, "x1", "x2", params="w1"))
+        >>> params, x = {"w1": jnp.eye(3), "w2": jnp.eye(3)}, jnp.ones(3)
+        >>> terms = fg.grad(lambda params: net(params, x).sum(), wrt=["w1@x1", "w1@x3"])(params)
+        >>> bool(jnp.allclose(terms["w1@x1"] + terms["w1@x3"], jax.grad(lambda p: net(p, x).sum())(params)["w1"]))
+        True
     """
 
     inputs: tuple[str, ...]

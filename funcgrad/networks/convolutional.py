@@ -34,6 +34,17 @@ def lenet(classes: int = 10) -> chain:
 
     The subsampling layers are plain averages and the second convolution reads all maps, as usual today.
     Source: LeCun et al. 1998.
+
+    Args:
+        classes: number of outputs.
+
+    Returns:
+        The network, a `chain`.
+
+    Example:
+        >>> params, _ = jax.eval_shape(fg.networks.lenet().init, jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        61706
     """
     return chain(
         *(conv2d(6, 5), ops.tanh, avg_pool2d(2), conv2d(16, 5, padding="VALID"), ops.tanh, avg_pool2d(2)),
@@ -58,8 +69,17 @@ def resnet(
         small_images: a 3x3 stem without pooling, for images of about 32x32 (section 4.2).
         scan: run the equal blocks of a stage through `repeat`, to trace and compile one instead of all.
 
+    Returns:
+        The network, a `chain` of `stem`, `stage1` to `stage4`, `pool` and `head`, called by `net.apply`.
+
     Raises:
         GraphError: there is no such depth.
+
+    Example:
+        >>> net = fg.networks.resnet(18, 10, width=8, small_images=True, scan=True)
+        >>> params, state = jax.eval_shape(net.init, jax.random.key(0), jnp.ones((1, 32, 32, 3)))
+        >>> net.output_spec(params, state, jnp.ones((1, 32, 32, 3))).shape
+        (1, 10)
     """
     if depth not in _BLOCKS:
         raise GraphError(f"resnet: depth must be one of {', '.join(map(str, _BLOCKS))}, got {depth}.")
@@ -118,8 +138,17 @@ def unet(outputs: int, *, widths: Sequence[int] = (64, 128, 256, 512, 1024)) -> 
         outputs: channels of the output.
         widths: channels of each level, from the finest to the coarsest.
 
+    Returns:
+        The network, a `chain` of `levels` and `head`.
+
     Raises:
         GraphError: there are no widths.
+
+    Example:
+        >>> net, x = fg.networks.unet(2, widths=(4, 8)), jnp.ones((1, 8, 8, 1))
+        >>> params, state = jax.eval_shape(net.init, jax.random.key(0), x)
+        >>> net.output_spec(params, state, x).shape
+        (1, 8, 8, 2)
     """
     if not widths:
         raise GraphError(f"unet: widths must name at least one level, got {tuple(widths)}.")

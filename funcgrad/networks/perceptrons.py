@@ -20,6 +20,23 @@ def mlp(
         outputs: width of the last, linear layer.
         activation: after every hidden layer.
         rate: of the dropout after every activation.
+
+    Returns:
+        The network, a `chain`; its last layer is called `head`.
+
+    Example:
+        >>> net = fg.networks.mlp([64, 64], 10)
+        >>> print(net)
+        chain(
+            linear(64, w_init='he_normal'),
+            ops.relu,
+            linear(64, w_init='he_normal'),
+            ops.relu,
+            head=linear(10),
+        )
+        >>> params, _ = jax.eval_shape(net.init, jax.random.key(0), jnp.ones((1, 20)))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        6154
     """
     layers: list[Any] = []
     for width in hidden:

@@ -16,6 +16,15 @@ def lstm_lm(vocabulary: int, *, width: int = 650, depth: int = 2, rate: float = 
         width: of the embedding and of every layer.
         depth: number of LSTM layers.
         rate: of the dropout before every layer and before the output; never between time steps.
+
+    Returns:
+        The network, a `chain`; its last layer is called `head`.
+
+    Example:
+        >>> net, tokens = fg.networks.lstm_lm(10_000), jnp.zeros((1, 35), jnp.int32)
+        >>> params, _ = jax.eval_shape(net.init, jax.random.key(0), tokens)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        19775200
     """
     drop: list[Any] = [dropout(rate)] if rate else []
     layers = [layer for _ in range(depth) for layer in (recurrent(lstm_cell(width)), *drop)]

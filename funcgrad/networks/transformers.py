@@ -53,6 +53,19 @@ def vit(
         hidden: width inside the feed-forward parts.
         rate: of the dropout after the embedding, the attention and the feed-forward part.
         scan: run the blocks through `repeat`, so that time to trace and compile does not grow with depth.
+
+    Returns:
+        The network, a `chain`; its last layer is called `head`.
+
+    Raises:
+        GraphError: from `init`, the heads do not divide the width.
+        ShapeError: from `init`, the patches do not tile the image.
+
+    Example:
+        >>> net, x = fg.networks.vit(scan=True), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+        >>> params, _ = jax.eval_shape(net.init, jax.random.key(0), x)
+        >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+        86567656
     """
     attend = multi_head_attention(heads, use_bias=True, w_init="xavier_uniform")
     feed = (linear(hidden, w_init="xavier_uniform"), ops.gelu, linear(width, w_init="xavier_uniform"))
@@ -98,6 +111,18 @@ def transformer_lm(
         tied: whether the output reads the embedding's table.
         rate: of the dropout after the embedding, the attention and the feed-forward part.
         scan: run the blocks through `repeat`, so that time to trace and compile does not grow with depth.
+
+    Returns:
+        The network, a `dag` of `embedded`, `blocks`, `normed` and `logits`.
+
+    Raises:
+        GraphError: `heads` is no multiple of `kv_heads`; from `init`, the heads do not divide the width.
+
+    Example:
+        >>> net, tokens = fg.networks.transformer_lm(1000, width=64, depth=2, heads=4), jnp.zeros((1, 8), jnp.int32)
+        >>> params, state = jax.eval_shape(net.init, jax.random.key(0), tokens)
+        >>> net.output_spec(params, state, tokens).shape
+        (1, 8, 1000)
     """
     hidden = hidden or -(-8 * width // 96) * 32
     attend = multi_head_attention(heads, kv_heads=kv_heads, causal=True, rotary=10_000.0, w_init=_NORMAL)

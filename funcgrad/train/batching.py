@@ -13,7 +13,7 @@ from funcgrad.errors import ShapeError, TrainingError, describe_tree
 
 @dataclass(frozen=True, eq=False)
 class minibatches:
-    """Arrays cut into batches in a new random order each epoch: `minibatches((images, labels), 64)(epoch)`.
+    """Arrays cut into batches in a new random order each epoch: `batches(epoch)` gives those of an epoch, one by one.
 
     The order depends on seed and epoch only. What is left after the last full batch sits out that epoch.
 
@@ -25,6 +25,11 @@ class minibatches:
     Raises:
         ShapeError: the arrays differ in their first axis.
         TrainingError: a batch would be empty, or larger than the data.
+
+    Example:
+        >>> batches = fg.train.minibatches((jnp.arange(5.0), jnp.arange(5)), 2)
+        >>> len(batches), [x.shape for x, label in batches(0)]
+        (2, [(2,), (2,)])
     """
 
     data: PyTree

@@ -41,12 +41,7 @@ def fit(
     Metrics are fetched some steps after they were made, so the device never waits for the host.
 
     What ends the run early (an exception in the data or in `evaluate`, Ctrl-C) carries the last good state and the
-    records until there as its attributes `state` and `records`:
-
-    >>> try:
-    ...     state, records = fg.train.fit(state, step, batches, key=0, epochs=10)
-    ... except KeyboardInterrupt as stopped:
-    ...     state, records = stopped.state, stopped.records
+    records until there as its attributes `state` and `records`, from which another `fit` goes on.
 
     Args:
         state: from `init`, or from an earlier run; the first step deletes its arrays.
@@ -68,6 +63,23 @@ def fit(
     Raises:
         TrainingError: neither or both of steps and epochs, a count that is not positive, batches that run out,
             evaluate_every without evaluate, or progress=True without tqdm.
+
+    Example:
+        >>> import optax
+        >>> def loss(params, model_state, batch, key):
+        ...     return jnp.mean((params["w"] * batch - 1.0) ** 2), (model_state, {})
+        >>> optimizer = optax.sgd(0.1)
+        >>> state, step = fg.train.init({"w": jnp.zeros(())}, optimizer), fg.train.step(loss, optimizer)
+        >>> batches = fg.train.minibatches(jnp.ones(8), 4)
+        >>> state, records = fg.train.fit(state, step, batches, key=0, epochs=2, progress=False)
+        >>> records[0]["loss"], int(state.step)
+        (1.0, 4)
+        >>> try:
+        ...     state, records = fg.train.fit(state, step, iter([jnp.ones(4)]), key=0, steps=2, progress=False)
+        ... except fg.errors.TrainingError as stopped:
+        ...     state = stopped.state
+        >>> int(state.step)
+        5
     """
     _check_counts(steps, epochs, evaluate, evaluate_every)
     check_state("train.fit", state)

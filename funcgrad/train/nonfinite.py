@@ -20,11 +20,22 @@ OnNonfinite = Literal["report", "skip", "raise"]
 
 
 class NonfiniteError(TrainingError):
-    """A loss or a gradient was not finite.
+    """A loss or a gradient was not finite: what a step made with `on_nonfinite="raise"` raises.
 
     Attributes:
         state: the state after the step that failed, in which nothing but the count has changed.
         metrics: of that step.
+
+    Example:
+        >>> import optax
+        >>> def loss(params, model_state, batch, key):
+        ...     return jnp.sum(jnp.log(params["w"])), (model_state, {})
+        >>> step = fg.train.step(loss, optax.sgd(0.1), on_nonfinite="raise")
+        >>> try:
+        ...     step(fg.train.init({"w": jnp.zeros(2)}, optax.sgd(0.1)), jnp.ones(1), 0)
+        ... except fg.train.NonfiniteError as error:
+        ...     print(error.metrics["nonfinite"].names, error.state.params["w"], int(error.state.step))
+        ('loss', 'w') [0. 0.] 1
     """
 
     def __init__(self, message: str, state: Any, metrics: dict[str, Any]):
@@ -35,7 +46,15 @@ class NonfiniteError(TrainingError):
 @partial(jax.tree_util.register_dataclass, data_fields=["flags"], meta_fields=["parts"])
 @dataclass(frozen=True)
 class Nonfinite:
-    """Which of a loss and the gradients of parameters are not finite. A pytree of one array; NumPy sees the names."""
+    """Which of a loss and the gradients of parameters are not finite: a step's metric, made with `on_nonfinite=`.
+
+    A pytree of one array, which stays on the device until somebody asks for `names`; NumPy sees the names.
+
+    Example:
+        >>> found = fg.train.Nonfinite.of(jnp.array(1.0), {"w": jnp.ones(2), "b": jnp.array([0.0, jnp.nan])})
+        >>> print(found.names, found.any, found.in_gradient)
+        ('b',) True True
+    """
 
     parts: tuple[str, ...]
     """`loss`, then the paths of the parameters: `linear0/w`."""

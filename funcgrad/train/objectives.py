@@ -12,18 +12,30 @@ LossFunction = Callable[[PyTree, PyTree, Any, Array], tuple[Array, tuple[PyTree,
 
 
 def supervised(net: Layer, objective: Callable[..., Any]) -> LossFunction:
-    """A loss for batches `(inputs, targets)`.
+    """A loss for batches `(inputs, targets)`: what `step` takes, from a network and what is to be said of its output.
+
+    The network runs with `train=True` and the step's key, and its state is handed on.
 
     Args:
         net: a network; a tuple of inputs becomes its several inputs.
         objective: `objective(output, targets) -> loss`, or `-> (loss, metrics)` with metrics by name; the loss is
             a mean over the batch.
 
+    Returns:
+        `loss(params, model_state, batch, key) -> (loss, (model_state, metrics))`.
+
     Raises:
         TrainingError: `net` is no network of ours; from a step, the batch is no pair.
 
-    >>> def objective(logits, labels):
-    ...     return fg.ops.mean(fg.ops.cross_entropy(logits, labels))
+    Example:
+        >>> def objective(logits, labels):
+        ...     right = jnp.mean(logits.argmax(-1) == labels)
+        ...     return fg.ops.mean(fg.ops.cross_entropy(logits, labels)), {"right": right}
+        >>> net, batch = fg.layers.linear(3), (jnp.ones((2, 4)), jnp.array([0, 1]))
+        >>> params, state = net.init(jax.random.key(0), batch[0])
+        >>> loss, (state, metrics) = fg.train.supervised(net, objective)(params, state, batch, jax.random.key(1))
+        >>> loss.shape, list(metrics)
+        ((), ['right'])
     """
     if not isinstance(net, Layer):
         raise TrainingError(

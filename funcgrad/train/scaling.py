@@ -42,6 +42,16 @@ class LossScale:
 
     Raises:
         TrainingError: something is out of range.
+
+    Example:
+        >>> import optax
+        >>> def loss(params, model_state, batch, key):
+        ...     return jnp.sum(params["w"] ** 2), (model_state, {})
+        >>> scale, optimizer = fg.train.LossScale(start=2.0**10, period=1), optax.sgd(0.1)
+        >>> state = fg.train.init({"w": jnp.ones(2, jnp.float16)}, optimizer, loss_scale=scale)
+        >>> state, metrics = fg.train.step(loss, optimizer, loss_scale=scale)(state, jnp.ones(1), 0)
+        >>> print(metrics["loss_scale"], metrics["skipped"], state.loss_scale.value)
+        1024.0 False 2048.0
     """
 
     start: float = 2.0**15

@@ -29,7 +29,14 @@ def _zero() -> Array:
 )
 @dataclass(frozen=True)
 class State:
-    """Everything that a step reads and returns; a pytree, so it can be saved, sharded and donated."""
+    """Everything that a step reads and returns; a pytree, so it can be saved, sharded and donated. `init` makes it.
+
+    Example:
+        >>> import optax
+        >>> state = fg.train.init({"w": jnp.ones(2)}, optax.sgd(0.1))
+        >>> print(state.params["w"], state.step, state.epoch, state.batch)
+        [1. 1.] 0 0 0
+    """
 
     params: PyTree
     model_state: PyTree
@@ -68,7 +75,8 @@ class State:
             epoch: the epoch, from 0.
             batch: how many of its batches are used already.
 
-        >>> state, records = fg.train.fit(state.at_epoch(0), step, other_batches, key=key, epochs=2)
+        Returns:
+            Another state, of the same arrays.
         """
         # Like the count in device and sharding, so that the step is not compiled anew for them.
         return replace(self, epoch=0 * self.step + epoch, batch=0 * self.step + batch)
@@ -99,9 +107,20 @@ def init(
             no moments, no weight decay, no share in the norm that is clipped.
         loss_scale: what `step` is given.
 
+    Returns:
+        The state, its arrays copies of those given.
+
     Raises:
         GradientError: a pattern of `trainable` matches no parameter, or it leaves none to train.
         TrainingError: the loss scale is out of range; something is no parameters, or no optimizer.
+
+    Example:
+        >>> import optax
+        >>> params = {"body": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2)}}
+        >>> state = fg.train.init(params, optax.adam(1e-3), trainable=fg.select("head/**"))
+        >>> trained, others = state.split_params()
+        >>> jax.tree.map(jnp.shape, trained)
+        {'body': {'w': None}, 'head': {'w': (2,)}}
     """
     if isinstance(params, Layer):
         raise TrainingError(

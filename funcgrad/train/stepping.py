@@ -85,12 +85,25 @@ def step(
             wait for the device at every step. None does as the numbers come.
         rules: which J^T stands for which op, where not the ops' own.
 
+    Returns:
+        The step. Its `lower` is that of any jitted function: `step.lower(state, batch, key).compile()`.
+
     Raises:
         TrainingError: microbatches, clip_norm, loss_scale or on_nonfinite is out of range; from the first call, where
             the state was made without the loss scale, or with one that the step lacks.
         NonfiniteError: from a call, with `on_nonfinite="raise"`.
         ShapeError: from the first call, where the batch cannot be split, or its leaves differ in size.
         GradientError: from the first call, where the loss function does not return what it should.
+
+    Example:
+        >>> import optax
+        >>> def loss(params, model_state, batch, key):
+        ...     return jnp.mean((params["w"] * batch - 1.0) ** 2), (model_state, {"largest": jnp.max(params["w"])})
+        >>> optimizer = optax.sgd(0.5)
+        >>> state, step = fg.train.init({"w": jnp.zeros(())}, optimizer), fg.train.step(loss, optimizer, clip_norm=1.0)
+        >>> state, metrics = step(state, jnp.ones(4), 0)
+        >>> print(metrics["loss"], metrics["gradient_norm"], state.params["w"])
+        1.0 2.0 0.5
     """
     if not isinstance(microbatches, int | np.integer):
         raise TrainingError(f"train.step: microbatches must be an integer, got {printed(microbatches)}.")
