@@ -5,6 +5,7 @@ import inspect
 import pydoc
 import re
 import types
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,11 @@ def section(doc: str, title: str) -> str:
 
 
 def parameters_of(thing: object) -> set[str]:
-    return set() if inspect.isclass(thing) and issubclass(thing, BaseException) else set(inspect.signature(thing).parameters)
+    """Names of the parameters; those of all its overloads, where a function has several."""
+    signatures = (
+        [inspect.signature(f) for f in (thing, *typing.get_overloads(thing))] if inspect.isfunction(thing) else []
+    )
+    return {name for s in signatures or [inspect.signature(thing)] for name in s.parameters}
 
 
 @each
@@ -59,7 +64,7 @@ def test_a_function_says_what_it_returns(package, name):
 
 
 def examples_of(package: types.ModuleType, name: str) -> doctest.DocTest:
-    space = {"fg": fg, "jax": jax, "jnp": jnp}
+    space = {"__name__": "__main__", "fg": fg, "jax": jax, "jnp": jnp}
     doc = inspect.getdoc(getattr(package, name))
     return doctest.DocTestParser().get_doctest(doc, space, f"{package.__name__}.{name}", None, 0)
 
@@ -76,3 +81,22 @@ def test_the_example_prints_what_it_says(package, name):
     assert test.examples
     assert any(example.want for example in test.examples)
     assert not failures(test)
+
+
+def listed(doc: str) -> list[str]:
+    """The names that a listing has: what stands before two spaces in its indented lines, but for comments below."""
+    lines = [line for line in doc.splitlines() if re.match(r" {4}\S", line)]
+    return [name for line in lines for name in re.split(r", ", re.split(r" {2,}", line.strip())[0])]
+
+
+@pytest.mark.parametrize("package", PACKAGES[1:], ids=lambda p: p.__name__)
+def test_help_of_a_package_begins_with_all_that_it_has(package):
+    assert sorted(listed(package.__doc__)) == sorted(package.__all__)
+    top = pydoc.plain(pydoc.render_doc(package)).partition("PACKAGE CONTENTS")[0]
+    assert set(package.__all__) <= set(re.findall(r"\w+", top))
+    assert len(top.splitlines()) < 70
+
+
+@pytest.mark.parametrize("thing", [fg.ops.tanh, fg.layers.linear, fg.grad, fg.train.fit], ids=str)
+def test_help_of_one_shows_its_docstring(thing):
+    assert inspect.getdoc(thing).splitlines()[0] in pydoc.plain(pydoc.render_doc(thing))

@@ -21,9 +21,12 @@ def accumulate(*gradients: PyTree) -> PyTree:
     Raises:
         GradientError: they have different structures, or two leaves different shapes or dtypes.
 
-    >>> total = None
-    >>> for batch in batches:
-    ...     total = fg.accumulate(total, fg.grad(loss)(params, batch))
+    Example:
+        >>> total = None
+        >>> for x in (jnp.ones(2), jnp.zeros(2)):
+        ...     total = fg.accumulate(total, fg.grad(lambda w: jnp.sum(w * x))(jnp.ones(2)))
+        >>> print(total)
+        [1. 1.]
     """
     total: PyTree = None
     for gradient in gradients:

@@ -95,13 +95,27 @@ def dynamic(fun: Callable[..., Any]) -> Dynamic:
     are static, so Python may branch on them. Each structure is traced and compiled once: the shapes and dtypes of
     arrays, the static contents and the nesting of the arguments.
 
-    >>> step = fg.dynamic(fg.value_and_grad(loss))
-    >>> step(params, x, depth=3)
-    >>> step(params, x, depth=2)
-    >>> print(step)
-    dynamic(value_and_grad(loss)): traced 2 times
-      1. first call
-      2. depth: 2, was 3
+    Args:
+        fun: the function.
+
+    Returns:
+        One with the same arguments and results; `print` it to see why it was traced how often.
+
+    Raises:
+        GraphError: from a call, an argument is neither an array nor hashable.
+
+    Example:
+        >>> @fg.dynamic
+        ... def doubled(x, times):
+        ...     for _ in range(times):
+        ...         x = 2 * x
+        ...     return x
+        >>> print(doubled(jnp.ones(()), times=2), doubled(jnp.zeros(()), times=2), doubled(jnp.ones(()), times=3))
+        4.0 0.0 8.0
+        >>> print(doubled)
+        dynamic(doubled): traced 2 times
+          1. first call
+          2. times: 3, was 2
     """
     return Dynamic(fun)
 

@@ -75,10 +75,26 @@ def value_and_grad(
         stats: which statistics: names (`norm`, `max`, `mean`, `rms`, `finite`, `zeros`, `value` for the array
             itself) or functions of an array.
 
+    Returns:
+        A function of the arguments of `fun`: `(value, gradient)`, or `((value, aux), gradient)` with `has_aux`, or
+        `(value, gradient, readings)` with `taps`. The gradient has the shape that `argnums` or `wrt` says.
+
     Raises:
         GradientError: the loss is no real scalar, an argument is not floating, a name is unknown, has no path to the
             loss, or asks for the gradient of a value inside a loop or branch.
         RuleError: a rule breaks its contract, or an override matches nothing.
+
+    Example:
+        >>> def loss(params, x):
+        ...     h = fg.name(jnp.tanh(x @ params["w"]), "h")
+        ...     return jnp.sum(h**2)
+        >>> params, x = {"w": jnp.eye(2)}, jnp.ones((1, 2))
+        >>> value, gradient = fg.value_and_grad(loss)(params, x)
+        >>> f"{value:.3f}", gradient["w"].shape
+        ('1.160', (2, 2))
+        >>> value, h_bar, readings = fg.value_and_grad(loss, wrt="h", taps="h", stats="norm")(params, x)
+        >>> h_bar.shape, f"{readings['h'].cotangent['norm']:.3f}"
+        ((1, 2), '2.154')
     """
     require_function("grad", fun)
     watches = taps is not None and not (isinstance(taps, str | tuple | list) and not taps)
@@ -118,12 +134,43 @@ def grad(
 ) -> Callable[..., Any]:
     """Make a function that returns the gradient of `fun`; a drop-in for `jax.grad`.
 
-    With `has_aux` it returns `(gradient, aux)`, with `taps` the readings after that. Arguments and errors are those
-    of `value_and_grad`.
+    It is `value_and_grad` without the value, which says more of its arguments.
 
-    >>> fg.grad(loss)(params, x)                               # a pytree like params
-    >>> fg.grad(loss, wrt="block3/relu")(params, x)            # the cotangent at a node
-    >>> fg.grad(loss, of="norm", wrt=["params/fc1/**", "x"])   # of any named value, by any others
+    Args:
+        fun: a function whose (first) result is a real scalar.
+        argnums: which positional arguments to differentiate by: an int, or several.
+        has_aux: `fun` returns `(loss, aux)`, and the result is `(gradient, aux)`.
+        holomorphic: `fun` is complex and holomorphic.
+        allow_int: integer arguments get `float0` zeros instead of an error.
+        of: differentiate a value inside `fun`, by name, instead of its result.
+        wrt: differentiate by these instead of `argnums`: values, nodes, scopes, arguments or their leaves, by name or
+            glob.
+        cotangent: [∂ℓ/∂(value)], where that is no scalar.
+        unreachable: if the loss does not depend on something that `wrt` names: `"raise"`, or give `"zero"`.
+        rules: which J^T stands for which op, where not the ops' own.
+        taps: values to watch, by name or glob; their readings are a further result.
+        stats: which statistics a reading has.
+
+    Returns:
+        A function of the arguments of `fun` that gives the gradient: one like the argument that is differentiated by, a
+        tuple or mapping of these for several, an array for a value.
+
+    Raises:
+        GradientError: the loss is no real scalar, an argument is not floating, a name is unknown, or has no path to the
+            loss.
+        RuleError: a rule breaks its contract, or an override matches nothing.
+
+    Example:
+        >>> def loss(params, x):
+        ...     h = fg.name(jax.nn.relu(x @ params["w"]), "h")
+        ...     return jnp.sum(h * params["v"])
+        >>> params, x = {"w": jnp.eye(2), "v": jnp.array(3.0)}, jnp.ones((1, 2))
+        >>> print(fg.grad(loss)(params, x)["v"])
+        2.0
+        >>> print(fg.grad(loss, wrt="h")(params, x))
+        [[3. 3.]]
+        >>> {name: g.shape for name, g in fg.grad(loss, wrt=["params/w", "x", "relu"])(params, x).items()}
+        {'x': (1, 2), 'params/w': (2, 2), 'relu': (1, 2)}
     """
     both = value_and_grad(
         fun,
@@ -162,12 +209,33 @@ def plan(
 ) -> Plan:
     """Plan the backward pass of `fun` at arguments like these; nothing runs.
 
-    `args` (and keyword arguments of `fun`) are pytrees of arrays or of `jax.ShapeDtypeStruct`; the output of
-    `fun` need not be a scalar. The other arguments and the errors are those of `value_and_grad`. With `compiled`,
-    both passes are compiled for the default device, and the plan has (and prints) XLA's figure of the memory that the
-    program needs, `plan.temp_bytes`, beside its own of what is kept.
+    Printed, it is a table of the nodes in the order in which they are pulled back: rule, kind, what is kept, FLOPs.
 
-    >>> print(fg.plan(loss, params, x))
+    Args:
+        fun: a function of arrays; its output need not be a scalar.
+        args: its arguments, pytrees of arrays or of `jax.ShapeDtypeStruct`.
+        argnums: which of them to differentiate by: an int, or several.
+        has_aux: `fun` returns `(output, aux)`.
+        of: a value inside `fun` in the place of its result; see `value_and_grad`.
+        wrt: what to differentiate by instead of `argnums`; see there.
+        unreachable: what to do if the output does not depend on something that `wrt` names.
+        rules: which J^T stands for which op, where not the ops' own.
+        compiled: compile both passes for the default device. The plan then has (and prints) XLA's figure of the memory
+            that the program needs, `plan.temp_bytes`, beside its own of what is kept.
+        kwargs: arguments of `fun` by keyword.
+
+    Returns:
+        A `Plan`.
+
+    Raises:
+        GradientError: an argument is not floating, or a name is unknown or has no path to the output.
+        RuleError: an override matches nothing, or asks for what its function cannot give.
+
+    Example:
+        >>> layer = lambda x, w: fg.ops.tanh(fg.ops.linear(x, w)).sum()
+        >>> plan = fg.plan(layer, jnp.ones((4, 2)), jnp.ones((2, 3)), wrt="w")
+        >>> [step.node.name for step in plan.steps], [value.name for value in plan.kept]
+        (['linear', 'tanh', 'reduce_sum'], ['x', 'tanh'])
     """
     require_function("plan", fun)
     request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)

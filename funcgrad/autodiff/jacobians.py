@@ -59,12 +59,21 @@ def jacobian(
         unreachable: what to do if the output does not depend on something that `wrt` names.
         rules: which J^T stands for which op, where not the ops' own.
 
+    Returns:
+        A function of the arguments of `fun` that gives the Jacobian: `[..., output axes, input axes]`.
+
     Raises:
         GradientError: the output is not floating, forward mode is asked for where it is not possible, or as in
             `value_and_grad`.
 
-    >>> fg.jacobian(network, 1)(params, x)                        # [..., output axes, input axes]
-    >>> fg.jacobian(loss, of="logits", wrt="block3/relu")(params, x)
+    Example:
+        >>> x, w = jnp.array([1.0, 2.0]), jnp.array([[1.0, 0.0], [1.0, 3.0]])
+        >>> print(fg.jacobian(lambda x: x @ w)(x))
+        [[1. 1.]
+         [0. 3.]]
+        >>> print(fg.jacobian(lambda x: jnp.sum(fg.name(x @ w, "h")), of="h", mode="forward")(x))
+        [[1. 1.]
+         [0. 3.]]
     """
     if mode not in (None, "forward", "reverse"):
         raise GradientError(f"jacobian: mode must be 'forward' or 'reverse', got {mode!r}.")

@@ -20,10 +20,13 @@ class Selector:
 
     Made by `fg.select` and `fg.freeze`. Give it to `fg.grad(wrt=...)` and to `fg.train.init(trainable=...)`. Called on
     parameters it is the pytree of booleans that optax takes for a mask, so it stands wherever optax takes a function
-    that makes one, and where optax takes one that makes labels, which are then True and False:
+    that makes one (`optax.adamw(1e-3, mask=fg.select("**/w"))`), and where optax takes one that makes labels, which are
+    then True and False (`optax.multi_transform({True: ..., False: ...}, fg.select("encoder/**"))`).
 
-    >>> optax.adamw(1e-3, mask=fg.select("**/w"))
-    >>> optax.multi_transform({True: optax.adam(1e-3), False: optax.sgd(1e-2)}, fg.select("encoder/**"))
+    Example:
+        >>> weights = fg.select("**/w")
+        >>> print(weights({"fc": {"w": jnp.ones(2), "b": jnp.ones(2)}}), ~weights)
+        {'fc': {'b': False, 'w': True}} fg.freeze('**/w')
     """
 
     places: tuple[Where, ...]
@@ -104,12 +107,18 @@ def select(*paths: str | Where) -> Selector:
             argument that holds the parameters may stand in front, as a graph prints it: what the function calls it in
             `fg.grad`, and `params` in `fg.train.init` and in a mask.
 
+    Returns:
+        A `Selector`.
+
     Raises:
         GradientError: none is given, or one says what a node is (`op=`, `when=`), which a parameter is not.
 
-    >>> head = fg.select("head/**")
-    >>> fg.grad(loss, wrt=head)(params, x)                  # like params, None at what is not chosen
-    >>> state = fg.train.init(params, optimizer, trainable=head)
+    Example:
+        >>> params = {"body": jnp.ones(2), "head": {"w": jnp.ones(2)}}
+        >>> loss = lambda params: jnp.sum(params["body"] * params["head"]["w"])
+        >>> gradient = fg.grad(loss, wrt=fg.select("head/**"))(params)
+        >>> gradient["body"], gradient["head"]["w"].shape
+        (None, (2,))
     """
     return Selector(_checked("select", paths))
 
@@ -122,10 +131,15 @@ def freeze(*paths: str | Where) -> Selector:
     Args:
         paths: as for `fg.select`.
 
+    Returns:
+        A `Selector`.
+
     Raises:
         GradientError: as for `fg.select`.
 
-    >>> fg.train.init(params, optimizer, trainable=fg.freeze("encoder/**"))
+    Example:
+        >>> print(fg.freeze("encoder/**")({"encoder": {"w": jnp.ones(2)}, "head": jnp.ones(2)}))
+        {'encoder': {'w': False}, 'head': True}
     """
     return Selector(_checked("freeze", paths), is_inverted=True)
 

@@ -23,6 +23,12 @@ class Tape:
     """What a forward pass leaves behind: pull cotangents through it as often as you like, until you release it.
 
     A pytree whose leaves are the kept arrays, so it may leave a jitted function and enter another.
+
+    Example:
+        >>> y, tape = fg.record(fg.ops.tanh, jnp.zeros(2))
+        >>> (x_bar,) = tape.pull(jnp.array([1.0, 2.0]))
+        >>> print(x_bar, tape.pull(jnp.ones(2))[0])
+        [1. 2.] [1. 1.]
     """
 
     plan: Plan
@@ -48,6 +54,9 @@ class Tape:
             cotangent: one, like the output: same structure, shapes and dtypes; numbers and numpy arrays are taken
                 where JAX reads them so. Integer outputs have none; whatever stands in their place is ignored.
             last: release the tape after this pull.
+
+        Returns:
+            A tuple with a cotangent for each primal, or what `wrt` asked for.
 
         Raises:
             GradientError: the cotangent is not like the output, or the tape was released.
@@ -89,13 +98,20 @@ def record(
         unreachable: what to do if the output does not depend on what `wrt` names: `"raise"`, or give `"zero"`.
         rules: which J^T stands for which op, where not the ops' own.
 
+    Returns:
+        The output and the tape, whose `pull` gives a tuple with a cotangent for each primal, or what `wrt` asks for;
+        and with `has_aux` the auxiliary result.
+
     Raises:
         GradientError: an argument to differentiate holds a leaf that is no array, or `of` or `wrt` cannot be found
             or reached.
         RuleError: an override matches nothing, or a rule is marked not implemented.
 
-    >>> y, tape = fg.record(network, params, x)
-    >>> params_bar, x_bar = tape.pull(y_bar)
+    Example:
+        >>> y, tape = fg.record(jnp.multiply, jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0]))
+        >>> x_bar, y_bar = tape.pull(jnp.ones(2))
+        >>> print(y, x_bar, y_bar)
+        [3. 8.] [3. 4.] [1. 2.]
     """
     require_function("vjp", fun)
     everything = tuple(range(len(primals)))
@@ -118,11 +134,31 @@ def vjp(
 ) -> Any:
     """Run `fun` and make its pullback: `(output, pull)`, or `(output, pull, aux)`; a drop-in for `jax.vjp`.
 
-    `pull(cotangent)` gives a tuple with a cotangent for each primal, or what `wrt` asks for. Arguments and errors
-    are those of `record`. What newer JAX hangs on the function that `jax.vjp` returns (`with_refs`, `args_res`) it has
-    not: what is kept is in the tape that `record` returns.
+    What newer JAX hangs on the function that `jax.vjp` returns (`with_refs`, `args_res`) it has not: what is kept is in
+    the tape that `record` returns.
 
-    >>> h, pull = fg.vjp(loss, params, x, of="block3/relu", wrt="params/block0/**")
+    Args:
+        fun: the function.
+        primals: its arguments, pytrees of arrays.
+        has_aux: `fun` returns `(output, aux)`.
+        of: stop at named values, which take the place of the output; see `record`.
+        wrt: only cotangents of these come out.
+        unreachable: what to do if the output does not depend on what `wrt` names: `"raise"`, or give `"zero"`.
+        rules: which J^T stands for which op, where not the ops' own.
+
+    Returns:
+        The output and `pull(cotangent)`, which gives a tuple with a cotangent for each primal, or what `wrt` asks for;
+        and with `has_aux` the auxiliary result.
+
+    Raises:
+        GradientError: as from `record`; from `pull`, the cotangent is not like the output.
+        RuleError: as from `record`.
+
+    Example:
+        >>> y, pull = fg.vjp(jnp.sin, jnp.zeros(2))
+        >>> (x_bar,) = pull(jnp.array([1.0, 2.0]))
+        >>> print(x_bar)
+        [1. 2.]
     """
     output, tape, *auxiliary = record(
         fun, *primals, has_aux=has_aux, of=of, wrt=wrt, unreachable=unreachable, rules=rules

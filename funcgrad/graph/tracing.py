@@ -49,7 +49,16 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
             graph is a pure function, so what changes in a module while it runs (running statistics) is left out.
         kwargs: likewise, by name.
 
-    >>> print(fg.trace(loss, params, x))
+    Returns:
+        The graph: `print` it, call it like the function, walk its `nodes`, draw it by `to_mermaid` or `to_dot`.
+
+    Raises:
+        GraphError: the function uses an object of JAX's that no graph can hold; the first argument is no function.
+
+    Example:
+        >>> graph = fg.trace(lambda x, w: jnp.tanh(fg.name(x @ w, "h")), jnp.ones((4, 2)), jnp.ones((2, 3)))
+        >>> [node.name for node in graph.nodes], graph(jnp.ones((4, 2)), jnp.ones((2, 3))).shape
+        (['dot_general', 'tanh'], (4, 3))
     """
     require_function("trace", function)
     parameters = parameter_names(function, len(args))

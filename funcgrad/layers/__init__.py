@@ -1,5 +1,47 @@
 """Layers and networks: frozen descriptions with pure `init` and `apply`; parameters live outside.
 
+`params, state = net.init(key, x)`, then `net(params, x)`, or where there is state or noise
+`net.apply(params, state, x, key=key, train=True)`.
+
+Combinators
+    chain        layers one after another
+    repeat       copies of one layer, run by a scan
+    parallel     layers side by side
+    residual     a body added to its input
+    dag, node    nodes that name what they read, and may share parameters
+    recurrent    a cell along the time axis
+    mixed, Policy
+                 a network in mixed precision
+
+Layers
+    linear       x w + b
+    conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+                 convolutions, channels last
+    max_pool1d, max_pool2d, max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d
+                 windows, reduced
+    global_max_pool, global_avg_pool
+                 whole images, reduced
+    layer_norm, rms_norm, group_norm, batch_norm
+                 normalization; batch_norm keeps state
+    multi_head_attention
+                 self- and cross-attention, grouped heads, rotary positions
+    rnn_cell, gru_cell, lstm_cell
+                 one step each, for recurrent
+    embedding, unembed
+                 a table of vectors, and logits by the same table
+    patches, class_token, position_embedding, select
+                 tokens of images
+    dropout, drop_path
+                 noise while training
+    flatten, concatenate
+                 shapes
+
+Your own
+    pure         a function as a layer; combinators do that by themselves
+    parametric   a function of parameters as a layer
+    Layer, Cell  what layers and cells are made of
+    initializer  how parameters start
+
 `eval(repr(net), vars(fg.layers)) == net` for every network made of these layers, funcgrad ops and JAX functions.
 """
 

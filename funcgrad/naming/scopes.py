@@ -24,14 +24,18 @@ _line: ContextVar[Callable[[], str]] = ContextVar("funcgrad_line", default=str)
 def scope(name: str) -> Iterator[None]:
     """Prefix the names of all nodes made inside with `name/`.
 
-    >>> with fg.scope("block3"):
-    ...     h = fg.ops.relu(x)        # the node is called block3/relu
-
     Args:
         name: one segment of a path, or several (`"block3/attn"`).
 
     Raises:
         GraphError: the name is empty, or no string.
+
+    Example:
+        >>> def f(x):
+        ...     with fg.scope("block3"):
+        ...         return fg.ops.relu(x)
+        >>> [node.name for node in fg.trace(f, jnp.ones(2)).nodes]
+        ['block3/relu']
     """
     _check("scope", name)
     token = _path.set((*_path.get(), name))
@@ -89,10 +93,16 @@ def name(value: PyTree, label: str) -> PyTree:
         value: an array, or a pytree of arrays.
         label: its name; in the scope `block3`, that of the value is `block3/label`.
 
+    Returns:
+        The value.
+
     Raises:
         GraphError: the name is empty, or no string.
 
-    >>> h = fg.name(fg.ops.relu(x), "h")
+    Example:
+        >>> loss = lambda x: jnp.sum(fg.name(2.0 * x, "h") ** 2)
+        >>> print(fg.grad(loss, wrt="h")(jnp.ones(2)))
+        [4. 4.]
     """
     _check("name", label)
     _check_arrays("name", value)
@@ -106,7 +116,21 @@ def _check(what: str, label: str) -> None:
 
 
 def detach(value: PyTree) -> PyTree:
-    """Return the value; no cotangent passes through it (`jax.lax.stop_gradient`)."""
+    """Return the value; no cotangent passes through it (`jax.lax.stop_gradient`).
+
+    Args:
+        value: an array, or a pytree of arrays.
+
+    Returns:
+        The value.
+
+    Raises:
+        GraphError: it is neither.
+
+    Example:
+        >>> print(fg.grad(lambda x: jnp.sum(x * fg.detach(x)))(jnp.array([1.0, 2.0])))
+        [1. 2.]
+    """
     _check_arrays("detach", value)
     return jax.lax.stop_gradient(value)
 

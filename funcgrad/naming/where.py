@@ -38,12 +38,20 @@ class Where:
         op: the name of a node's function, as a graph prints it.
         when: a function of a node (`name`, `op_name`, `scope`, `shapes` of its outputs, `flops`, `line`, `inputs`,
             `outputs`), true or false.
+        sign: of a combination, how its parts are joined; `|`, `&` and `~` fill it in.
+        parts: of a combination, what is joined.
 
     Raises:
         GradientError: none of these is given, or one is of another kind.
 
-    >>> big = fg.Where(when=lambda node: node.flops > 1e9)
-    >>> fg.grad(loss, taps=fg.Where(op="relu") & ~fg.Where("head"))(params, x)
+    Example:
+        >>> where = fg.Where(op="relu") & ~fg.Where("head")
+        >>> block = fg.layers.chain(fg.layers.linear(2), fg.ops.relu)
+        >>> net, x = fg.layers.chain(block, head=block), jnp.ones(2)
+        >>> params, state = net.init(jax.random.key(0), x)
+        >>> gradient = fg.grad(lambda params: net(params, x).sum(), wrt=where)(params)
+        >>> print(where, list(gradient))
+        op=relu & ~head ['chain0/relu']
     """
 
     path: str | None = None

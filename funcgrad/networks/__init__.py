@@ -1,4 +1,19 @@
-"""Reference networks, their sizes as arguments, initialised as in their papers. Each is a layer like any other."""
+"""Reference networks, their sizes as arguments, initialised as in their papers. Each is a layer like any other.
+
+Images, channels last
+    lenet        LeNet-5
+    resnet       ResNet-18, 34, 50
+    unet         a U-Net
+    vit          a vision transformer
+
+Sequences of tokens
+    transformer_lm
+                 a decoder-only transformer, as LLaMA's
+    lstm_lm      stacked LSTMs
+
+Features
+    mlp          a multilayer perceptron
+"""
 
 from funcgrad.networks.convolutional import lenet as lenet
 from funcgrad.networks.convolutional import resnet as resnet

@@ -1,4 +1,52 @@
-"""Ops with registered rules, by mathematical family. Each is an ordinary function of JAX arrays."""
+"""Ops with registered rules, by mathematical family. Each is an ordinary function of JAX arrays.
+
+Arithmetic, entry by entry; arguments broadcast
+    add, subtract, multiply, divide, negative, absolute
+    power, square, sqrt, exp, log, logaddexp
+    maximum, minimum, clip, where
+
+Activations
+    relu, leaky_relu, relu6, elu, celu, selu
+                 rectifiers; each says which value its kink takes
+    hard_tanh, hard_sigmoid, hard_silu, sparse_plus, sparse_sigmoid
+                 piecewise doubles of the smooth ones
+    sigmoid, log_sigmoid, tanh, soft_sign, softplus, squareplus, silu, mish, gelu
+                 smooth
+    glu, swiglu  one half of the features decides how much of the other passes
+
+Products and sums
+    linear, matmul, einsum, einstein_sum
+    sum, mean, max
+    softmax, log_softmax, logsumexp
+
+Shapes and indices
+    reshape, transpose, broadcast_to, concatenate
+    embedding, take, take_along_axis, scatter_add
+
+Images, channels last
+    conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+    max_pool1d, max_pool2d, max_pool3d, avg_pool1d, avg_pool2d, avg_pool3d
+    global_max_pool, global_avg_pool
+
+Normalization and noise
+    layer_norm, rms_norm, group_norm
+    batch_norm, batch_norm_inference
+    dropout, drop_path
+
+Sequences
+    attention    softmax-weighted sums; grouped heads, masks, blocks
+    rotary       positions as rotations of queries and keys
+    rnn_cell, gru_cell, lstm_cell
+                 one step
+    rnn, gru, lstm
+                 all steps
+
+Losses, one number per example or entry
+    cross_entropy, soft_cross_entropy, binary_cross_entropy
+    squared_error, absolute_error, huber
+
+`fg.ops.tanh.rules` has the rules of an op; docs/rules.md says how to write one.
+"""
 
 from funcgrad.ops import equations as equations
 from funcgrad.ops.activations import gelu as gelu

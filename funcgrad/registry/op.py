@@ -297,13 +297,20 @@ def op(function: PureFunction | None = None, /, **options: Any) -> Op | Callable
         replace: allow a second op of the same name; in an interactive session that is allowed anyway.
         options: all of the above, by name.
 
+    Returns:
+        The op: call it as the function; register its rules by `pullback`, `saving` and `mark`, and `example`s for
+        `fg.check`. With options but no function, a decorator that makes it.
+
     Raises:
         RuleError: the name is taken, or the signature cannot be an op's.
 
-    >>> @fg.op
-    ... def double(x): return 2 * x
-    >>> @double.pullback("x")
-    ... def double_x(g): return 2 * g
+    Example:
+        >>> @fg.op
+        ... def scaled(x, *, by): return by * x
+        >>> @scaled.pullback("x")
+        ... def scaled_x(g, by): return by * g
+        >>> print(jax.grad(lambda x: scaled(x, by=3.0).sum())(jnp.ones(2)))
+        [3. 3.]
     """
     if function is not None:
         return _entered(Op(function))

@@ -82,12 +82,31 @@ def _number(x: float | str) -> str:
 
 
 def surrogate(of: PureFunction) -> Kind:
-    """The derivative of another function `of` (straight-through, surrogate spikes)."""
+    """The kind of a rule that is the derivative of another function (straight-through, surrogate spikes).
+
+    Args:
+        of: that function; `fg.check` holds the rule to its derivative.
+
+    Returns:
+        The kind, for `op.pullback(..., kind=)` or `RuleSet.override(..., kind=)`.
+
+    Example:
+        >>> straight_through = fg.Rule(lambda g: g, ("x",), fg.surrogate(lambda x: x))
+        >>> step = fg.op(name="step_function")(lambda x: jnp.where(x > 0, 1.0, 0.0).astype(x.dtype))
+        >>> rules = fg.RuleSet().override(step, straight_through)
+        >>> print(fg.grad(lambda x: step(x).sum(), rules=rules)(jnp.array([-1.0, 2.0])))
+        [1. 1.]
+    """
     return Kind("surrogate", of=of)
 
 
 class Marker(Enum):
-    """Why an argument has no pullback, when that is not an oversight."""
+    """Why an argument has no pullback, when that is not an oversight: for `op.mark`.
+
+    Example:
+        >>> fg.ops.cross_entropy.rules["labels"] is fg.Marker.NON_DIFFERENTIABLE
+        True
+    """
 
     ZERO = "zero"
     """The derivative is zero everywhere it exists; nothing flows."""
@@ -106,8 +125,19 @@ class Rule:
     named outputs), any saved value, any attribute. A parameter that names none of these must have a default, which it
     keeps; a `functools.partial` asks for what it leaves open.
 
+    Args:
+        function: the pullback.
+        arguments: the arguments that it serves.
+        kind: what it claims to be: `fg.exact`, `fg.modified`, `fg.subgradient(...)` or `fg.surrogate(...)`.
+        title: what it is called, where the function has no name of its own.
+
     Raises:
         RuleError: the function is none, or has parameters that cannot be asked for by name.
+
+    Example:
+        >>> rule = fg.ops.tanh.rules["x"]
+        >>> rule.name, rule.needs, str(rule.kind)
+        ('tanh_x', ('g', 'y'), 'exact')
     """
 
     function: PureFunction

@@ -105,10 +105,22 @@ class Hook:
 class RuleSet:
     """An immutable choice of rules: the functions' own, with overrides; the latest matching override wins.
 
-    `override` and `hook` leave the set as it is and return another one: keep what they return.
+    `override` and `hook` leave the set as it is and return another one: keep what they return. `print` lists it, and
+    `diff` compares two.
 
-    >>> rules = fg.RuleSet().override(fg.ops.relu, guided_relu, at="block3/*")
-    >>> fg.grad(loss, rules=rules)(params, x)
+    Args:
+        overrides: what `override` was given.
+        hooks: what `hook` was given.
+
+    Example:
+        >>> def guided_relu(g, y):
+        ...     return jnp.where((y > 0) & (g > 0), g, 0.0)
+        >>> rules = fg.RuleSet().override(fg.ops.relu, guided_relu, at="**")
+        >>> loss = lambda x: jnp.sum(fg.ops.relu(x) * jnp.array([1.0, -1.0]))
+        >>> print(fg.grad(loss)(jnp.ones(2)), fg.grad(loss, rules=rules)(jnp.ones(2)))
+        [ 1. -1.] [1. 0.]
+        >>> print(rules)
+        relu at '**': guided_relu for x (modified)
     """
 
     overrides: tuple[Override, ...] = ()
@@ -179,7 +191,10 @@ class RuleSet:
             RuleError: the op has no such argument, or the rule asks for something the op cannot give; for functions
                 of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node.
 
-        >>> fg.RuleSet().override(jax.nn.relu, lambda g, x: g * (x > 0) * (g > 0), at="encoder/**")
+        Example:
+            >>> rules = fg.RuleSet().override(jax.nn.relu, lambda g, x: g * (x > 0) * (g > 0))
+            >>> print(fg.grad(lambda x: -jnp.sum(jax.nn.relu(x)), rules=rules)(jnp.ones(2)))
+            [0. 0.]
         """
         target = Target.of(function)
         require(at, (str, Where), "override: at=", "a glob over names of nodes, as 'encoder/**'", RuleError)
@@ -211,7 +226,10 @@ class RuleSet:
         Raises:
             RuleError: `function` is none. A pattern that matches no value raises when the set is used in a plan.
 
-        >>> fg.grad(loss, rules=fg.RuleSet().hook("features", lambda g: -g))(params, x)
+        Example:
+            >>> rules = fg.RuleSet().hook("h", lambda g: -g)
+            >>> print(fg.grad(lambda x: jnp.sum(fg.name(2.0 * x, "h")), rules=rules)(jnp.ones(2)))
+            [-2. -2.]
         """
         require(at, (str, Where), "hook: at=", "the name of a value, or a glob", RuleError)
         if not callable(function):
@@ -248,7 +266,17 @@ class RuleSet:
         return bool(targets) and any(t.covers(f) for _, f in functions_in(jaxpr) for t in targets)
 
     def diff(self, other: "RuleSet") -> str:
-        """What `other` replaces or changes that this set does not (`+`), and the other way round (`-`)."""
+        """What `other` replaces or changes that this set does not (`+`), and the other way round (`-`).
+
+        Args:
+            other: another set.
+
+        Returns:
+            A line for each override and hook that one of the two lacks.
+
+        Raises:
+            RuleError: it is no set of rules.
+        """
         require(other, RuleSet, "RuleSet.diff: the other", "a set of rules", RuleError)
         mine, others = (*self.overrides, *self.hooks), (*other.overrides, *other.hooks)
         lines = [f"- {x}" for x in mine if x not in others]

@@ -1,4 +1,18 @@
-"""Training: one jitted step for any optax optimizer, and the loop around it."""
+"""Training: one jitted step for any optax optimizer, and the loop around it.
+
+Functions
+    supervised   the loss of a network on pairs (inputs, targets)
+    init         the state before the first step: parameters, the optimizer's state, a count
+    step         make the step: gradient, clipping, update, jitted
+    minibatches  arrays in batches, in a new order each epoch
+    fit          the loop: progress, evaluation, a record of it all; goes on where it stopped
+
+What they take and give
+    State        what a step reads and returns
+    LossScale    for float16: a loss scale that finds its size
+    Nonfinite, NonfiniteError
+                 which losses and gradients were not finite; what a step raises
+"""
 
 from funcgrad.surface import hide_modules as _hide_modules
 from funcgrad.train.batching import minibatches as minibatches
