@@ -10,7 +10,7 @@ from math import pi, sqrt
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import widen
+from funcgrad.ops.contraction import narrow, widen
 from funcgrad.ops.equations.elementwise import sigmoid_x, tanh_x
 from funcgrad.registry import op
 
@@ -179,7 +179,7 @@ def squareplus(x: Array, *, b: int | float = 4.0) -> Array:
     # (x + r)/2 and (r - x)/2 have the product b/4; the one without cancellation makes the other.
     positive = wide > 0
     half = (lax.select(positive, wide, -wide) + lax.sqrt(wide * wide + b)) * 0.5
-    return lax.select(positive, half, (b / 4) / half).astype(x.dtype)
+    return narrow(lax.select(positive, half, (b / 4) / half), x)
 
 
 @squareplus.pullback("x")
@@ -246,7 +246,7 @@ def mish(x: Array) -> Array:
         [-0.303  0.     1.944]
     """
     wide = widen(x)
-    return (wide * _mish_gate(wide)[0]).astype(x.dtype)
+    return narrow(wide * _mish_gate(wide)[0], x)
 
 
 @mish.pullback("x")
@@ -296,7 +296,7 @@ def gelu(x: Array, *, approximate: bool = True) -> Array:
         [-0.159  0.     1.954]
     """
     wide = widen(x)
-    return (wide * _normal_distribution(wide, approximate)).astype(x.dtype)
+    return narrow(wide * _normal_distribution(wide, approximate), x)
 
 
 @gelu.pullback("x")

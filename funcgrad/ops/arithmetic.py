@@ -468,7 +468,7 @@ def clip(x: Array, *, low: int | float, high: int | float) -> Array:
         `y`, in the shape and dtype of `x`.
 
     Raises:
-        ShapeError: `low` is not below `high`.
+        ShapeError: `low` is not below `high`, or a bound of integers is no whole number.
 
     Example:
         >>> x = jnp.array([-2.0, 0.0, 0.5])
@@ -477,6 +477,8 @@ def clip(x: Array, *, low: int | float, high: int | float) -> Array:
     """
     if not low < high:
         raise ValueError(f"low must be below high, got low={low} and high={high}")
+    if not jnp.issubdtype(x.dtype, jnp.inexact) and not all(float(b).is_integer() for b in (low, high)):
+        raise ValueError(f"bounds of {x.dtype} must be whole numbers, got low={low} and high={high}")
     return lax.min(lax.max(x, jnp.asarray(low, x.dtype)), jnp.asarray(high, x.dtype))
 
 

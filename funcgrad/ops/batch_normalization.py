@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import fold_leading, sum_leading, widen
+from funcgrad.ops.contraction import fold_leading, narrow, sum_leading, widen
 from funcgrad.ops.shapes import lift
 from funcgrad.registry import op
 
@@ -48,7 +48,7 @@ def batch_norm(
     centred = _minus(rows, mean)
     variance = sum_leading(jnp.square(centred), keep=1) / n
     y = _scaled(centred, lax.rsqrt(variance + eps), scale, bias)
-    return y.astype(x.dtype).reshape(x.shape), mean, variance
+    return narrow(y, x).reshape(x.shape), mean, variance
 
 
 @batch_norm.pullback("x")
@@ -125,7 +125,7 @@ def batch_norm_inference(
         [[0.  0.5]]
     """
     y = _scaled(_minus(widen(x), mean), lax.rsqrt(widen(variance) + eps), scale, bias)
-    return y.astype(x.dtype)
+    return narrow(y, x)
 
 
 @batch_norm_inference.pullback("x")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import widen
+from funcgrad.ops.contraction import narrow, widen
 from funcgrad.ops.recurrence import (
     Arrays,
     Kind,
@@ -73,7 +73,7 @@ def rnn_cell(x: Array, h: Array, w_x: Array, w_h: Array, b: Array) -> Array:
         ((5, 3), '0.964')
     """
     check_gates(_RNN, h, w_h)
-    return step_forward(_RNN, x, (h,), Weights(w_x, w_h, b))[0][0].astype(x.dtype)
+    return narrow(step_forward(_RNN, x, (h,), Weights(w_x, w_h, b))[0][0], x)
 
 
 @rnn_cell.pullback("x", "h", "w_x", "w_h", "b")
@@ -197,7 +197,7 @@ def gru_cell_saving(
     """The output, and `(r, z, u, q)`."""
     check_gates(_GRU, h, w_h)
     (y,), kept = step_forward(_GRU, x, (widen(h),), Weights(w_x, w_h, b, b_h))
-    return y.astype(x.dtype), {"gates": kept}
+    return narrow(y, x), {"gates": kept}
 
 
 @gru_cell.pullback("x", "h", "w_x", "w_h", "b", "b_h")
@@ -328,7 +328,7 @@ def lstm_cell_saving(
     """The outputs, and `(i, f, u, o, c)`."""
     check_gates(_LSTM, h, w_h)
     (next_h, next_c), kept = step_forward(_LSTM, x, (h, widen(c)), Weights(w_x, w_h, b))
-    return (next_h.astype(x.dtype), next_c.astype(c.dtype)), {"gates": kept}
+    return (narrow(next_h, x), narrow(next_c, c)), {"gates": kept}
 
 
 @lstm_cell.pullback("x", "h", "c", "w_x", "w_h", "b")
@@ -375,7 +375,7 @@ def lstm(
         ((5, 7, 3), (5, 3))
     """
     hs, (_, last), _ = scan(_LSTM, x, (h, c), Weights(w_x, w_h, b), reverse)
-    return hs, last.astype(c.dtype)
+    return hs, narrow(last, c)
 
 
 @lstm.saving("gates")
@@ -384,7 +384,7 @@ def lstm_saving(
 ) -> tuple[tuple[Array, Array], dict[str, Arrays]]:
     """The outputs, and `(i, f, u, o, c)` of every step."""
     hs, (_, last), kept = scan(_LSTM, x, (h, c), Weights(w_x, w_h, b), reverse, saving=True)
-    return (hs, last.astype(c.dtype)), {"gates": kept}
+    return (hs, narrow(last, c)), {"gates": kept}
 
 
 @lstm.pullback("x", "h", "c", "w_x", "w_h", "b")

@@ -21,6 +21,13 @@ def widen(x: Array) -> Array:
     return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
 
 
+def narrow(y: Array, like: Array) -> Array:
+    """`widen` undone: a result in the dtype of an argument; ValueError for integers, which would cut it off."""
+    if not jnp.issubdtype(like.dtype, jnp.inexact):
+        raise ValueError(f"the result would be of {like.dtype}, without its fractions; pass floating numbers")
+    return y.astype(like.dtype)
+
+
 def accumulator(dtype: Any) -> Any:
     """The dtype in which products of `dtype` are summed."""
     return jnp.float32 if dtype in (jnp.float16, jnp.bfloat16) else dtype

@@ -26,7 +26,7 @@ from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.errors import describe
-from funcgrad.ops.contraction import accumulator, widen
+from funcgrad.ops.contraction import accumulator, narrow, widen
 from funcgrad.registry import Marker, op
 from funcgrad.registry.rule import unbroadcast
 
@@ -249,7 +249,7 @@ def _attend(
     strips = _strips(rows.n_queries, rows.n_keys, causal, block)
     parts = zip(*(_forward(rows.strip(*strip), block) for strip in strips), strict=True)
     y, highest, total = (jnp.concatenate(xs, axis=-2) for xs in parts)
-    return jnp.moveaxis(y, -2, -3).astype(q.dtype), highest[..., 0], total[..., 0]
+    return narrow(jnp.moveaxis(y, -2, -3), q), highest[..., 0], total[..., 0]
 
 
 def _forward(rows: _Rows, block: int | None) -> tuple[Array, Array, Array]:

@@ -7,7 +7,7 @@ functions do not depend on it. An infinite maximum shifts by nothing, so masked 
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import widen
+from funcgrad.ops.contraction import narrow, widen
 from funcgrad.ops.shapes import normalize_axes
 from funcgrad.registry import op
 
@@ -36,7 +36,7 @@ def softmax(x: Array, *, axis: int = -1) -> Array:
     axes = normalize_axes(axis, x.ndim)
     z = widen(x)
     highest, total = shifted_sum(z, axes)
-    return (lax.exp(z - lax.expand_dims(highest, axes)) / lax.expand_dims(total, axes)).astype(x.dtype)
+    return narrow(lax.exp(z - lax.expand_dims(highest, axes)) / lax.expand_dims(total, axes), x)
 
 
 @softmax.pullback("x")
@@ -68,7 +68,7 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
     axes = normalize_axes(axis, x.ndim)
     z = widen(x)
     highest, total = shifted_sum(z, axes)
-    return ((z - lax.expand_dims(highest, axes)) - lax.expand_dims(lax.log(total), axes)).astype(x.dtype)
+    return narrow((z - lax.expand_dims(highest, axes)) - lax.expand_dims(lax.log(total), axes), x)
 
 
 @log_softmax.pullback("x")
@@ -109,7 +109,7 @@ def logsumexp_saving(x: Array, *, axis: Axes, keepdims: bool) -> tuple[Array, di
     """The result, the largest entry, and `Σ e^{x - max}`."""
     axes = normalize_axes(axis, x.ndim)
     highest, total = shifted_sum(widen(x), axes)
-    y = (lax.log(total) + highest).astype(x.dtype)
+    y = narrow(lax.log(total) + highest, x)
     return lax.expand_dims(y, axes) if keepdims else y, {"highest": highest, "total": total}
 
 

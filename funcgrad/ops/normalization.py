@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import fold_leading, sum_last, sum_leading, widen
+from funcgrad.ops.contraction import fold_leading, narrow, sum_last, sum_leading, widen
 from funcgrad.ops.shapes import lift
 from funcgrad.registry import op
 
@@ -52,7 +52,7 @@ def _layer_norm(x: Array, scale: Array | None, bias: Array | None, eps: int | fl
     mean = _mean_last(rows)
     centred = rows - mean[..., None]
     rstd = lax.rsqrt(_mean_last(jnp.square(centred)) + eps)
-    y = _affine(centred * rstd[..., None], scale, bias).astype(x.dtype).reshape(x.shape)
+    y = narrow(_affine(centred * rstd[..., None], scale, bias), x).reshape(x.shape)
     return y, mean.reshape(x.shape[:-1]), rstd.reshape(x.shape[:-1])
 
 
@@ -123,7 +123,7 @@ def rms_norm(x: Array, scale: Array | None = None, *, eps: int | float = 1e-6) -
 def _rms_norm(x: Array, scale: Array | None, eps: int | float) -> tuple[Array, Array]:
     rows = widen(fold_leading(x))
     r = lax.rsqrt(_mean_last(jnp.square(rows)) + eps)
-    return _affine(rows * r[..., None], scale).astype(x.dtype).reshape(x.shape), r.reshape(x.shape[:-1])
+    return narrow(_affine(rows * r[..., None], scale), x).reshape(x.shape), r.reshape(x.shape[:-1])
 
 
 @rms_norm.saving("r")
@@ -199,7 +199,7 @@ def _group_norm(
     variance = _group_means(jnp.sum(jnp.square(centred), axis=1), pixels, groups)
     rstd = lax.rsqrt(variance + eps)
     y = _affine(centred * _to_channels(rstd, pixels), scale, bias)
-    return y.astype(x.dtype).reshape(x.shape), mean, rstd
+    return narrow(y, x).reshape(x.shape), mean, rstd
 
 
 @group_norm.saving("mean", "rstd")

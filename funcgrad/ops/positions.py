@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import widen
+from funcgrad.ops.contraction import narrow, widen
 from funcgrad.registry import Marker, op
 
 
@@ -62,7 +62,7 @@ def _rotate(x: Array, positions: Array, base: int | float, fraction: int | float
     cos, sin = jnp.cos(angles), sign * jnp.sin(angles)
     wide = widen(x)
     a, b, rest = wide[..., :half], wide[..., half : 2 * half], wide[..., 2 * half :]
-    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos, rest], axis=-1).astype(x.dtype)
+    return narrow(jnp.concatenate([a * cos - b * sin, a * sin + b * cos, rest], axis=-1), x)
 
 
 def _n_turned(x: Array, fraction: int | float) -> int:

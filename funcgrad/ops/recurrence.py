@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.contraction import accumulator, contract_leading, sum_leading, widen
+from funcgrad.ops.contraction import accumulator, contract_leading, narrow, sum_leading, widen
 
 Arrays = tuple[Array, ...]
 
@@ -115,7 +115,7 @@ def scan(
 
     def one(carry: Arrays, x_t: Array) -> tuple[Arrays, tuple[Array, Arrays]]:
         carry, kept = step_forward(kind, x_t, carry, w)
-        return carry, (carry[0].astype(x.dtype), kept if saving else ())
+        return carry, (narrow(carry[0], x), kept if saving else ())
 
     last, (hs, kept) = lax.scan(one, tuple(map(widen, carry)), _time_first(x), reverse=reverse)
     return _time_last(hs), last, tuple(map(_time_last, kept))

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
-from funcgrad.ops.contraction import widen
+from funcgrad.ops.contraction import narrow, widen
 from funcgrad.ops.shapes import Padding, flatten_leading, per_axis, resolve_padding
 
 Sizes = int | tuple[int, ...]
@@ -211,7 +211,7 @@ def _crop(tiled: Array, axes: Axes, leading: tuple[int, ...]) -> Array:
 def mean_of_windows(x: Array, axes: Axes, count_padding: bool) -> Array:
     """The windows' means, with the padding's zeros as entries or without."""
     total = reduce_windows(widen(x), axes, lax.add)
-    return lax.mul(total, _shares(total, axes, count_padding)).astype(x.dtype)
+    return narrow(lax.mul(total, _shares(total, axes, count_padding)), x)
 
 
 def spread_mean(g: Array, axes: Axes, count_padding: bool) -> Array:

@@ -22,6 +22,10 @@ REFUSED = [
         r"clip: cannot take x: f64\[2,3\]; low must be below high, got low=1\.0 and high=0\.5\.",
     ),
     (
+        lambda: ops.clip(jnp.arange(3), low=0, high=1.5),
+        r"clip: cannot take x: i64\[3\]; bounds of int64 must be whole numbers, got low=0 and high=1\.5\.",
+    ),
+    (
         lambda: ops.scatter_add(jnp.ones(()), jnp.array([0]), jnp.ones(1)),
         r"scatter_add: cannot take x: f64\[\], indices: i64\[1\], updates: f64\[1\]; x must have an axis to index\.",
     ),
@@ -33,10 +37,37 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("call", "sentence"), REFUSED, ids=["elu", "clip", "no axis", "updates"])
+@pytest.mark.parametrize(("call", "sentence"), REFUSED, ids=["elu", "clip", "whole bounds", "no axis", "updates"])
 def test_an_op_says_what_it_cannot_take(call, sentence):
     with raises_sentence(ShapeError, sentence):
         call()
+
+
+ONES = jnp.ones((4, 2, 3), int)
+WHOLE = {
+    "gelu": lambda: ops.gelu(ONES),
+    "squareplus": lambda: ops.squareplus(ONES),
+    "layer_norm": lambda: ops.layer_norm(ONES),
+    "rms_norm": lambda: ops.rms_norm(ONES),
+    "group_norm": lambda: ops.group_norm(ONES, groups=1),
+    "batch_norm": lambda: ops.batch_norm(ONES),
+    "batch_norm_inference": lambda: ops.batch_norm_inference(ONES, jnp.ones(3), jnp.ones(3)),
+    "avg_pool1d": lambda: ops.avg_pool1d(ONES, window=2),
+    "rotary": lambda: ops.rotary(ONES, jnp.arange(4), fraction=0.6),
+    "attention": lambda: ops.attention(ONES, ONES, ONES),
+    "rnn_cell": lambda: ops.rnn_cell(ONES, jnp.ones((4, 2, 1)), jnp.ones((3, 1)), jnp.ones((1, 1)), jnp.ones(1)),
+    "rnn": lambda: ops.rnn(ONES, jnp.ones((4, 1)), jnp.ones((3, 1)), jnp.ones((1, 1)), jnp.ones(1)),
+    "lstm_cell": lambda: ops.lstm_cell(
+        ONES[0] / 1, jnp.ones((2, 1)), jnp.ones((2, 1), int), jnp.ones((3, 4)), jnp.ones((1, 4)), jnp.ones(4)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_result_with_fractions_is_not_cut_to_integers(name):
+    sentence = rf"{name}: cannot take .*i64\[.*\]; the result would be of int64, without its fractions; pass floating "
+    with jax.numpy_dtype_promotion("standard"), raises_sentence(ShapeError, sentence + r"numbers\."):
+        WHOLE[name]()
 
 
 ATTRIBUTES = {
