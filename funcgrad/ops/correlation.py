@@ -96,7 +96,7 @@ def correlate_kernel(g: Array, x: Array, axes: Axes, groups: int) -> Array:
     if not g.size:
         return jnp.zeros((*window, c // groups, f), g.dtype)
     # XLA:CPU reads `x` transposed or in part; made in the forward pass and kept, those copies are half the temporary
-    # memory of a ResNet, and its step takes 1.1 times as long.
+    # memory of a ResNet (76.6 MiB, 41.5 deferred), and its step takes 1.1 times as long. It takes barriers out first.
     x = defer(x, until=g)
     if groups == 1 and all(a.window == a.spread == 1 and a.before == 0 and a.reach < a.size for a in axes):
         # Without a window there is nothing to slide: one matrix product, up to ten times faster on CPU.

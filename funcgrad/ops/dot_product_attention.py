@@ -31,9 +31,14 @@ from funcgrad.registry import Marker, op
 from funcgrad.registry.rule import unbroadcast
 
 STRIPS = 4
-"""A causal call is cut into at most so many strips of queries, each with its own keys: 5/8 of the products remain."""
+"""A causal call is cut into at most so many strips of queries, each with its own keys: 5/8 of the products remain.
+
+More leave out more and cost more to compile: both passes over `[2, 1024, 4, 64]` on CPU take 87 ms uncut, 77 in two
+strips, 65 in four, 63 in eight, and 0.35, 0.5, 1.0 and 1.8 s to compile (processor time).
+"""
 STRIP = 64
-"""Strips have at least so many queries: thinner ones cost more in small products than they leave out."""
+"""Strips have at least so many queries: thinner ones cost more in small products than they leave out. Of 256 queries, 4
+strips take 2.8 ms, 8 take 3.1, and 16 take 4.8."""
 
 
 @op(core_axes=3)

@@ -56,6 +56,7 @@ rotary.mark(positions=Marker.NON_DIFFERENTIABLE)
 def _rotate(x: Array, positions: Array, base: int | float, fraction: int | float, sign: int) -> Array:
     half = _n_turned(x, fraction) // 2
     dtype = widen(x).dtype
+    # By NumPy, so that they are constants: as powers of JAX's they are 123 of a transformer's HLO instructions.
     speeds = np.asarray(base ** (-np.arange(half) / half), dtype)
     angles = positions.astype(dtype)[..., None, None] * speeds.reshape((1,) * (positions.ndim + 1) + (-1,))
     angles = angles.reshape((1,) * (x.ndim - angles.ndim) + angles.shape)
