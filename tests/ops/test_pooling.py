@@ -17,13 +17,14 @@ def winners(pool, x, **attributes):
     return np.asarray(jax.grad(lambda x: jnp.sum(pool(x, **attributes)))(jnp.asarray(x)))
 
 
-def test_the_first_maximum_in_row_major_order_wins(rng):
-    x = rng.integers(0, 3, size=(7, 6))
-    found = winners(ops.max_pool2d, x[..., None].astype(float), window=3, stride=2)[..., 0]
+@pytest.mark.parametrize("k", [3, 10], ids=["in one pass", "in a loop"])
+def test_the_first_maximum_in_row_major_order_wins(k, rng):
+    x = rng.integers(0, 3, size=(k + 4, k + 3))
+    found = winners(ops.max_pool2d, x[..., None].astype(float), window=k, stride=2)[..., 0]
     expected = np.zeros_like(found)
     for i in range(0, 5, 2):
         for j in range(0, 4, 2):
-            u, v = np.unravel_index(np.argmax(x[i : i + 3, j : j + 3]), (3, 3))
+            u, v = np.unravel_index(np.argmax(x[i : i + k, j : j + k]), (k, k))
             expected[i + u, j + v] += 1
     np.testing.assert_array_equal(found, expected)
 
