@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import pytest
 
 import funcgrad as fg
+from tests.test_documents import run
 
 PACKAGES = [fg, fg.ops, fg.layers, fg.networks, fg.train]
 NOT_MADE_BY_HAND = {"Graph", "Marker", "Nonfinite", "NonfiniteError", "Plan", "Selector", "State", "Tape"}
 """Classes whose objects come from a function, which has the arguments; and an enumeration."""
 RETURNS_NOTHING = {"scope"}
 """A context, which gives nothing to what is inside."""
-ELSEWHERE = {"audit", "blame", "check", "summary", "Graph", "Plan"}
+ELSEWHERE = {"audit", "blame", "check"}
 """Still to be written out."""
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -81,6 +82,16 @@ def test_the_example_prints_what_it_says(package, name):
     assert test.examples
     assert any(example.want for example in test.examples)
     assert not failures(test)
+
+
+@pytest.mark.slow
+def test_examples_print_the_same_for_a_user():
+    """In float32, promoting what JAX promotes, where these tests have float64 and promote nothing."""
+    lines = [
+        "import tests.test_docstrings as t",
+        "print(''.join(t.failures(t.examples_of(package, name)) for package, name in t.EVERYTHING))",
+    ]
+    assert run("\n".join(lines)).strip() == ""
 
 
 def listed(doc: str) -> list[str]:

@@ -162,7 +162,7 @@ def grad(
 
     Example:
         >>> def loss(params, x):
-        ...     h = fg.name(jax.nn.relu(x @ params["w"]), "h")
+        ...     h = fg.name(fg.ops.relu(x @ params["w"]), "h")
         ...     return jnp.sum(h * params["v"])
         >>> params, x = {"w": jnp.eye(2), "v": jnp.array(3.0)}, jnp.ones((1, 2))
         >>> print(fg.grad(loss)(params, x)["v"])
@@ -232,10 +232,10 @@ def plan(
         RuleError: an override matches nothing, or asks for what its function cannot give.
 
     Example:
-        >>> layer = lambda x, w: fg.ops.tanh(fg.ops.linear(x, w)).sum()
+        >>> layer = lambda x, w: fg.ops.sum(fg.ops.tanh(fg.ops.linear(x, w)))
         >>> plan = fg.plan(layer, jnp.ones((4, 2)), jnp.ones((2, 3)), wrt="w")
         >>> [step.node.name for step in plan.steps], [value.name for value in plan.kept]
-        (['linear', 'tanh', 'reduce_sum'], ['x', 'tanh'])
+        (['linear', 'tanh', 'sum'], ['x', 'tanh'])
     """
     require_function("plan", fun)
     request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)

@@ -25,7 +25,16 @@ from funcgrad.graph.values import Constant, Node, Value
 class Graph:
     """A pure function as a DAG. Call it like the function it was traced from.
 
-    A pytree whose leaves are the arrays the function closed over.
+    Made by `fg.trace`; `print` it. A pytree whose leaves are the arrays the function closed over.
+
+    Example:
+        >>> graph = fg.trace(lambda x: fg.ops.tanh(fg.name(fg.ops.exp(x), "h")), jnp.zeros(2))
+        >>> for node in graph.nodes:
+        ...     print(node.name, [value.name for value in node.inputs], [value.name for value in node.outputs])
+        exp ['x'] ['h']
+        tanh ['h'] ['tanh']
+        >>> print(jnp.array_str(graph(jnp.zeros(2)), precision=3))
+        [0.762 0.762]
     """
 
     structure: Structure

@@ -56,9 +56,9 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         GraphError: the function uses an object of JAX's that no graph can hold; the first argument is no function.
 
     Example:
-        >>> graph = fg.trace(lambda x, w: jnp.tanh(fg.name(x @ w, "h")), jnp.ones((4, 2)), jnp.ones((2, 3)))
+        >>> graph = fg.trace(lambda x, w: fg.ops.tanh(fg.ops.linear(x, w)), jnp.ones((4, 2)), jnp.ones((2, 3)))
         >>> [node.name for node in graph.nodes], graph(jnp.ones((4, 2)), jnp.ones((2, 3))).shape
-        (['dot_general', 'tanh'], (4, 3))
+        (['linear', 'tanh'], (4, 3))
     """
     require_function("trace", function)
     parameters = parameter_names(function, len(args))

@@ -80,6 +80,15 @@ class Plan:
     """A backward pass as data: what is wanted, the rule at every node, what is kept until it is read.
 
     Made by `fg.plan`. `print` it for the table of nodes, rules, bytes and FLOPs.
+
+    Example:
+        >>> plan = fg.plan(lambda x: fg.ops.sum(fg.ops.tanh(x)), jnp.ones((8, 8), jnp.float32))
+        >>> for step in plan.steps:
+        ...     print(step.node.name, [pullback.rule.name for pullback in step.pullbacks])
+        tanh ['tanh_x']
+        sum ['sum_x']
+        >>> plan.totals.kept_bytes
+        256
     """
 
     structure: Structure

@@ -72,10 +72,17 @@ def summary(net: Layer, *specs: Any, train: bool = False) -> Summary:
         specs: its inputs, arrays or `jax.ShapeDtypeStruct`s, batch axis included.
         train: as it runs while training (with dropout, batch statistics) instead of afterwards.
 
+    Returns:
+        The table, a `Summary` of `rows`; `print` it.
+
     Raises:
         ShapeError: an input does not fit.
 
-    >>> print(fg.summary(net, jax.ShapeDtypeStruct((8, 32, 32, 3), jnp.float32)))
+    Example:
+        >>> net = fg.layers.chain(fg.layers.linear(8), fg.ops.relu, head=fg.layers.linear(2))
+        >>> summary = fg.summary(net, jax.ShapeDtypeStruct((4, 3), jnp.float32))
+        >>> summary.parameters, [row.layer for row in summary.rows]
+        (50, ['linear0', 'relu', 'head'])
     """
     specs = jax.eval_shape(lambda *xs: xs, *specs)
     key = jax.eval_shape(lambda: jax.random.key(0))
