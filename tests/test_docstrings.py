@@ -31,6 +31,15 @@ def public(package: types.ModuleType) -> dict[str, object]:
 
 
 EVERYTHING = [(package, name) for package in PACKAGES for name in public(package)]
+METHODS = [
+    (x, name)
+    for package in PACKAGES
+    for x in public(package).values()
+    if inspect.isclass(x)
+    for name, method in vars(x).items()
+    if inspect.isfunction(method) and not name.startswith("_") and ">>>" in (method.__doc__ or "")
+]
+"""Those of public classes that have an example."""
 each = pytest.mark.parametrize(("package", "name"), EVERYTHING, ids=lambda x: getattr(x, "__name__", x))
 
 
@@ -64,10 +73,10 @@ def test_a_function_says_what_it_returns(package, name):
         assert section(inspect.getdoc(thing), "Returns")
 
 
-def examples_of(package: types.ModuleType, name: str) -> doctest.DocTest:
+def examples_of(owner: types.ModuleType | type, name: str) -> doctest.DocTest:
     space = {"__name__": "__main__", "fg": fg, "jax": jax, "jnp": jnp}
-    doc = inspect.getdoc(getattr(package, name))
-    return doctest.DocTestParser().get_doctest(doc, space, f"{package.__name__}.{name}", None, 0)
+    doc = inspect.getdoc(getattr(owner, name))
+    return doctest.DocTestParser().get_doctest(doc, space, f"{owner.__name__}.{name}", None, 0)
 
 
 def failures(test: doctest.DocTest) -> str:
@@ -76,12 +85,17 @@ def failures(test: doctest.DocTest) -> str:
     return "".join(said)
 
 
-@each
-def test_the_example_prints_what_it_says(package, name):
-    test = examples_of(package, name)
+@pytest.mark.parametrize(("owner", "name"), EVERYTHING + METHODS, ids=lambda x: getattr(x, "__name__", x))
+def test_the_example_prints_what_it_says(owner, name):
+    test = examples_of(owner, name)
     assert test.examples
     assert any(example.want for example in test.examples)
     assert not failures(test)
+
+
+def test_a_wrong_example_is_found():
+    test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+    assert "Got:\n    2" in failures(test)
 
 
 @pytest.mark.slow
@@ -89,7 +103,7 @@ def test_examples_print_the_same_for_a_user():
     """In float32, promoting what JAX promotes, where these tests have float64 and promote nothing."""
     lines = [
         "import tests.test_docstrings as t",
-        "print(''.join(t.failures(t.examples_of(package, name)) for package, name in t.EVERYTHING))",
+        "print(''.join(t.failures(t.examples_of(owner, name)) for owner, name in t.EVERYTHING + t.METHODS))",
     ]
     assert run("\n".join(lines)).strip() == ""
 

@@ -192,7 +192,9 @@ class RuleSet:
                 of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node.
 
         Example:
-            >>> rules = fg.RuleSet().override(jax.nn.relu, lambda g, x: g * (x > 0) * (g > 0))
+            >>> def guided_relu(g, x):
+            ...     return jnp.where((x > 0) & (g > 0), g, 0.0)
+            >>> rules = fg.RuleSet().override(jax.nn.relu, guided_relu)
             >>> print(fg.grad(lambda x: -jnp.sum(jax.nn.relu(x)), rules=rules)(jnp.ones(2)))
             [0. 0.]
         """
