@@ -19,15 +19,13 @@ NOT_MADE_BY_HAND = {"Graph", "Marker", "Nonfinite", "NonfiniteError", "Plan", "S
 """Classes whose objects come from a function, which has the arguments; and an enumeration."""
 RETURNS_NOTHING = {"scope"}
 """A context, which gives nothing to what is inside."""
-ELSEWHERE = {"audit", "blame", "check"}
-"""Still to be written out."""
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def public(package: types.ModuleType) -> dict[str, object]:
     """What a package shows that is a function, an op or a class."""
     named = {n: getattr(package, n) for n in package.__all__}
-    return {n: x for n, x in named.items() if callable(x) and n not in ELSEWHERE}
+    return {n: x for n, x in named.items() if callable(x)}
 
 
 EVERYTHING = [(package, name) for package in PACKAGES for name in public(package)]
