@@ -13,9 +13,11 @@ from funcgrad.naming import standing_at
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import Recomputation
-from funcgrad.plans.table import Row, Totals, make_rows, render
+from funcgrad.plans.rows import make_rows
+from funcgrad.plans.scenes import make_scene
 from funcgrad.primitive import on_mesh_of
 from funcgrad.registry import Hook
+from funcgrad.view import LINES, Row, Scene, Totals, page_width, to_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,18 +183,37 @@ class Plan:
         return tuple(find_patterns(self.structure))
 
     @cached_property
-    def _table(self) -> tuple[tuple[Row, ...], Totals]:
+    def _rows_and_totals(self) -> tuple[tuple[Row, ...], Totals]:
         return make_rows(self)
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The table as data, a row per node."""
-        return self._table[0]
+        """A row per node, in forward order, those of a graph inside a node after the node's."""
+        return self._rows_and_totals[0]
 
     @property
     def totals(self) -> Totals:
         """Bytes, FLOPs and rules of the whole pass."""
-        return self._table[1]
+        return self._rows_and_totals[1]
+
+    @property
+    def scene(self) -> Scene:
+        """What can be shown of it, as data: what the table is made of."""
+        return make_scene(self)
+
+    def table(self, width: int | None = None, lines: int | None = None) -> str:
+        """The table in full, a line per node, as wide as it needs to be; `print(plan)` folds it to fit the terminal.
+
+        Args:
+            width: how many columns of a terminal the lines may take. Where they need more, what is redundant is left
+                out, then whole columns, and what is still too long ends in `…`.
+            lines: about how many lines of nodes; where there are more, they are folded by scope.
+
+        >>> plan = fg.plan(loss, params, x)
+        >>> pathlib.Path("plan.txt").write_text(plan.table())
+        >>> print(plan.table(width=140, lines=200))
+        """
+        return to_table(self.scene, width, lines)
 
     def __str__(self) -> str:
-        return render(self)
+        return self.table(page_width(), LINES)
