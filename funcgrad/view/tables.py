@@ -1,5 +1,6 @@
 """A scene of a plan as a table: a line per box, or per scope where they are many; below, what is true of the whole."""
 
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,9 @@ from funcgrad.view.scene import Box, Facts, Row, RowRule, Scene
 from funcgrad.view.words import cut, listed, parts_of, quantity, shorter_paths
 
 _COLUMNS = (
-    Column("node", least=16),
+    Column("node", least=20),
     Column("shape", least=16, rank=3),
-    Column("rule", least=24),
+    Column("rule", least=20),
     Column("reads", least=10, rank=4),
     Column("keeps"),
     Column("forward", rank=2),
@@ -75,7 +76,7 @@ def _of_row(row: Row) -> tuple[Cell, ...]:
     if not row.rules:
         return _shorter_lists(row.shapes), "(pruned)", "", *numbers, ""
     reads = _shorter_lists(list(map(str, row.reads)))
-    return _shorter_lists(row.shapes), _rule_texts(row.rules), reads, *numbers, quantity(row.backward_flops)
+    return _shorter_lists(row.shapes), _rule_texts(row), reads, *numbers, quantity(row.backward_flops)
 
 
 def _shorter_lists(items: Sequence[str], between: str = ", ") -> list[str]:
@@ -84,20 +85,23 @@ def _shorter_lists(items: Sequence[str], between: str = ", ") -> list[str]:
     return [listed(items, 4, between), *(between.join([*items[:k], "…"]) for k in range(few - 1, 0, -1))]
 
 
-def _rule_texts(rules: Sequence[RowRule]) -> list[str]:
-    """The rules with their conventions, then with the bare kinds, then ever fewer.
+def _rule_texts(row: Row) -> list[str]:
+    """The rules with their conventions, then with the bare kinds, then without the op's name, then ever fewer.
 
     A rule is called by its name where that ends in the argument, as `linear_w` does, else `x, y: identity`.
     """
     named: dict[tuple[str, str, str], list[str]] = {}
-    for rule in rules:
+    for rule in row.rules:
         says_argument = len(rule.arguments) == 1 and rule.name.endswith(f"_{rule.arguments[0]}")
         arguments = named.setdefault((rule.name, *_kinds_of(rule)), [])
         arguments += [] if says_argument else rule.arguments
-    texts = []
-    for i in (1, 2):
-        texts.append([(f"{listed(a, 4)}: {key[0]}" if a else key[0]) + key[i] for key, a in named.items()])
-    return [listed(texts[0], 4, "; "), *_shorter_lists(texts[1], "; ")]
+    whole, bare, short = [], [], []
+    for (name, claim, kind), arguments in named.items():
+        to = f"{listed(arguments, 4)}: " if arguments else ""
+        whole.append(f"{to}{name}{claim}")
+        bare.append(f"{to}{name}{kind}")
+        short.append(f"{to}{re.sub(f'^{re.escape(row.op)}_', '…_', name)}{kind}")
+    return [listed(whole, 4, "; "), listed(bare, 4, "; "), *_shorter_lists(short, "; ")]
 
 
 def _kinds_of(rule: RowRule) -> tuple[str, str]:
@@ -116,14 +120,15 @@ def _counted_rules(item: Box | Folder, n_alike: int) -> list[str]:
     names = Counter(rule.name + _kinds_of(rule)[1] for rule in rules)
     kinds = Counter(rule.kind for rule in rules)
     is_pruned = not any(row.rules for row in rows)
-    texts = ["(pruned)"] if is_pruned else [_counted(names), _counted(kinds), f"{len(rules)} rules"]
+    texts = ["(pruned)"] if is_pruned else [_counted(names)[0], *_counted(kinds)]
     if n_alike == 1:
         return texts
     return [*(f"{n_alike} alike, each {text}" for text in texts), f"{n_alike} alike, each"]
 
 
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{n} {what}" for what, n in counts.most_common())
+def _counted(counts: Counter[str]) -> list[str]:
+    texts = [f"{n} {what}" for what, n in counts.most_common()]
+    return [", ".join(texts), *(", ".join([*texts[:k], "…"]) for k in range(len(texts) - 1, 0, -1))]
 
 
 def _sums(items: Sequence[Box | Folder]) -> tuple[str, str, str]:
