@@ -116,7 +116,7 @@ def _rows(planned: Any, owned: dict[str, Any]) -> tuple[SummaryRow, ...]:
         before = found.pop(layer, SummaryRow(layer, "", 0, 0.0, 0))
         found[layer] = SummaryRow(
             layer,
-            describe_tree(tuple(v.aval for v in node.outputs)) if len(node.outputs) > 1 else row.shapes[0],
+            describe_tree(tuple(v.aval for v in node.outputs)) if len(node.outputs) > 1 else "".join(row.shapes),
             before.parameters,
             before.forward_flops + row.forward_flops,
             before.kept_bytes + row.new_bytes,

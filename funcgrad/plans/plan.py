@@ -209,6 +209,9 @@ class Plan:
                 out, then whole columns, and what is still too long ends in `…`.
             lines: about how many lines of nodes; where there are more, they are folded by scope.
 
+        Returns:
+            The table as text, facts of the whole below it.
+
         >>> plan = fg.plan(loss, params, x)
         >>> pathlib.Path("plan.txt").write_text(plan.table())
         >>> print(plan.table(width=140, lines=200))

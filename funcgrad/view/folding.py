@@ -119,7 +119,10 @@ class Folder:
 
 def _cost(box: Box) -> Any:
     row = box.row
-    return row and (row.rules, len(row.reads), row.new_bytes, row.forward_flops, row.backward_flops)
+    if row is None:
+        return None
+    counts = (len(row.reads), len(row.remakes), row.new_bytes, row.forward_flops, row.backward_flops)
+    return row.rules, row.hooks, counts
 
 
 def fold(scene: Scene) -> Folder:

@@ -68,7 +68,7 @@ class Row:
     shapes: tuple[str, ...]
     """Of its outputs, as `f32[8,64]`."""
     rules: tuple[RowRule, ...] = ()
-    """None where it is pruned."""
+    """Empty where it is pruned."""
     reads: tuple[RowRead, ...] = ()
     new_bytes: int = 0
     """Bytes of the kept values that no earlier row counts; inputs count nothing, they are there anyway."""
@@ -115,11 +115,13 @@ class Facts:
 
     totals: Totals
     wanted: tuple[str, ...]
-    """The values whose cotangents come out; `zero`: those of them that nothing differentiated depends on."""
+    """The values whose cotangents come out."""
     zero: tuple[str, ...] = ()
+    """Those of them on which nothing that is differentiated depends."""
     remade: tuple[str, ...] = ()
     """The nodes that are run again on the way back."""
     hooks: tuple[str, ...] = ()
+    """What changes cotangents, as `features: negative`."""
     suggestions: tuple[str, ...] = ()
     """Where plain JAX does what an op of ours does with less."""
     compiled_bytes: int | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from funcgrad.naming import printable, unnumbered
 from funcgrad.view.columns import Cell, Column, lay_out
 from funcgrad.view.folding import Folder, Readers, makes, readers_of
-from funcgrad.view.outline import LINES, Line, outline
+from funcgrad.view.outline import Line, outline
 from funcgrad.view.scene import Box, Facts, Row, RowRule, Scene
 from funcgrad.view.words import cut, listed, parts_of, quantity, shorter_paths
 
@@ -24,11 +24,11 @@ _COLUMNS = (
 )
 
 
-def to_table(scene: Scene, width: int | None = None, lines: int | None = LINES) -> str:
+def to_table(scene: Scene, width: int | None = None, lines: int | None = None) -> str:
     """The scene of a plan as a table.
 
     Args:
-        scene: the scene, with rows and facts.
+        scene: a scene of a plan, with rows and facts.
         width: how many columns of a terminal the lines may take; None for as many as they need.
         lines: about how many rows are shown, folded by scope where there are more; None for a row per node.
     """
@@ -45,14 +45,15 @@ def _cells(line: Line, readers: Readers, width: int | None) -> tuple[Cell, ...]:
     box = line.box
     if box and box.row:
         return (_indented(_box_names(box, line.base), indent), *_of_row(box.row))
-    if line.is_open:
-        return (_indented(shorter_paths(_below(line.names[0], line.base)), indent), *[""] * 6)
-    if line.is_rest:
+    folder = line.folder
+    if folder is None:
         return (f"{indent}…", "", f"{len(line.items)} more", "", *_sums(line.items))
     names = [_below(name, line.base) for name in line.names]
-    shown = [" … ".join(names)] if len(names) == 1 else [" … ".join(names), f"{names[0]} …"]
-    first, made = line.items[0], makes(line.items[0], readers)
-    return (_indented(shown, indent), _shorter_lists(made), _counted_rules(first, len(line.items)), "", *_sums([first]))
+    if line.is_open:
+        return (_indented(shorter_paths(names[0]), indent), *[""] * 6)
+    shown = [names[0]] if len(names) == 1 else [" … ".join(names), f"{names[0]} …"]
+    rules, made = _counted_rules(folder, len(line.items)), _shorter_lists(makes(folder, readers))
+    return (_indented(shown, indent), made, rules, "", *_sums([folder]))
 
 
 def _indented(names: Iterable[str], indent: str) -> list[str]:
@@ -109,13 +110,12 @@ def _kinds_of(rule: RowRule) -> tuple[str, str]:
     return ("", "") if rule.is_plain else (f" [{rule.claim}]", f" [{rule.kind}]")
 
 
-def _counted_rules(item: Box | Folder, n_alike: int) -> list[str]:
+def _counted_rules(folder: Folder, n_alike: int) -> list[str]:
     """The rules in a closed folder by count: by name, `5 linear_x, 5 linear_w, 5 relu_x [subgradient]`; then by kind.
 
     Where it stands for several that are alike, that is said first, and in the shortest form alone.
     """
-    boxes = item.boxes if isinstance(item, Folder) else iter((item,))
-    rows = [box.row for box in boxes if box.row and not box.scenes]
+    rows = [box.row for box in folder.boxes if box.row and not box.scenes]
     rules = [rule for row in rows for rule in row.rules if rule.kind != "label"]
     names = Counter(rule.name + _kinds_of(rule)[1] for rule in rules)
     kinds = Counter(rule.kind for rule in rules)

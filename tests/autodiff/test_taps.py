@@ -229,5 +229,5 @@ def test_the_table_of_long_names_fits_a_page(monkeypatch):
     _, readings = fg.grad(f, taps="**/h", stats=("norm", "finite"))(jnp.ones(3))
     lines = str(readings).splitlines()
     assert max(map(len, lines)) <= 100
-    assert lines[1].split()[0] == "part0/part1/**/part18/part19/h"
+    assert lines[1].split()[0] == "**/part18/part19/h"  # a pattern that the name matches
     assert len(lines[1].split()) == 5
