@@ -9,7 +9,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import ops
-from funcgrad.view import quantity
+from funcgrad.view import page_width, quantity
 from funcgrad.view.words import columns_of
 from tests.planning.test_loops import XS, H, W, nested, rnn
 from tests.view.test_text import PARAMS, X, nest, tower
@@ -61,7 +61,10 @@ def test_what_is_alike_is_one_line_and_costs_the_same_each(towers):
 
 
 def test_another_rule_makes_a_scope_unlike_its_neighbours():
-    rules = fg.RuleSet().override(ops.tanh, lambda g: 2 * g, at="tower/block9/tanh")
+    def as_costly(g, y):  # as tanh_x is: only the rule tells them apart
+        return 2 * g * (1 + y * y)
+
+    rules = fg.RuleSet().override(ops.tanh, as_costly, at="tower/block9/tanh")
     lines = lines_of(fg.plan(lambda params, x: tower(params, x, 20), PARAMS, X, rules=rules).table(None, 10))
     assert [c[0] for c in lines[1:5]] == ["block0/", "block1/ … block8/", "block9/", "block10/ … block19/"]
     assert "[modified]" in lines[3][2]
@@ -157,6 +160,13 @@ def test_a_table_fits_its_page(plans, case, width):
     assert len(plans[case].table(width).splitlines()) >= 3 + len(plans[case].rows) + WORDS
 
 
+def test_deep_scopes_leave_room_for_names(plans):
+    lines = plans["deep and folded"].table(60, 60).splitlines()
+    assert sum("cos_x" in line for line in lines) > 30
+    names = [line.split()[0] for line in lines if "cos_x" in line]
+    assert all(re.match(r"cos|s\d+/", name) for name in names), names
+
+
 @pytest.mark.parametrize("case", PLANS)
 def test_the_table_in_full_leaves_nothing_out(plans, case):
     plan = plans[case]
@@ -198,6 +208,7 @@ def test_print_fits_the_terminal_and_a_page_where_there_is_none(plans, monkeypat
     monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(sys, "__stdout__", None)  # no terminal
     assert str(plans["folded"]) == plans["folded"].table(100, 60)
+    assert page_width() == 100
     monkeypatch.setenv("COLUMNS", "64")
     assert str(plans["folded"]) == plans["folded"].table(64, 60)
 
@@ -261,3 +272,5 @@ def test_a_scene_says_what_goes_into_what_a_box_holds(given):
             for inner in box.scenes:
                 assert {inside for _, inside in inner.entries} == set(inner.inputs)
                 assert {outside for outside, _ in inner.entries} <= set(box.inputs)
+                if box.op == "cond":  # which branch is taken is nothing that the branches read
+                    assert box.inputs[0] not in {outside for outside, _ in inner.entries}
