@@ -28,9 +28,9 @@ Gradients
 Modules
     ops          functions with hand-written rules
     layers       networks as pure functions: chain, parallel, residual, repeat, dag
-    networks     mlp, lenet, resnet, unet, vit, transformer_lm, lstm_lm
+    networks     mlp, lenet, resnet, unet, vit, transformer_lm, lstm_lm; summary (also fg.summary): one as a table
     train        one jitted step for any optax optimizer, and a loop
-    view         summary (also fg.summary): a network as a table
+    view         Scene: what is shown of graphs and plans, as data; what prints and draws it
     errors       what is raised
 """
 
@@ -61,6 +61,7 @@ from funcgrad.naming import Where as Where
 from funcgrad.naming import detach as detach
 from funcgrad.naming import name as name
 from funcgrad.naming import scope as scope
+from funcgrad.networks import summary as summary
 from funcgrad.plans import Plan as Plan
 from funcgrad.registry import Marker as Marker
 from funcgrad.registry import Rule as Rule
@@ -70,7 +71,6 @@ from funcgrad.registry import modified as modified
 from funcgrad.registry import op as op
 from funcgrad.registry import subgradient as subgradient
 from funcgrad.registry import surrogate as surrogate
-from funcgrad.view import summary as summary
 
 __version__ = "0.1.0"
 

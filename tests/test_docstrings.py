@@ -15,7 +15,7 @@ import funcgrad as fg
 from tests.test_documents import run
 
 PACKAGES = [fg, fg.ops, fg.layers, fg.networks, fg.train]
-NOT_MADE_BY_HAND = {"Graph", "Marker", "Nonfinite", "NonfiniteError", "Plan", "Selector", "State", "Tape"}
+NOT_MADE_BY_HAND = {"Graph", "Marker", "Nonfinite", "NonfiniteError", "Plan", "Selector", "State", "Summary", "Tape"}
 """Classes whose objects come from a function, which has the arguments; and an enumeration."""
 RETURNS_NOTHING = {"scope"}
 """A context, which gives nothing to what is inside."""

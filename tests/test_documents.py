@@ -35,6 +35,7 @@ assert jnp.allclose(jax.grad(lambda w: affine(x, w).sum())(w), jax.grad(lambda w
     printed = run("\n".join(python) + checks)
     plan, watched = printed[: len(blocks("README.md", "text")[0])], printed[len(blocks("README.md", "text")[0]) :]
     assert plan == blocks("README.md", "text")[0]
+    assert max(map(len, plan.splitlines())) <= 100
     assert "norm of cotangent" in watched
     assert "x3/linear" in watched
     assert "return mean" in watched

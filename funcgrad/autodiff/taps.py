@@ -17,6 +17,7 @@ from funcgrad.errors import GradientError, describe, printed, require
 from funcgrad.graph import Addresses, Measurement, Statistic, Structure, Value, measurable, measured, merged
 from funcgrad.naming import Names, Where
 from funcgrad.plans import Plan, Tap
+from funcgrad.view import Column, lay_out, page_width, shorter_paths
 
 
 def _norm(x: Array) -> Array:
@@ -82,16 +83,12 @@ class Readings(Mapping[str, Reading]):
 
     def __str__(self) -> str:
         columns = list(dict.fromkeys(s for r in self.entries for s in r.value))
-        header = ["", *(f"{s} of {what}" for what in ("value", "cotangent") for s in columns)]
-        lines = [header]
+        titles = [f"{s} of {what}" for what in ("value", "cotangent") for s in columns]
+        lines = []
         for name, reading in self.items():
             parts = (reading.value, reading.cotangent or {})
-            lines.append([name, *(_cell(part.get(s), s) for part in parts for s in columns)])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        )
+            lines.append([shorter_paths(name), *(_cell(part.get(s), s) for part in parts for s in columns)])
+        return "\n".join(lay_out([Column("", least=24), *map(Column, titles)], lines, page_width()))
 
 
 def _cell(x: Any, statistic: str) -> str:

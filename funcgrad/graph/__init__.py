@@ -14,6 +14,7 @@ from funcgrad.graph.graphs import Graph as Graph
 from funcgrad.graph.graphs import read as read
 from funcgrad.graph.measuring import measurable as measurable
 from funcgrad.graph.measuring import measured as measured
+from funcgrad.graph.scenes import Wires as Wires
 from funcgrad.graph.structures import Body as Body
 from funcgrad.graph.structures import Structure as Structure
 from funcgrad.graph.tracing import Meant as Meant

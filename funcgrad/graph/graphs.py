@@ -10,10 +10,10 @@ import jax
 from funcgrad.aliases import Array, PyTree, PyTreeDef
 from funcgrad.errors import GraphError
 from funcgrad.graph.arguments import Arguments
-from funcgrad.graph.drawing import BOXES, to_dot, to_html, to_mermaid
-from funcgrad.graph.printing import write
+from funcgrad.graph.scenes import make_scene
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
+from funcgrad.view import BOXES, Scene, to_dot, to_html, to_mermaid, to_text
 
 
 @partial(
@@ -66,19 +66,24 @@ class Graph:
             values.update(zip(node.outputs, node.run(*read(node.inputs, values)), strict=True))
         return jax.tree.unflatten(self.output_tree, read(s.outputs, values))
 
+    @property
+    def scene(self) -> Scene:
+        """What can be shown of it, as data: what texts and pictures are made of."""
+        return make_scene(self.structure)
+
     def __str__(self) -> str:
-        return write(self.structure)
+        return to_text(self.scene)
 
     def to_mermaid(self, most: int = BOXES) -> str:
         """The graph in the language of mermaid.js, scopes folded so that it has about `most` boxes."""
-        return to_mermaid(self.structure, most)
+        return to_mermaid(self.scene, most)
 
     def to_dot(self, most: int = BOXES) -> str:
         """The graph in Graphviz' language, scopes folded so that it has about `most` boxes."""
-        return to_dot(self.structure, most)
+        return to_dot(self.scene, most)
 
     def _repr_html_(self) -> str:
-        return to_html(self.structure)
+        return to_html(self.scene)
 
 
 def read(values: Iterable[Value | Constant], arrays: Mapping[Value, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A backward pass as data: the steps, the rule at each, what is kept; its table and its cost."""
+"""A backward pass as data: the steps, the rule at each, what is kept; its rows and its cost."""
 
 from funcgrad.plans.patterns import Look as Look
 from funcgrad.plans.plan import Plan as Plan

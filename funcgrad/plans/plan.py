@@ -13,9 +13,11 @@ from funcgrad.naming import standing_at
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import Recomputation
-from funcgrad.plans.table import Row, Totals, make_rows, render
+from funcgrad.plans.rows import make_rows
+from funcgrad.plans.scenes import make_scene
 from funcgrad.primitive import on_mesh_of
 from funcgrad.registry import Hook
+from funcgrad.view import LINES, Row, Scene, Totals, page_width, to_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,18 +192,45 @@ class Plan:
         return tuple(find_patterns(self.structure))
 
     @cached_property
-    def _table(self) -> tuple[tuple[Row, ...], Totals]:
+    def _rows_and_totals(self) -> tuple[tuple[Row, ...], Totals]:
         return make_rows(self)
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The table as data, a row per node."""
-        return self._table[0]
+        """A row per node, in forward order, those of a graph inside a node after the node's."""
+        return self._rows_and_totals[0]
 
     @property
     def totals(self) -> Totals:
         """Bytes, FLOPs and rules of the whole pass."""
-        return self._table[1]
+        return self._rows_and_totals[1]
+
+    @property
+    def scene(self) -> Scene:
+        """What can be shown of it, as data: what the table is made of."""
+        return make_scene(self)
+
+    def table(self, width: int | None = None, lines: int | None = None) -> str:
+        """The table in full, a line per node, as wide as it needs to be; `print(plan)` folds it to fit the terminal.
+
+        Args:
+            width: how many columns of a terminal the lines may take. Where they need more, what is redundant is left
+                out, then whole columns, and what is still too long ends in `…`.
+            lines: about how many lines of nodes; where there are more, they are folded by scope.
+
+        Returns:
+            The table as text, facts of the whole below it.
+
+        Example:
+            >>> loss = lambda w, x: fg.ops.mean(fg.ops.tanh(fg.ops.linear(x, w)))
+            >>> plan = fg.plan(loss, jnp.ones((3, 4), jnp.float32), jnp.ones((2, 3), jnp.float32))
+            >>> for line in plan.table(width=60).splitlines()[2:5]:
+            ...     print(line)
+            linear  f32[2,4]  linear_w  x*                 48        48
+            tanh    f32[2,4]  tanh_x    y       32 B        8        32
+            mean    f32[]     mean_x                        9         1
+        """
+        return to_table(self.scene, width, lines)
 
     def __str__(self) -> str:
-        return render(self)
+        return self.table(page_width(), LINES)

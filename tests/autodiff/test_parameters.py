@@ -63,7 +63,7 @@ def test_a_frozen_encoder_costs_no_flops_in_the_plan():
 def test_a_frozen_layer_in_the_middle_passes_its_cotangent_on_and_has_no_weight_gradient():
     plan = fg.plan(loss, PARAMS, X, wrt=fg.freeze("encoder/1/**", "step"))
     row = next(row for row in plan.rows if row.node == "encoder1/linear")
-    assert row.rules == ("x: linear_x",)
+    assert [rule.name for rule in row.rules] == ["linear_x"]
 
 
 def test_xla_counts_the_same_saving():

@@ -217,3 +217,17 @@ def test_finite_is_false_where_one_entry_is_not(bad, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_norm_of_zeros_that_the_compiler_knows(dtype):
     assert jax.jit(lambda: STATISTICS["norm"](jnp.zeros(3, dtype)))() == 0
+
+
+def test_the_table_of_long_names_fits_a_page(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def f(x):
+        with fg.scope("/".join(f"part{i}" for i in range(20))):
+            return jnp.sum(fg.name(jnp.sin(x), "h") ** 2)
+
+    _, readings = fg.grad(f, taps="**/h", stats=("norm", "finite"))(jnp.ones(3))
+    lines = str(readings).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[1].split()[0] == "**/part18/part19/h"  # a pattern that the name matches
+    assert len(lines[1].split()) == 5

@@ -11,8 +11,8 @@ from funcgrad.checking.rules.oracles import oracle
 from funcgrad.checking.rules.reports import Open, Row, Wrong, judge
 from funcgrad.checking.rules.rule_traces import trace_rule
 from funcgrad.checking.rules.trials import Trial
-from funcgrad.plans.table import quantity
 from funcgrad.registry import Rule
+from funcgrad.view import quantity
 
 
 def make_rows(trial: Trial) -> Iterator[Row]:

@@ -59,6 +59,25 @@ def test_copies_of_a_layer_count_all_their_parameters():
     assert {r.layer: r.parameters for r in found.rows} == {"linear0": 20, "repeat0": 100}
 
 
+def test_a_function_that_returns_nothing_has_no_shape():
+    def watched(x):
+        jax.debug.print("{}", x.sum())
+        return x
+
+    found = fg.summary(chain(linear(4), watched), jax.ShapeDtypeStruct((3, 4), jnp.float32))
+    assert found.parameters == 20
+    assert "" in [r.output for r in found.rows]
+
+
+def test_the_table_fits_its_page(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    x = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    lines = str(fg.summary(fg.networks.resnet(18, 10, width=8, scan=True), x)).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[2].startswith("stem/conv2d0 ")
+    assert lines[6].startswith("**/residual0/body/conv2d0 ")  # a pattern that the layer's path matches
+
+
 def test_an_input_that_does_not_fit():
     text = "conv2d0/conv2d: the input must have at least 3 axes, got f32[8]."
     with raises_sentence(ShapeError, re.escape(text)):

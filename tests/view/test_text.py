@@ -9,8 +9,8 @@ import pytest
 
 import funcgrad as fg
 from funcgrad import ops
-from funcgrad.graph.folding import Folder, fold, open_folders, shown_as
-from funcgrad.graph.printing import write
+from funcgrad.view import to_text
+from funcgrad.view.folding import Folder, fold, open_folders, shown_as
 from tests.planning.test_branches import two
 from tests.planning.test_loops import XS, H, W, nested, rnn
 
@@ -171,7 +171,7 @@ def test_lines_stand_in_topological_order_across_scopes():
     graph = fg.trace(f, X)
     order = [line.split()[0] for line in str(graph).splitlines()[1:-1]]
     assert order == ["a/sin", "a/tan", "b/c/cos", "a/d/exp", "b/c/log", "mul"]
-    folded = [line.split()[0] for line in write(graph.structure, most=5).splitlines()[1:-1]]
+    folded = [line.split()[0] for line in to_text(graph.scene, most=5).splitlines()[1:-1]]
     assert folded == ["a/", "b/", "a/", "b/", "mul"]
 
 
@@ -189,8 +189,8 @@ def test_whatever_is_folded_every_item_stands_after_what_it_reads(most):
                 made.append(made[a] * made[b])
         return made
 
-    structure = fg.trace(f, X).structure
-    root = fold(structure)
+    scene = fg.trace(f, X).scene
+    root = fold(scene)
     opened = open_folders(root, most)
     drawn = shown_as(root, opened)
     order, waiting = {}, [root]
@@ -200,12 +200,12 @@ def test_whatever_is_folded_every_item_stands_after_what_it_reads(most):
             waiting += reversed(item.items)
         else:
             order[item] = len(order)
-    maker = {v: node for node in structure.nodes for v in node.outputs}
-    for node in structure.nodes:
-        for v in node.inputs:
+    maker = {v: box for box in scene.boxes for v in box.outputs}
+    for box in scene.boxes:
+        for v in box.inputs:
             if v in maker:
-                assert order[drawn[maker[v]]] <= order[drawn[node]]
-    assert sum(len(list(item.nodes)) if isinstance(item, Folder) else 1 for item in order) == len(structure.nodes)
+                assert order[drawn[maker[v]]] <= order[drawn[box]]
+    assert sum(len(list(item.boxes)) if isinstance(item, Folder) else 1 for item in order) == len(scene.boxes)
 
 
 def test_numbers_are_printed_as_numbers():

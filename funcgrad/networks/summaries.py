@@ -11,7 +11,15 @@ from funcgrad.aliases import PyTree
 from funcgrad.autodiff import plan
 from funcgrad.errors import describe_tree
 from funcgrad.layers import Layer
-from funcgrad.plans.table import quantity
+from funcgrad.view import Cell, Column, lay_out, page_width, quantity, shorter_paths
+
+_COLUMNS = (
+    Column("layer", least=24),
+    Column("output", least=8, rank=3),
+    Column("parameters"),
+    Column("FLOPs", rank=2),
+    Column("keeps", rank=1),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,14 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """What `summary` returns; `print` it."""
+    """What `summary` returns; `print` it.
+
+    Example:
+        >>> spec = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+        >>> table = fg.networks.summary(fg.layers.chain(fg.layers.linear(4), fg.ops.relu), spec)
+        >>> table.parameters, table.kept_bytes, [row.layer for row in table.rows]
+        (16, 32, ['linear0', 'relu'])
+    """
 
     rows: tuple[SummaryRow, ...]
     parameter_bytes: int
@@ -51,15 +66,12 @@ class Summary:
         return sum(r.kept_bytes for r in self.rows)
 
     def __str__(self) -> str:
-        header = ("layer", "output", "parameters", "FLOPs", "keeps")
-        cells = [header, *map(_cells, self.rows)]
         total = ("total", "", f"{self.parameters:,}", quantity(self.forward_flops), quantity(self.kept_bytes, "B"))
-        widths = [max(len(line[i]) for line in [*cells, total]) for i in range(len(header))]
-        lines = [_line(line, widths) for line in [*cells, total]]
-        rule = "─" * max(map(len, lines))
-        lines[1:1], lines[-1:] = [rule], [rule, lines[-1]]
+        head, *lines, last = lay_out(_COLUMNS, [*map(_cells, self.rows), total], page_width())
+        rule = "─" * max(map(len, (head, *lines, last)))
         state = f", and {self.state_values:,} values of state" if self.state_values else ""
-        return "\n".join([*lines, f"parameters take {quantity(self.parameter_bytes, 'B')}{state}"])
+        parameters = f"parameters take {quantity(self.parameter_bytes, 'B')}{state}"
+        return "\n".join([head, rule, *lines, rule, last, parameters])
 
 
 def summary(net: Layer, *specs: Any, train: bool = False) -> Summary:
@@ -118,7 +130,7 @@ def _rows(planned: Any, owned: dict[str, Any]) -> tuple[SummaryRow, ...]:
         before = found.pop(layer, SummaryRow(layer, "", 0, 0.0, 0))
         found[layer] = SummaryRow(
             layer,
-            describe_tree(tuple(v.aval for v in node.outputs)) if len(node.outputs) > 1 else row.shape,
+            describe_tree(tuple(v.aval for v in node.outputs)) if len(node.outputs) > 1 else "".join(row.shapes),
             before.parameters,
             before.forward_flops + row.forward_flops,
             before.kept_bytes + row.new_bytes,
@@ -140,17 +152,11 @@ def _holder(path: str, layers: dict[str, SummaryRow]) -> str:
     return "/".join(parts) or path.split("/")[0]
 
 
-def _cells(row: SummaryRow) -> tuple[str, ...]:
+def _cells(row: SummaryRow) -> tuple[Cell, ...]:
     return (
-        row.layer,
+        shorter_paths(row.layer),
         row.output,
         f"{row.parameters:,}" if row.parameters else "",
         quantity(row.forward_flops) if row.forward_flops else "",
         quantity(row.kept_bytes, "B") if row.kept_bytes else "",
     )
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    left = [f"{c:<{w}}" for c, w in zip(cells[:2], widths[:2], strict=True)]
-    right = [f"{c:>{w}}" for c, w in zip(cells[2:], widths[2:], strict=True)]
-    return "  ".join(left + right).rstrip()

@@ -10,7 +10,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.naming import escape, printable
-from tests.graph.test_printing import nested_scopes
+from tests.view.test_text import nested_scopes
 
 X = jnp.linspace(-1.0, 1.0, 3)
 HOSTILE = [
