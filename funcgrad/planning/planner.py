@@ -20,6 +20,7 @@ from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.tangents import tangent_pullback
+from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule, loop_of
 from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
@@ -121,7 +122,7 @@ class _Planner:
             observed=tuple(structure.observed),
             hooks=self.hooks(structure),
         )
-        return remake_segments(plan, self.segments) if self.segments else plan
+        return remake_segments(plan, [*self.segments, *find_views(plan)])
 
     def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
         """The hooks of the values whose cotangents are whole in a graph."""

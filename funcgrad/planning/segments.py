@@ -8,9 +8,10 @@ are a segment, that is x.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.plans import Plan, Recomputation, Step
+from funcgrad.plans import Plan, Recomputation, Step, few_fences
 
 
 def remake_segments(plan: Plan, segments: Sequence[Collection[Value]]) -> Plan:
@@ -24,7 +25,7 @@ def remake_segments(plan: Plan, segments: Sequence[Collection[Value]]) -> Plan:
         segments: sets of values of its graph. Each is made at once, so a large one needs its room at once; one whose
             nodes read what another makes has that made first.
     """
-    parts = _parts(plan, segments)
+    parts = _parts(plan, segments) if segments else []
     part_of = {v: part for part in parts for v in part.made}
     if not part_of:
         return plan
@@ -45,7 +46,8 @@ class _Part:
 
     def __init__(self, number: int):
         self.number = number
-        self.nodes: list[Node] = []
+        self.nodes: list[tuple[int, Node]] = []
+        """Each with its place in the graph."""
         self.made: set[Value] = set()
         self.read: set[Value] = set()
 
@@ -62,13 +64,13 @@ def _parts(plan: Plan, segments: Sequence[Collection[Value]]) -> list[_Part]:
         number_of |= dict.fromkeys(step.saved, min(numbers)) if numbers else {}
     parts = [_Part(k) for k in range(len(segments))]
     needed = {v for step in plan.steps for v in step.asks if v in number_of}
-    for node in reversed(plan.structure.nodes) if needed else ():
+    for place, node in reversed(list(enumerate(plan.structure.nodes))) if needed else ():
         made = [v for v in plan.made_at(node) if v in number_of]
         if node.has_effects or not needed.intersection(made):
             continue
         part = parts[min(number_of[v] for v in made)]
         reads = {v for v in plan.read_at(node) if isinstance(v, Value)}
-        part.nodes.append(node)
+        part.nodes.append((place, node))
         part.made.update(made)
         part.read.update(reads)
         needed.update(v for v in reads if v in number_of)
@@ -89,30 +91,10 @@ def _due(asks: Collection[Value | Constant], part_of: Mapping[Value, _Part], the
 
 def _merge(plan: Plan, parts: Sequence[_Part]) -> Recomputation:
     """One run of all the nodes of some segments."""
-    chosen = {node for part in parts for node in part.nodes}
-    nodes = tuple(node for node in plan.structure.nodes if node in chosen)
+    nodes = tuple(node for _, node in sorted((pair for part in parts for pair in part.nodes), key=itemgetter(0)))
     made = frozenset[Value]().union(*(part.made for part in parts))
     reads = dict.fromkeys(v for node in nodes for v in plan.read_at(node) if isinstance(v, Value) and v not in made)
-    return Recomputation(plan, nodes, made, {v: v for v in reads}, _fenced(plan, nodes, made))
-
-
-def _fenced(plan: Plan, nodes: Sequence[Node], made: Collection[Value]) -> frozenset[Value]:
-    """Few of the values that nodes read, such that each node waits for one.
-
-    A compiler that may start one of them early keeps what it makes. A fence costs compile time (a chain of six
-    transformer blocks: 7.5 s with the activations fenced, 9.4 with the parameters too), so arrays that come in from
-    outside are fenced only where a node reads nothing else.
-    """
-    inputs = {*plan.structure.inputs, *plan.structure.constants}
-    fenced, late = set[Value](), set[Value]()
-    for node in nodes:
-        reads = [v for v in plan.read_at(node) if isinstance(v, Value)]
-        if not late.intersection(reads):
-            inner = [v for v in reads if v not in inputs]
-            fenced.update(inner[:1] or reads)
-            late.update(fenced)
-        late.update(plan.made_at(node))
-    return frozenset(fenced - set(made))
+    return Recomputation(plan, nodes, made, {v: v for v in reads}, few_fences(plan, nodes))
 
 
 def _returning(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -6,4 +6,6 @@ from funcgrad.plans.plan import Tap as Tap
 from funcgrad.plans.pullback import Pullback as Pullback
 from funcgrad.plans.pullback import as_array as as_array
 from funcgrad.plans.recomputation import Recomputation as Recomputation
+from funcgrad.plans.recomputation import few_fences as few_fences
+from funcgrad.plans.recomputation import is_view as is_view
 from funcgrad.plans.step import Step as Step

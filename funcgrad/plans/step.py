@@ -10,7 +10,7 @@ from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.naming import standing_at
 from funcgrad.plans.pullback import Pullback
-from funcgrad.plans.recomputation import Recomputation
+from funcgrad.plans.recomputation import Recomputation, is_view
 from funcgrad.primitive import on_mesh_of
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ class Step:
     @cached_property
     def reads(self) -> dict[Value | Constant, str]:
         """What must be kept until the reverse pass comes to it: what it asks for, or makes that again from."""
-        given = {v: v.name for v in self.again.given} if self.again else {}
+        given = self.again.names_of_given(self.asks) if self.again else {}
         return {v: name for v, name in (given | self.asks).items() if v not in self.borrowed}
 
     @property
     def runs_again(self) -> tuple[Node, ...]:
-        """The nodes that are run again before its rules."""
-        return tuple(node for made in (self.again, self.remade) if made for node in made.nodes)
+        """The nodes that are run again before its rules; not those that only give arrays other shapes."""
+        both = (made for made in (self.again, self.remade) if made)
+        return tuple(node for made in both for node in made.nodes if not is_view(node))
 
     def remake(
         self, values: dict[Value, Any], until: dict[Value, Array]
