@@ -9,6 +9,8 @@ from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
+from funcgrad.plans.recomputation import is_view
+from funcgrad.plans.repetition import repeated_bytes
 from funcgrad.plans.step import Step
 from funcgrad.plans.table import Row, Totals, make_rows, render
 from funcgrad.registry import Hook
@@ -136,6 +138,15 @@ class Plan:
     def pruned(self) -> tuple[Node, ...]:
         """Nodes that the backward pass does not visit."""
         return tuple(n for n in self.structure.nodes if n not in self.step_of)
+
+    @cached_property
+    def repeated_bytes(self) -> int:
+        """Bytes that a program of both passes keeps beside `totals.kept_bytes`: what rules make by products from kept
+        values alone, as the forward pass did, which a compiler makes once.
+        """
+        makers = {v: node for node in self.structure.nodes for v in self.made_at(node)}
+        fenced = {v for v in self.remade if not is_view(makers[v])}
+        return repeated_bytes(self.steps, fenced)
 
     @cached_property
     def suggestions(self) -> tuple[Suggestion, ...]:
