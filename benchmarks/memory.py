@@ -19,9 +19,6 @@ from funcgrad import ops
 
 NEAR = (0.9, 1.1)
 WHY = {
-    "dag": "the result of the product in front of its ReLU, as in mlp",
-    "mlp": "XLA makes each ReLU again from its product, inside of the mask, and keeps both: that of the products lies "
-    "in the buffers of gradients not yet written, so the temporaries are what the plan says",
     "resnet": "XLA keeps the convolutions' results, and makes batch norm and ReLU again from them inside of what "
     "reads them: their outputs, which the plan keeps, it does not",
 }

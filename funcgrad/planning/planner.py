@@ -19,6 +19,7 @@ from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pu
 from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
+from funcgrad.planning.storing import store_results
 from funcgrad.planning.tangents import tangent_pullback
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
@@ -122,7 +123,7 @@ class _Planner:
             observed=tuple(structure.observed),
             hooks=self.hooks(structure),
         )
-        return remake_segments(plan, [*self.segments, *find_views(plan)])
+        return store_results(remake_segments(plan, [*self.segments, *find_views(plan)]))
 
     def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
         """The hooks of the values whose cotangents are whole in a graph."""
