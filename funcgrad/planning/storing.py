@@ -2,9 +2,9 @@
 
 Of ReLU after a linear layer the plan keeps the output, for the mask and for the next layer's weight. XLA:CPU makes it
 again inside of the mask, and so keeps the product as well. In a perceptron of 64 such layers that was 8.4 MB for 4.2 at
-the turn; stored, the temporaries fell from 4.26 MB to 0.13, and the step to 0.83 of its
-processor time, with the same numbers. After a normalization, which keeps
-what the product gave, making the output again is what saves memory (43 MB of temporaries for 79 in a ResNet-18).
+the turn; stored, the temporaries fell from 4.26 MB to 0.13, and the step to 0.83 of its processor time, with the same
+numbers. After a normalization, which keeps what the product gave, making the output again is what saves memory (43 MB
+of temporaries for 79 in a ResNet-18).
 """
 
 from dataclasses import replace
