@@ -7,7 +7,7 @@ constants alone, which is computed once more instead of kept; and the rest, whic
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.pullbacks import names_at
-from funcgrad.plans import Plan, Pullback, Recomputation, Step, as_array
+from funcgrad.plans import Plan, Pullback, Recomputation, Step, as_array, few_fences
 from funcgrad.primitive import Loop, loop_of, zeros_of
 from funcgrad.registry import Equation
 from funcgrad.reverse import forward, reverse
@@ -74,9 +74,16 @@ class _ReverseLoop:
 
     @cached_property
     def once(self) -> Recomputation:
-        """What is computed from constants alone."""
+        """What is computed from constants alone.
+
+        A loop whose passes are in one program is fenced, as a checkpoint is. Without that XLA:CPU takes what is made
+        here for what it made before the forward loop, and keeps it: eight loops of four turns, each with four matrices
+        of 1 MB that depend on a constant alone, needed 53.0 MB (plain JAX 53.2), and need 17.3. The passes of a
+        loop inside of another one are computations of their own, between which nothing is shared.
+        """
         outside = dict(zip(self.inputs, self.node.inputs, strict=True))
-        return Recomputation.of(self.body, self.inputs[: self.loop.n_constants], self.body.kept, outside)
+        once = Recomputation.of(self.body, self.inputs[: self.loop.n_constants], self.body.kept, outside)
+        return once if self.node.loops else replace(once, fenced=few_fences(self.body, once.nodes))
 
     @cached_property
     def constant(self) -> tuple[Value, ...]:

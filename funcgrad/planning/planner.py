@@ -1,6 +1,6 @@
 """From what is wanted to a plan: the active nodes, the rule at each, and the plans of the graphs that nodes hold."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -17,8 +17,11 @@ from funcgrad.planning.flows import Flows
 from funcgrad.planning.loops import plan_loop
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.replacements import Hooked, find_replacements
+from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
+from funcgrad.planning.storing import store_results
 from funcgrad.planning.tangents import tangent_pullback
+from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule, loop_of
 from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
@@ -30,11 +33,12 @@ def make_plan(
     sources: Sequence[Value],
     rules: RuleSet | None = None,
     taps: Sequence[Tap] = (),
+    segments: Sequence[Collection[Value]] = (),
 ) -> Plan:
     """Plan the cotangents of `wanted`, given those of `sources`.
 
     Taps whose values get a cotangent are read; the plan's `readings` lists them. What measuring nodes of the graph
-    make is the plan's `observed`.
+    make is the plan's `observed`. The values in `segments` are made again instead of kept (`planning/segments.py`).
 
     Raises:
         RuleError: an override matches no node or one inside a body that cannot be opened, or a rule that the pass
@@ -42,7 +46,7 @@ def make_plan(
         GradientError: the pass leads through a `while` loop.
     """
     rules, hooked = find_replacements(rules or RuleSet(), structure)
-    planner = _Planner(rules, hooked, frozenset(wanted), {tap.value: tap for tap in taps}, structure)
+    planner = _Planner(rules, hooked, frozenset(wanted), {tap.value: tap for tap in taps}, structure, segments)
     watching = Watching(frozenset(planner.taps), planner.serves)
     activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
     return planner.plan(structure, activity, wanted, sources)
@@ -52,13 +56,20 @@ class _Planner:
     """Plans a graph and those inside it under one set of rules."""
 
     def __init__(
-        self, rules: RuleSet, hooked: Hooked, wanted: frozenset[Value], taps: dict[Value, Tap], whole: Structure
+        self,
+        rules: RuleSet,
+        hooked: Hooked,
+        wanted: frozenset[Value],
+        taps: dict[Value, Tap],
+        whole: Structure,
+        segments: Sequence[Collection[Value]],
     ):
         self.rules = rules
         self.hooked = hooked
         self.wanted = wanted
         self.taps = taps
         self.whole = whole
+        self.segments = segments
         self.rule_pulls: RulePulls = {}
         self.shared: Shared = {}
         self.flows = Flows(self.replaces if rules.overrides else None)
@@ -101,7 +112,7 @@ class _Planner:
         watched = self.taps.keys() & (activity.reached | activity.beside) if self.taps else ()
         taps = tuple(self.taps[v] for v in direct if v in watched)
         readings = (r for v in structure.values if v in watched for r in self.taps[v].readings) if watched else ()
-        return Plan(
+        plan = Plan(
             structure,
             wanted=tuple(wanted),
             sources=tuple(sources),
@@ -112,6 +123,7 @@ class _Planner:
             observed=tuple(structure.observed),
             hooks=self.hooks(structure),
         )
+        return store_results(remake_segments(plan, [*self.segments, *find_views(plan)]))
 
     def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
         """The hooks of the values whose cotangents are whole in a graph."""
@@ -195,7 +207,7 @@ class _Planner:
         """The step of a jitted function that stays whole."""
         (body,) = node.bodies
         make = lambda: Compiled(equation.source.params["name"], self.body(body.structure, active))  # noqa: E731
-        compiled = remembered(body, ("plan", active.inputs, active.outputs), make)
+        compiled = make() if self.segments else remembered(body, ("plan", active.inputs, active.outputs), make)
         return plan_call(node, positions, active.outputs, compiled, self.names)
 
     def inputs(self, structure: Structure, active: BodyActivity) -> list[Value]:

@@ -2,8 +2,10 @@
 
 from funcgrad.plans.patterns import Look as Look
 from funcgrad.plans.plan import Plan as Plan
-from funcgrad.plans.plan import Step as Step
 from funcgrad.plans.plan import Tap as Tap
 from funcgrad.plans.pullback import Pullback as Pullback
 from funcgrad.plans.pullback import as_array as as_array
 from funcgrad.plans.recomputation import Recomputation as Recomputation
+from funcgrad.plans.recomputation import few_fences as few_fences
+from funcgrad.plans.recomputation import is_view as is_view
+from funcgrad.plans.step import Step as Step

@@ -14,7 +14,7 @@ from funcgrad.plans.pullback import Pullback
 from funcgrad.registry import Equation
 
 if TYPE_CHECKING:
-    from funcgrad.plans.plan import Step
+    from funcgrad.plans.step import Step
 
 
 class Costs:
@@ -37,7 +37,7 @@ class Costs:
 
     def of_remaking(self, step: "Step") -> float:
         """FLOPs of what is run again before the rules of a step."""
-        return sum((node.flops for node in step.remade.nodes), 0.0) if step.remade else 0.0
+        return sum((node.flops for node in step.runs_again), 0.0)
 
     def _of_function(self, key: Hashable, function: Callable[..., Any], avals: Sequence[Any]) -> float:
         if key not in self._found:

@@ -1,71 +1,21 @@
 """One backward pass, decided before anything runs."""
 
-from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from funcgrad.aliases import Array
 from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
-from funcgrad.naming import standing_at
 from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
-from funcgrad.plans.recomputation import Recomputation
+from funcgrad.plans.recomputation import is_view
+from funcgrad.plans.repetition import repeated_bytes
 from funcgrad.plans.rows import make_rows
 from funcgrad.plans.scenes import make_scene
-from funcgrad.primitive import on_mesh_of
+from funcgrad.plans.step import Step
 from funcgrad.registry import Hook
 from funcgrad.view import LINES, Row, Scene, Totals, page_width, to_table
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One node of the backward pass: its rules, and what its forward must leave for them."""
-
-    node: Node
-    positions: tuple[int, ...]
-    """The inputs that get a cotangent."""
-    pullbacks: tuple[Pullback, ...]
-    saved: tuple[Value, ...]
-    """Values that only the rules read, made by the forward beside the node's outputs."""
-
-    forward: Callable[..., list[Any]]
-    """Runs the node: its outputs, then what it saves."""
-    bodies: "tuple[Plan, ...]" = ()
-    """The plans of the graphs that the node holds."""
-    captured: tuple[Value | Constant, ...] = ()
-    """Values beside the node's inputs that `forward` takes after these: what the rules of a custom derivative close
-    over, as far as it was traced."""
-    remade: Recomputation | None = None
-    """How what its rules read is made again from what is kept; None where all of that is kept."""
-
-    @cached_property
-    def outputs(self) -> tuple[Value, ...]:
-        """The node's outputs whose cotangents its rules take."""
-        return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.sources))
-
-    @cached_property
-    def reads(self) -> dict[Value | Constant, str]:
-        """What must be there when the reverse pass comes to it, each with the name that its reader has for it."""
-        again = self.remade
-        given = {v: v.name for v in again.given.values()} if again else {}
-        named = ((v, name) for p in self.pullbacks for v, name in zip(p.needs, p.reads, strict=True))
-        return given | {v: name for v, name in named if again is None or v not in again.found}
-
-    def remake(
-        self, values: dict[Value, Any], until: dict[Value, Array]
-    ) -> tuple[Mapping[Value, Any], dict[Value, Array]]:
-        """The values with those that its rules read and are not kept, made once its cotangents `until` are there.
-
-        And these cotangents, which are to be read in the place of those given.
-        """
-        if self.remade is None:
-            return values, until
-        with standing_at(self.node.name, lambda: self.node.line), on_mesh_of(list(until.values())):
-            found, until = self.remade.run(values, until)
-        return ChainMap(found, values), until
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +74,11 @@ class Plan:
     def kept(self) -> tuple[Value, ...]:
         """Every value that the reverse pass starts from, in the order of first use: what the forward leaves behind."""
         return tuple(dict.fromkeys(v for step in self.steps for v in step.reads if isinstance(v, Value)))
+
+    @cached_property
+    def remade(self) -> frozenset[Value]:
+        """The values of this graph that rules read and that are made again instead of kept."""
+        return frozenset().union(*(step.again.made for step in self.steps if step.again))
 
     @property
     def lacking(self) -> tuple[Value, ...]:
@@ -185,6 +140,15 @@ class Plan:
     def pruned(self) -> tuple[Node, ...]:
         """Nodes that the backward pass does not visit."""
         return tuple(n for n in self.structure.nodes if n not in self.step_of)
+
+    @cached_property
+    def repeated_bytes(self) -> int:
+        """Bytes that a program of both passes keeps beside `totals.kept_bytes`: what rules make by products from kept
+        values alone, as the forward pass did, which a compiler makes once.
+        """
+        makers = {v: node for node in self.structure.nodes for v in self.made_at(node)}
+        fenced = {v for v in self.remade if not is_view(makers[v])}
+        return repeated_bytes(self.steps, fenced)
 
     @cached_property
     def suggestions(self) -> tuple[Suggestion, ...]:

@@ -66,7 +66,7 @@ def _rows(
             new_bytes=sum(map(bytes_of, new)),
             forward_flops=forward,
             backward_flops=turns * (costs.of_remaking(step) + sum(costs.of_pullback(p, step) for p in step.pullbacks)),
-            remakes=tuple(again.name for again in step.remade.nodes) if step.remade else (),
+            remakes=tuple(again.name for again in step.runs_again),
             hooks=tuple(hook.name for v in node.outputs for hook in plan.hooks.get(v, ())),
             depth=depth,
         )

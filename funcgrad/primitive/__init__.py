@@ -15,6 +15,7 @@ from funcgrad.primitive.contexts import is_staged as is_staged
 from funcgrad.primitive.contexts import traced_once as traced_once
 from funcgrad.primitive.deferral import defer as defer
 from funcgrad.primitive.deferral import fence as fence
+from funcgrad.primitive.deferral import store as store
 from funcgrad.primitive.jaxprs import FLAT as FLAT
 from funcgrad.primitive.jaxprs import as_function as as_function
 from funcgrad.primitive.jaxprs import as_one_call as as_one_call

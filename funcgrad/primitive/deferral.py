@@ -46,7 +46,18 @@ def fence(values: Sequence[Array], until: Sequence[Array]) -> tuple[list[Array],
     return [functools.reduce(defer, g, x) for x in late], list(g)
 
 
-def _first(x: Any, until: Any) -> Any:
+def store(x: Array) -> Array:
+    """`x`, which XLA:CPU stores rather than makes again inside of what reads it.
+
+    It makes again whatever reads at most one array of full size, an addition of a bias with a ReLU say, and keeps that
+    array then, beside `x` if a product reads `x` too. `max(x, min(x, -1))` is `x`, zeros' signs and NaNs included, and
+    reads two. Elsewhere than on CPU it is `x` alone.
+    """
+    is_real = jnp.issubdtype(x.dtype, jnp.floating)
+    return _store.bind(x) if is_real and is_plain(jax.typeof(x)) else x
+
+
+def _first(x: Any, until: Any = None) -> Any:
     del until
     return x
 
@@ -57,6 +68,10 @@ def _chosen(x: Array, until: Array) -> Array:
     bits = lax.bitcast_convert_type(first, jnp.uint32)
     nothing = lax.shift_right_logical(lax.shift_right_logical(bits, np.uint32(31)), np.uint32(1))
     return lax.select_n(lax.ne(nothing, np.uint32(0)), x, lax.full_like(x, 0))
+
+
+def _absorbed(x: Array) -> Array:
+    return lax.max(x, lax.min(x, lax.full_like(x, -1)))
 
 
 def _jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
@@ -86,3 +101,11 @@ ad.primitive_jvps[_defer] = _jvp
 ad.primitive_transposes[_defer] = _transpose
 batching.primitive_batchers[_defer] = lambda operands, dims: (_defer.bind(*operands), dims[0])
 partial_eval.custom_partial_eval_rules[_defer] = _partial_eval
+
+_store = core.Primitive("store")
+_store.def_impl(_first)
+_store.def_abstract_eval(_first)
+mlir.register_lowering(_store, mlir.lower_fun(_first, multiple_results=False))
+mlir.register_lowering(_store, mlir.lower_fun(_absorbed, multiple_results=False), platform="cpu")
+ad.primitive_jvps[_store] = lambda primals, tangents: (_store.bind(*primals), *tangents)
+batching.primitive_batchers[_store] = lambda operands, dims: (_store.bind(*operands), *dims)

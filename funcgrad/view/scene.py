@@ -124,6 +124,8 @@ class Facts:
     """What changes cotangents, as `features: negative`."""
     suggestions: tuple[str, ...] = ()
     """Where plain JAX does what an op of ours does with less."""
+    repeated_bytes: int = 0
+    """What rules make by products as the forward pass did, which a compiler keeps instead."""
     compiled_bytes: int | None = None
     """What XLA says that the compiled program needs; None where it was not asked."""
 

@@ -152,6 +152,11 @@ def _facts(facts: Facts, n_nodes: int) -> list[str]:
         f"kept     {quantity(totals.kept_bytes, 'B')} for the backward pass,"
         f" and {quantity(totals.input_bytes, 'B')} of inputs and parameters (*) are read in place"
     ]
+    if facts.repeated_bytes:
+        again = quantity(facts.repeated_bytes, "B")
+        lines.append(
+            f"again    {again} that rules make by products as the forward pass did: a compiler keeps it as well"
+        )
     if facts.compiled_bytes is not None:
         needed = quantity(facts.compiled_bytes, "B")
         lines.append(f"compiled {needed} beside arguments and results, says XLA on this device")
