@@ -4,6 +4,7 @@ import contextlib
 from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -25,11 +26,14 @@ from funcgrad.primitive import (
     as_function,
     as_one_call,
     body,
+    functions_around,
     holds_references,
+    is_all,
     is_jit,
     is_literal,
     is_object,
     loop_of,
+    name_as_scope,
     prompt_rules,
     scope_of,
     wirings,
@@ -179,20 +183,48 @@ def open_jaxpr(
     )
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
     constants = [Value(builder.names.give(f"const{i}"), jax.typeof(c)) for i, c in enumerate(closed.consts)]
-    outputs = builder.open(closed, inputs, constants, "")
+    outputs = builder.open(closed, inputs, constants, _Scope(), is_all_of_it=True)
     builder.open_bodies()
     return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
 
 
-_bodies: WeakKeyDictionary[Any, dict[str, Body]] = WeakKeyDictionary()
+class _Scope(NamedTuple):
+    """Where an equation stands."""
+
+    path: str = ""
+    """The scopes around it, those that are names of functions included: its node stands there."""
+    written: str = ""
+    """Those that the user wrote: what `fg.name` names stands there, whether or not a function around it is jitted."""
+
+    def at(self, equation: Any) -> "_Scope":
+        """The scope of an equation of a jaxpr that stands in this one."""
+        inner = scope_of(equation)
+        path, written = _below(self.path, inner), _below(self.written, inner)
+        if functions := functions_around(equation):
+            path = "/".join((path, *functions) if path else functions)
+        return _Scope(path, written)
+
+    def inside(self, equation: Any, inner: Any) -> "_Scope":
+        """The scope of what is in a call that stands in this one."""
+        name = name_as_scope(equation, inner)
+        return self._replace(path=join(self.path, name)) if name else self
+
+
+@lru_cache(maxsize=4096)
+def _below(prefix: str, inner: str) -> str:
+    """A path in the scope of the call that holds it; the same for many equations."""
+    return resolve(join(prefix, escape(inner))).strip("/")
+
+
+_bodies: WeakKeyDictionary[Any, dict[_Scope, Body]] = WeakKeyDictionary()
 """The graphs of jitted functions that stay whole, by their jaxprs (JAX has one for all traces) and scopes."""
 
 
-def _shared_body(inner: Any, scope: str) -> Body:
+def _shared_body(inner: Any, scope: _Scope) -> Body:
     """The graph of a jitted function, opened once for all its traces; its nodes stand in `scope`."""
     known = _bodies.setdefault(inner, {})
     if scope not in known:
-        labels = (resolve(join(scope, path)) for path in labels_in(inner.jaxpr))
+        labels = (resolve(join(scope.written, path)) for path in labels_in(inner.jaxpr))
         builder = _Builder(Names(reserved=labels))
         inputs = [Value(builder.names.give(f"in{i}"), v.aval) for i, v in enumerate(inner.jaxpr.invars)]
         outputs = builder.open(inner, inputs, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
@@ -223,6 +255,8 @@ class _Builder:
         self.is_meant: Meant = is_meant or (lambda function, node: False)  # noqa: ARG005
         self.names = names
         self.loops = loops
+        self.scopes: dict[str, _Scope] = {}
+        """Where the nodes stand that may hold graphs, by their names."""
         self.calls: tuple[Any, ...] = ()
         """The equations whose bodies are being opened, the outermost first."""
         self.everywhere = [] if everywhere is None else everywhere
@@ -230,9 +264,17 @@ class _Builder:
         """What the variables stand for of the jaxpr that is being opened, and of those whose calls were opened."""
 
     def open(
-        self, closed: Any, inputs: Sequence[Value | Constant], constants: Sequence[Value | Constant], prefix: str
+        self,
+        closed: Any,
+        inputs: Sequence[Value | Constant],
+        constants: Sequence[Value | Constant],
+        around: _Scope,
+        is_all_of_it: bool = False,
     ) -> list[Value | Constant]:
-        """Append the equations of a jaxpr as nodes; returns what stands for its outputs."""
+        """Append the equations of a jaxpr as nodes; returns what stands for its outputs.
+
+        Where it is all of the graph, so is the function that it may be no more than a call of.
+        """
         jaxpr = closed.jaxpr
         known: dict[Any, Value | Constant] = dict(zip(jaxpr.invars, inputs, strict=True))
         known.update(zip(jaxpr.constvars, constants, strict=True))
@@ -241,24 +283,27 @@ class _Builder:
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
         equations = [Equation.of(e) for e in (gathered(jaxpr, self.calls_of) if self.calls_of else jaxpr.eqns)]
         aliases = _labels(jaxpr, equations)
-        labels = {v: (join(_scope(prefix, e.source), label_of(e.source)), e) for v, e in aliases.items()}
+        labels = {v: (join(around.at(e.source).written, label_of(e.source)), e) for v, e in aliases.items()}
         passed = set(aliases.values())
         for function in equations:
             equation = function.source
-            scope = _scope(prefix, equation)
+            scope = around.at(equation)
             operands = [read(atom) for atom in equation.invars]
             results: Sequence[Value | Constant]
             if function in passed:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
                 results = self.append(function, scope, operands, labels)
-            elif is_jit(equation) and self.is_meant(function, join(scope, escape(function.name))):
+            elif is_jit(equation) and self.is_meant(function, join(scope.path, escape(function.name))):
                 results = self.append(Equation.of(without_donation(equation)), scope, operands, labels)
             elif self.whole and is_jit(equation) and self.whole(inner):
                 results = self.append_whole(equation, scope, operands, inner)
             else:
                 self.calls = (*self.calls, equation)
-                results = self.open(inner, operands, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
+                is_whole = is_all_of_it and is_all(equation, jaxpr)
+                inside = scope if is_whole else scope.inside(equation, inner)
+                consts = [Constant(c, jax.typeof(c)) for c in inner.consts]
+                results = self.open(inner, operands, consts, inside, is_whole)
                 self.calls = self.calls[:-1]
             known.update(zip(equation.outvars, results, strict=True))
         self.known = outside
@@ -267,7 +312,7 @@ class _Builder:
     def append(
         self,
         written: Equation,
-        scope: str,
+        scope: _Scope,
         operands: list[Value | Constant],
         labels: dict[Any, Any],
     ) -> list[Value]:
@@ -276,24 +321,25 @@ class _Builder:
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
         function = call if is_op else written
         if equation.primitive.name == "name":
-            name = self.names.give(join(scope, label_of(equation)), is_reserved=True)
+            name = self.names.give(join(scope.written, label_of(equation)), is_reserved=True)
             outputs = [Value(name, equation.outvars[0].aval, self.loops)]
         else:
-            name, outputs = self.values(equation, join(scope, escape(function.name)), labels)
+            name, outputs = self.values(equation, join(scope.path, escape(function.name)), labels)
         inputs, around = tuple(operands), Surroundings(self.known, self.everywhere)
-        self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), (), equation, self.calls, around))
+        self.scopes[name] = scope
+        self.nodes.append(Node(name, scope.path, function, inputs, tuple(outputs), (), equation, self.calls, around))
         return outputs
 
-    def append_whole(self, equation: Any, scope: str, operands: list[Value | Constant], inner: Any) -> list[Value]:
+    def append_whole(self, equation: Any, scope: _Scope, operands: list[Value | Constant], inner: Any) -> list[Value]:
         """Append a jitted function as one node; its outputs are called what they are called inside."""
-        shared = _shared_body(inner, scope)
-        name, outputs = self.names.give(join(scope, escape(equation.params["name"]))), []
+        shared = _shared_body(inner, scope.inside(equation, inner))
+        name, outputs = self.names.give(join(scope.path, escape(equation.params["name"]))), []
         for i, (v, var) in enumerate(zip(shared.structure.outputs, equation.outvars, strict=True)):
             is_made = isinstance(v, Value) and v not in shared.structure.inputs
             outputs.append(Value(self.names.give(v.name if is_made else f"{name}.{i}"), var.aval))
         function = Equation.of(without_donation(equation))  # a rule may read what the user gave away
         inputs, bodies = tuple(operands), (shared,)
-        self.nodes.append(Node(name, scope, function, inputs, tuple(outputs), bodies, equation, self.calls))
+        self.nodes.append(Node(name, scope.path, function, inputs, tuple(outputs), bodies, equation, self.calls))
         return outputs
 
     def values(self, equation: Any, base: str, labels: dict[Any, tuple[str, Equation]]) -> tuple[str, list[Value]]:
@@ -328,7 +374,7 @@ class _Builder:
         names = [self.names.give(f"{node.name}/{n}") for n in wiring.input_names]
         inputs = [Value(n, a, loops) for n, a in zip(names, avals, strict=True)]
         constants = [Constant(c, jax.typeof(c)) for c in wiring.jaxpr.consts]
-        outputs = inside.open(wiring.jaxpr, inputs, constants, node.scope)
+        outputs = inside.open(wiring.jaxpr, inputs, constants, self.scopes[node.name])
         inside.open_bodies()
         structure = Structure(tuple(inside.nodes), tuple(inputs), (), tuple(outputs), loops)
         return Body(structure, wiring.offset, wiring.feedback)
@@ -346,8 +392,3 @@ def _labels(jaxpr: Any, equations: Sequence[Equation]) -> dict[Any, Equation]:
     made_here = {v for e in made for v in e.outvars}
     operands = ((e.source.invars[0], e) for e in names)
     return {v: e for v, e in operands if not is_literal(v) and v in made_here and readers[v] == 1}
-
-
-def _scope(prefix: str, equation: Any) -> str:
-    """Where an equation stands: inside the scope of the call that holds it."""
-    return resolve(join(prefix, escape(scope_of(equation)))).strip("/")

@@ -1,6 +1,5 @@
 """Reading jaxprs: which equations to open, how to run one, and cutting away what is not used."""
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -28,7 +27,6 @@ FLAT = ("stop_gradient", "floor", "ceil", "round", "sign", "is_finite")
 """Primitives whose derivative is zero wherever there is one."""
 READ_BY_NAME = _COMPILED | {*FLAT, "name", "call_hi_primitive"}
 """Primitives that an equation is known by: what it holds, or that no cotangent passes it."""
-_WRAPPER = re.compile(r"\b(?:jvp|vmap|transpose|linearize|jit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
 
 
 def is_literal(atom: Any) -> bool:
@@ -108,14 +106,6 @@ def without_donation(equation: Any) -> Any:
     if not any(donated):
         return equation
     return equation.replace(params=equation.params | {"donated_invars": (False,) * len(donated)})
-
-
-def scope_of(equation: Any) -> str:
-    """The path of named scopes around an equation, without the transformations it went through."""
-    stack, previous = str(equation.source_info.name_stack), None
-    while previous != stack:
-        previous, stack = stack, _WRAPPER.sub(r"\1", stack)
-    return "/".join(part for part in stack.split("/") if part)
 
 
 def bind(equation: Any, params: Mapping[str, Any], leaves: Sequence[Array], context: Any) -> list[Array]:
