@@ -23,6 +23,7 @@ from funcgrad.graph import (
     Value,
     asks_for_values,
     trace_arguments,
+    with_uses,
 )
 from funcgrad.naming import Where, escape, matches, unnumbered
 from funcgrad.planning import LostError, make_plan
@@ -215,11 +216,16 @@ class Request(NamedTuple):
                 pass  # of the opened graph, the sentence has the name that the node has in a printed one
         return self._plan(tracing, tracing.opened(None, is_meant, calls_of), call, selection, parameters)
 
+    def _asked(self, selection: Selection) -> tuple[Where, ...]:
+        """All places of values that are asked for."""
+        of = () if self.of is None else listed("of", self.of)
+        watched, hooked = self.watch.places if self.watch else (), (hook.at for hook in self.chosen.hooks)
+        return (*(where for where in of if isinstance(where, Where)), *selection.values, *watched, *hooked)
+
     def _meant(self, selection: Selection) -> Meant:
         """What stays one node: a call or a loop that has a rule, and a call whose result is asked for by its name."""
-        rules, of = self.chosen, () if self.of is None else listed("of", self.of)
-        asked = (*of, *selection.values, *(self.watch.places if self.watch else ()), *(h.at for h in rules.hooks))
-        atoms = [atom for where in asked if isinstance(where, Where) for atom in where.atoms]
+        rules = self.chosen
+        atoms = [atom for where in self._asked(selection) for atom in where.atoms]
         named = [unnumbered(atom.path) for atom in atoms if atom.path is not None]
         ops = {atom.op for atom in atoms}
 
@@ -254,6 +260,7 @@ class Request(NamedTuple):
     def _plan(
         self, tracing: Tracing, graph: Graph, call: Opened, selection: Selection, parameters: Sequence[str]
     ) -> Traced:
+        graph = with_uses(graph, self._asked(selection))
         output, auxiliary = Output(graph.output_tree, graph.structure.outputs), None
         if call.has_aux:
             output, auxiliary = _split_auxiliary(output)

@@ -6,6 +6,7 @@ from funcgrad.graph.addresses import hint as hint
 from funcgrad.graph.addresses import leaves_at as leaves_at
 from funcgrad.graph.addresses import merged as merged
 from funcgrad.graph.addresses import refuse_shared as refuse_shared
+from funcgrad.graph.addresses import with_uses as with_uses
 from funcgrad.graph.arguments import Arguments as Arguments
 from funcgrad.graph.concreteness import asks_for_values as asks_for_values
 from funcgrad.graph.edges import apart as apart

@@ -1,17 +1,21 @@
 """Places of a graph: what a `Where`, or a string that stands for one, names in it, for everybody who asks.
 
 A string is read as the first of these that it fits: the name of a value or of a node (a node's outputs go by its name
-too), the name of an argument, a scope, the path of a leaf without the name of its argument. So a name that is printed
-always stands for what it is printed for, and what is shorter is read so where nothing has that name. A glob is read in
-the same way, and stands for all that fit the first line in which one does.
+too), the name of an argument, a scope, the path of a leaf without the name of its argument, one use of a value
+(`w@x1`). So a name that is printed always stands for what it is printed for, and what is shorter is read so where
+nothing has that name. A glob is read in the same way, and stands for all that fit the first line in which one does.
+
+A use is a value only where a node hands it on; `with_uses` puts that node into the graph, for the uses that are asked for.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NoReturn
 
 from funcgrad.errors import GradientError, describe
+from funcgrad.graph.edges import Use, apart, chosen_uses, readers_in, shortened, splits
+from funcgrad.graph.graphs import Graph
 from funcgrad.graph.labels import labels_in
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Measurement, Node, Value
@@ -42,13 +46,18 @@ class Addresses:
 
     @cached_property
     def among(self) -> tuple[Value, ...]:
-        """The values that may be found."""
-        return tuple(self.structure.values if self._among is None else self._among)
+        """The values that may be found, but for their uses."""
+        return tuple(v for v in (self.structure.values if self._among is None else self._among) if v not in self._used)
+
+    @cached_property
+    def _used(self) -> dict[Value, Node]:
+        """What stands for one use of a value, and the node that makes it of the value."""
+        return {n.outputs[0]: n for n in self.structure.all_nodes if isinstance(n.function, Use)}
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes of the function, those inside of others included, and none that somebody put in to measure."""
-        return tuple(node for node in self.structure.all_nodes if not isinstance(node.function, Measurement))
+        """The nodes of the function, those inside of others included, and none that was put in since."""
+        return tuple(node for node in self.structure.all_nodes if not isinstance(node.function, Measurement | Use))
 
     @cached_property
     def _by_name(self) -> dict[str, Value]:
@@ -74,7 +83,7 @@ class Addresses:
         sign, _ = where.joined
         if sign or where.path is None:
             chosen = self._values(where)
-            values = {v.name: v for v in self.among if v in chosen and v.is_inexact}
+            values = {v.name: v for v in (*self.among, *self._used) if v in chosen and v.is_inexact}
             if not values:
                 raise GradientError(f"No value is '{where}', though each part of that is somewhere; {_LIST}")
             return Found(where, values, False)
@@ -164,7 +173,39 @@ class Addresses:
         if found := _leaves_of(path, inputs):
             refuse_shared([path], self.structure)
             return {name: inputs[name] for name in found}, True
-        return {name: inputs[name] for name in _of_one_argument(path, inputs)}, False
+        leaves, uses = _of_one_argument(path, inputs), self._uses_at(path)
+        if leaves and uses and is_name:
+            self._nowhere(
+                f"'{path}' could be '{leaves[0]}' or '{next(iter(uses))}'; write the name of the argument in front, or "
+                f"more of the name of the node that reads it."
+            )
+        return {name: inputs[name] for name in leaves} or uses, False
+
+    def _uses_at(self, path: str) -> dict[str, Value]:
+        """The uses of values that a path with an `@` stands for, as far as the graph has nodes for them."""
+        if not self._used or "@" not in path:
+            return {}
+        found: dict[str, Value] = {}
+        for written, reader in splits(path):
+            values = set(self._path(written)[0].values())
+            uses: dict[Value, list[Use]] = {}
+            made: dict[Use, Value] = {}
+            for copy, node in self._used.items():
+                (v,) = node.inputs
+                if v in values and isinstance(v, Value) and isinstance(node.function, Use):
+                    uses.setdefault(v, []).append(node.function)
+                    made[node.function] = copy
+            found |= {made[use].name: made[use] for own in uses.values() for use in chosen_uses(reader, own)}
+        return found
+
+    def is_named(self, path: str) -> bool:
+        """Whether a path or glob is the name of something by itself."""
+        return bool(self._named(path) or choose(path, self._scopes))
+
+    def used_at(self, path: str) -> frozenset[Value]:
+        """The values that stand before an `@` in a path."""
+        parts = (written for written, _ in splits(path)) if "@" in path else ()
+        return frozenset(v for written in parts for v in self._path(written)[0].values() if v.is_inexact)
 
     def _named(self, path: str) -> dict[str, Value]:
         """The values that are named so, or made by nodes that are."""
@@ -199,8 +240,34 @@ class Addresses:
                         f"'{path}' is inside '{node.name}', which is differentiated as a whole; name what goes in or "
                         f"comes out of it."
                     )
+        if used := sorted(self.used_at(path), key=lambda v: v.name):
+            read = [f"'{use}'" for use in self._uses_of(used[0])]
+            more = f" and {len(read) - 8} more" if len(read) > 8 else ""
+            return f"'{path}' is no use of '{used[0].name}', whose uses are {', '.join(read[:8]) or 'none'}{more}."
         known = [v.name for v in self.among if v.is_inexact]
-        return f"No value or scope is named '{path}'; {hint(path, [*known, *self._by_maker, *self._scopes]) or _LIST}"
+        names = [*known, *self._by_maker, *self._scopes]
+        before = (suggest(written, names) for written, _ in splits(path))
+        near = next(filter(None, before), "") or hint(path, names) or _LIST
+        return f"No value or scope is named '{path}'; {near}"
+
+
+    def _uses_of(self, value: Value) -> list[str]:
+        """The names of the uses of a value."""
+        if names := [copy.name for copy, node in self._used.items() if node.inputs[0] is value]:
+            return names
+        inside = (body.structure for node in self.structure.all_nodes for body in node.bodies)
+        readers = (readers_in(structure, {value}).get(value, []) for structure in (self.structure, *inside))
+        return [f"{value.name}@{use}" for found in readers for use in shortened(value.name, found)]
+
+
+def with_uses(graph: Graph, places: Iterable[Where]) -> Graph:
+    """The graph in which the uses that some places stand for are values: each use of a value that they speak of."""
+    paths = [atom.path for where in places for atom in where.atoms if atom.path is not None and "@" in atom.path]
+    if not paths:
+        return graph
+    addresses = Addresses(graph.structure)
+    used = frozenset(v for path in paths if not addresses.is_named(path) for v in addresses.used_at(path))
+    return replace(graph, structure=apart(graph.structure, used)[0]) if used else graph
 
 
 def merged(found: Iterable[Found]) -> dict[str, Value]:
@@ -220,7 +287,10 @@ def leaves_at(where: Where, names: Collection[str]) -> frozenset[str]:
         return where.joining(lambda part: leaves_at(part, names), names)
     if where.path is None:
         return frozenset()
-    return frozenset(choose(where.path, names) or _leaves_of(where.path, names) or _without_argument(where.path, names))
+    path = where.path
+    found = choose(path, names) or _leaves_of(path, names) or _without_argument(path, names)
+    of_uses = (leaves_at(Where(value), names) for value, _ in splits(path)) if "@" in path and not found else ()
+    return frozenset(found).union(*of_uses)
 
 
 def _leaves_of(argument: str, names: Iterable[str]) -> list[str]:

@@ -26,7 +26,6 @@ from funcgrad.primitive import (
     as_function,
     as_one_call,
     body,
-    functions_around,
     holds_references,
     is_all,
     is_jit,
@@ -36,6 +35,7 @@ from funcgrad.primitive import (
     name_as_scope,
     prompt_rules,
     scope_of,
+    scope_with_functions,
     wirings,
     with_contents,
     without_donation,
@@ -198,11 +198,7 @@ class _Scope(NamedTuple):
 
     def at(self, equation: Any) -> "_Scope":
         """The scope of an equation of a jaxpr that stands in this one."""
-        inner = scope_of(equation)
-        path, written = _below(self.path, inner), _below(self.written, inner)
-        if functions := functions_around(equation):
-            path = "/".join((path, *functions) if path else functions)
-        return _Scope(path, written)
+        return _Scope(_below(self.path, scope_with_functions(equation)), _below(self.written, scope_of(equation)))
 
     def inside(self, equation: Any, inner: Any) -> "_Scope":
         """The scope of what is in a call that stands in this one."""

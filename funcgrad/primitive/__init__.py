@@ -51,10 +51,10 @@ from funcgrad.primitive.meshes import n_parts as n_parts
 from funcgrad.primitive.meshes import on_automatic_axes as on_automatic_axes
 from funcgrad.primitive.meshes import on_mesh_of as on_mesh_of
 from funcgrad.primitive.meshes import refuses as refuses
-from funcgrad.primitive.nesting import functions_around as functions_around
 from funcgrad.primitive.nesting import is_all as is_all
 from funcgrad.primitive.nesting import name_as_scope as name_as_scope
 from funcgrad.primitive.nesting import scope_of as scope_of
+from funcgrad.primitive.nesting import scope_with_functions as scope_with_functions
 from funcgrad.primitive.parameters import parameter_names as parameter_names
 from funcgrad.primitive.promptness import prompt_rules as prompt_rules
 from funcgrad.primitive.sources import source_line as source_line

@@ -36,7 +36,24 @@ def _scope_in(name_stack: Any) -> str:
     return "/".join(part for part in stack.split("/") if part)
 
 
-def functions_around(equation: Any) -> tuple[str, ...]:
+def scope_with_functions(equation: Any) -> str:
+    """The scopes around an equation, and inside of them the functions of `jax.nn` in which it was written out.
+
+    `jnp.einsum` makes a scope of its formula, `ij,jk->ik`, which is inside of these.
+    """
+    scope, functions = scope_of(equation), _functions_around(equation)
+    if not functions:
+        return scope
+    parts = [part for part in scope.split("/") if part]
+    n = next((i for i, part in enumerate(parts) if _is_formula(part)), len(parts))
+    return "/".join((*parts[:n], *functions, *parts[n:]))
+
+
+def _is_formula(part: str) -> bool:
+    return "->" in part
+
+
+def _functions_around(equation: Any) -> tuple[str, ...]:
     """The functions of `jax.nn` in which an equation was written out, the outermost first.
 
     Its frames begin where the jaxpr's trace began, so that what called a jitted function is not among them. Looking
@@ -69,8 +86,13 @@ _scoped: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 def _has_scopes(jaxpr: Any) -> bool:
     if jaxpr not in _scoped:
-        _scoped[jaxpr] = any(scope_of(e) or any(map(_has_scopes, bodies(e))) for e in jaxpr.eqns)
+        _scoped[jaxpr] = any(_is_scoped(e) or any(map(_has_scopes, bodies(e))) for e in jaxpr.eqns)
     return _scoped[jaxpr]
+
+
+def _is_scoped(equation: Any) -> bool:
+    scope = scope_of(equation)
+    return bool(scope) and not all(map(_is_formula, scope.split("/")))
 
 
 def is_all(equation: Any, jaxpr: Any) -> bool:

@@ -8,7 +8,7 @@ import jax
 
 from funcgrad.errors import RuleError
 from funcgrad.naming import place
-from funcgrad.primitive import CHECKPOINTS, bodies, body, functions_around, name_as_scope, scope_of
+from funcgrad.primitive import CHECKPOINTS, bodies, body, name_as_scope, scope_with_functions
 from funcgrad.registry.call import Call
 from funcgrad.registry.equation import Equation
 from funcgrad.registry.function import Function
@@ -90,7 +90,7 @@ def _number_of_arguments(function: Callable[..., Any]) -> int | None:
 def functions_in(jaxpr: Any, scope: str = "") -> Iterator[tuple[str, Function]]:
     """The functions that a jaxpr applies, those inside of others included, with their scopes."""
     for equation in jaxpr.eqns:
-        here = "/".join(part for part in (scope, scope_of(equation), *functions_around(equation)) if part)
+        here = "/".join(part for part in (scope, scope_with_functions(equation)) if part)
         call = equation.params.get("call")
         is_op = isinstance(call, Call) and equation.primitive is call.op.primitives.forward
         yield here, call if is_op else Equation.of(equation)

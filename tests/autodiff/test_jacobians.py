@@ -166,7 +166,7 @@ def test_custom_vjp_and_replaced_rules_go_in_reverse():
 BAD = {
     "integers": (
         lambda: fg.jacobian(lambda x: jnp.argsort(x))(X[0]),
-        r"jacobian needs floating outputs, got i\d+\[3\] at 'sort\.1'\.",
+        r"jacobian needs floating outputs, got i\d+\[3\] at 'argsort/sort\.1'\.",
     ),
     "complex": (
         lambda: fg.jacobian(lambda z: z * z)(jnp.array([1j])),

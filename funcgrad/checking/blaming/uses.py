@@ -27,7 +27,7 @@ class Uses:
     def attach(self, structure: Structure) -> tuple[Structure, Watched]:
         """The graph with a copy of each value for each of its readers, and what is measured of them."""
         values = {v for v in structure.values if v.name in self.names}
-        structure, copies = apart(structure, values)
+        structure, copies = apart(structure, values, results=False)
         self.copies.update(copies)
         structure, made = measured(structure, dict.fromkeys(copies, self.measurement))
         return structure, Watched.of({v.name: v for v in copies}, made, self.measurement, structure.names)
