@@ -250,7 +250,6 @@ class Addresses:
         near = next(filter(None, before), "") or hint(path, names) or _LIST
         return f"No value or scope is named '{path}'; {near}"
 
-
     def _uses_of(self, value: Value) -> list[str]:
         """The names of the uses of a value."""
         if names := [copy.name for copy, node in self._used.items() if node.inputs[0] is value]:

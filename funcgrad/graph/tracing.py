@@ -182,6 +182,7 @@ def open_jaxpr(
         calls_of=calls_of,
     )
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
+    builder.own = {v: v.name for v in inputs} if input_names else {}
     constants = [Value(builder.names.give(f"const{i}"), jax.typeof(c)) for i, c in enumerate(closed.consts)]
     outputs = builder.open(closed, inputs, constants, _Scope(), is_all_of_it=True)
     builder.open_bodies()
@@ -214,6 +215,16 @@ def _below(prefix: str, inner: str) -> str:
 
 _bodies: WeakKeyDictionary[Any, dict[_Scope, Body]] = WeakKeyDictionary()
 """The graphs of jitted functions that stay whole, by their jaxprs (JAX has one for all traces) and scopes."""
+
+
+def _within(scope: str, name: str) -> str:
+    """A name without the scopes that it has in common with a node's."""
+    parts, around = name.split("/"), scope.split("/")
+    n = next(
+        (i for i, (a, b) in enumerate(zip(parts[:-1], around, strict=False)) if a != b),
+        min(len(parts) - 1, len(around)),
+    )
+    return "/".join(parts[n:])
 
 
 def _shared_body(inner: Any, scope: _Scope) -> Body:
@@ -253,6 +264,8 @@ class _Builder:
         self.loops = loops
         self.scopes: dict[str, _Scope] = {}
         """Where the nodes stand that may hold graphs, by their names."""
+        self.own: dict[Value | Constant, str] = {}
+        """The leaves of arguments, by the names that they go by in loops and branches too."""
         self.calls: tuple[Any, ...] = ()
         """The equations whose bodies are being opened, the outermost first."""
         self.everywhere = [] if everywhere is None else everywhere
@@ -366,9 +379,13 @@ class _Builder:
         loops = (*self.loops, loop_of(node.origin).length) if is_loop else self.loops
         inside = _Builder(self.names, loops, self.everywhere, is_meant=self.is_meant, calls_of=self.calls_of)
         inside.calls = (*node.calls, node.origin)
-        avals = [v.aval for v in wiring.jaxpr.jaxpr.invars]
-        names = [self.names.give(f"{node.name}/{n}") for n in wiring.input_names]
-        inputs = [Value(n, a, loops) for n, a in zip(names, avals, strict=True)]
+        inputs = []
+        for i, (kind, var) in enumerate(zip(wiring.input_names, wiring.jaxpr.jaxpr.invars, strict=True)):
+            own = None if i in wiring.carried else self.own.get(node.inputs[wiring.offset + i])
+            name = join(node.name, _within(node.scope, own) if own else kind)
+            inputs.append(Value(self.names.give(name), var.aval, loops))
+            if own:
+                inside.own[inputs[-1]] = own
         constants = [Constant(c, jax.typeof(c)) for c in wiring.jaxpr.consts]
         outputs = inside.open(wiring.jaxpr, inputs, constants, self.scopes[node.name])
         inside.open_bodies()

@@ -33,10 +33,15 @@ class Wiring:
     """Inputs from here on are slices of the operands; None where no input is."""
 
     @property
+    def carried(self) -> frozenset[int]:
+        """The inputs that are outputs of the turn before."""
+        return frozenset(i for _, i in self.feedback)
+
+    @property
     def input_names(self) -> list[str]:
         """What the inputs are called: `carry0` what comes back, `slice0` what is sliced, `in0` the rest."""
         n = len(self.jaxpr.in_avals)
-        carried, sliced = {i for _, i in self.feedback}, range(n if self.n_unsliced is None else self.n_unsliced, n)
+        carried, sliced = self.carried, range(n if self.n_unsliced is None else self.n_unsliced, n)
         kinds = ["carry" if i in carried else "slice" if i in sliced else "in" for i in range(n)]
         return [f"{kind}{kinds[:i].count(kind)}" for i, kind in enumerate(kinds)]
 

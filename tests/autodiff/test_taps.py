@@ -53,8 +53,8 @@ def test_a_scope_stands_for_what_leaves_it():
 
 
 def test_inside_a_loop_there_is_a_reading_per_turn():
-    _, readings = jax.jit(fg.grad(rnn, taps=["cell/h", "scan/carry0", "scan/in0"], stats=("value", "norm")))(W, H, XS)
-    raw = fg.grad(rnn, wrt=["cell/h", "scan/carry0", "scan/in0"])(W, H, XS)
+    _, readings = jax.jit(fg.grad(rnn, taps=["cell/h", "scan/carry0", "scan/w"], stats=("value", "norm")))(W, H, XS)
+    raw = fg.grad(rnn, wrt=["cell/h", "scan/carry0", "scan/w"])(W, H, XS)
     for name, g in raw.items():
         np.testing.assert_allclose(readings[name].cotangent["value"], g, rtol=1e-12)
         norms = np.sqrt((g**2).reshape(3, -1).sum(-1))
@@ -77,7 +77,7 @@ def test_everything_in_nested_loops_branches_and_checkpoints():
     found, readings = jax.jit(fg.grad(nested, (0, 1, 2), taps="**", stats="max"))(W, H, XS)
     chex.assert_trees_all_close(found, jax.grad(nested, (0, 1, 2))(W, H, XS), rtol=1e-11)
     detached = {f"logsumexp/{op}" for op in ("reduce_max", "max", "select_n", "stop_gradient", "sign")}
-    assert {n for n, r in readings.items() if r.cotangent is None} == {"slice", "squeeze", "cond/in0", *detached}
+    assert {n for n, r in readings.items() if r.cotangent is None} == {"slice", "squeeze", "cond/w", *detached}
     for name, g in fg.grad(nested, wrt="**")(W, H, XS).items():
         if (reading := readings[name].cotangent) is None:
             continue

@@ -30,7 +30,8 @@ def loss(p, x):
     return blocks(p["w"], p["w"], p["w"], p["b"], x)
 
 
-APART = dict(zip(("enter", "branch", "scan"), jax.grad(blocks, (0, 1, 2))(P["w"], P["w"], P["w"], P["b"], X)))
+W_BARS = jax.grad(blocks, (0, 1, 2))(P["w"], P["w"], P["w"], P["b"], X)
+APART = dict(zip(("enter", "branch", "scan"), W_BARS, strict=True))
 NAMES = {"p/w@block/enter": APART["enter"], "p/w@block/branch": APART["branch"], "p/w@scan": APART["scan"]}
 
 

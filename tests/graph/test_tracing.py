@@ -264,3 +264,154 @@ def test_a_wrapped_function_has_its_own_name():
     found = names(fg.trace(lambda x: quadratic(x) + cubic(x), X))
     assert {"quadratic", "cubic"} < set(found)
     assert not any("wrap" in name for name in found)
+
+
+STACKED = {"blocks": {"w": jnp.linspace(-0.4, 0.6, 48).reshape(3, 4, 4)}, "out": W}
+
+
+def layers(params, x):
+    """Three layers as a loop over stacked parameters."""
+    with fg.scope("net"):
+        body = lambda h, block: (jnp.tanh(h @ block["w"]) * params["out"].sum(), None)  # noqa: E731
+        h, _ = jax.lax.scan(jax.checkpoint(body), x, params["blocks"])
+    return jnp.sum(h)
+
+
+def test_what_a_loop_takes_of_an_argument_is_called_after_it():
+    (scan, _) = fg.trace(layers, STACKED, X).nodes[-2:]
+    inner = [v.name for v in scan.bodies[0].structure.inputs]
+    assert inner == ["net/scan/params/out", "net/scan/carry0", "net/scan/params/blocks/w"]
+    (checkpoint,) = scan.bodies[0].structure.nodes
+    name = checkpoint.name
+    inmost = [v.name for v in checkpoint.bodies[0].structure.inputs]
+    assert inmost == [f"{name}/params/out", f"{name}/in1", f"{name}/params/blocks/w"]
+
+
+def test_the_slices_of_stacked_parameters_have_a_cotangent_at_each_turn():
+    expected = jax.grad(layers)(STACKED, X)
+    found, readings = fg.grad(layers, wrt=["net/scan/params/**"], taps="net/scan/params/blocks/w")(STACKED, X)
+    np.testing.assert_allclose(found["net/scan/params/blocks/w"], expected["blocks"]["w"], rtol=1e-12)
+    np.testing.assert_allclose(found["net/scan/params/out"].sum(0), expected["out"], rtol=1e-12)
+    norms = np.linalg.norm(expected["blocks"]["w"], axis=(1, 2))
+    np.testing.assert_allclose(readings["net/scan/params/blocks/w"].cotangent["norm"], norms, rtol=1e-12)
+
+
+def test_stacked_layers_of_flax_and_equinox_are_called_after_their_paths():
+    nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
+
+    class Flax(nnx.Module):
+        def __init__(self, rngs):
+            split = nnx.split_rngs(splits=3)
+            self.blocks = split(nnx.vmap(lambda rngs: nnx.Linear(4, 4, rngs=rngs, param_dtype=X.dtype)))(rngs)
+
+        def __call__(self, x):
+            over = nnx.scan(in_axes=(0, nnx.Carry), out_axes=nnx.Carry)
+            return over(lambda block, x: jnp.tanh(block(x)))(self.blocks, x)
+
+    class Equinox(eqx.Module):
+        blocks: eqx.nn.Linear
+
+        def __init__(self, key):
+            self.blocks = eqx.filter_vmap(lambda k: eqx.nn.Linear(4, 4, key=k, dtype=X.dtype))(jax.random.split(key, 3))
+
+        def __call__(self, x):
+            arrays, rest = eqx.partition(self.blocks, eqx.is_array)
+            return jax.lax.scan(lambda x, slices: (eqx.combine(slices, rest)(x), None), x, arrays)[0]
+
+    def inside(model, x):
+        (scan,) = (node for node in fg.trace(lambda model, x: model(x), model, x).nodes if node.bodies)
+        return {v.name for v in scan.bodies[0].structure.inputs}
+
+    assert inside(Flax(nnx.Rngs(0)), X) >= {"model/scan/blocks/kernel", "model/scan/blocks/bias"}
+    assert inside(Equinox(jax.random.key(0)), X[0]) >= {"model/scan/blocks/weight", "model/scan/blocks/bias"}
+
+
+@jax.jit
+def act(x):
+    return jnp.sin(x) * jax.nn.silu(x)
+
+
+@jax.jit
+def forward(x):
+    with fg.scope("inner"):
+        x = jnp.cos(x)
+    return jnp.einsum("ij->ji", fg.name(x * 2.0, "h"))
+
+
+@jax.jit
+def einsums(x):
+    return jnp.einsum("ij,kj->ik", x, jnp.sin(x))
+
+
+SCOPES = {
+    "one of jax.nn that JAX writes out": (jax.nn.logsumexp, {"logsumexp"}),
+    "that is called by another": (lambda x: jax.nn.standardize(x) * 2.0, {"standardize", "standardize/clip", ""}),
+    "one of jax.nn that is jitted": (jax.nn.silu, {"silu"}),
+    "a user's function in another": (lambda x: act(x) + 0.0, {"act", "act/silu", ""}),
+    "a function that is all": (act, {"", "silu"}),
+    "all of all": (jax.jit(lambda x: act(x)), {"", "silu"}),
+    "what has scopes inside": (lambda x: forward(x) + 0.0, {"inner", ""}),
+    "a formula is no scope of the user's": (lambda x: einsums(x) + 0.0, {"einsums", "einsums/ij,kj->ik", ""}),
+    "a private wrapper": (lambda x: jnp.where(x > 0, x, 0.0), {""}),
+    "one equation": (lambda x: jax.nn.softplus(x) + jnp.sort(x), {""}),
+    "in a loop": (lambda x: jax.lax.fori_loop(0, 3, lambda i, x: jax.nn.gelu(x), x), {"", "gelu"}),
+    "under vmap": (jax.vmap(lambda x: jax.nn.softmax(act(x))), {"act", "act/silu", "softmax"}),
+    "in a gradient": (jax.grad(lambda x: jnp.sum(jax.nn.gelu(x))), {"gelu", ""}),
+}
+
+
+@pytest.mark.parametrize("case", SCOPES)
+def test_names_of_functions_are_scopes(case):
+    function, expected = SCOPES[case]
+    graph = fg.trace(function, X)
+    assert {node.scope for node in graph.structure.all_nodes} >= expected
+    scopes = {node.scope for node in graph.structure.all_nodes}
+    assert {scope for scope in scopes if "->" not in scope} == {scope for scope in expected if "->" not in scope}
+    np.testing.assert_array_equal(jax.jit(graph)(X), jax.jit(function)(X))
+
+
+def test_what_calls_a_jitted_function_first_is_no_scope_of_the_other_calls():
+    @jax.jit
+    def shared(x):
+        return jnp.sin(x) * 3.0
+
+    def f(x):
+        return jax.nn.standardize(x, mean=shared(x)), shared(x)
+
+    assert {node.scope for node in fg.trace(f, X).nodes} == {"standardize", "standardize/clip", "shared"}
+
+
+def test_what_the_user_names_in_a_jitted_function_keeps_its_name():
+    assert "h" in {v.name for v in fg.trace(lambda x: forward(x) + 0.0, X).structure.values}
+
+    @jax.jit
+    def f(x):
+        return jnp.sin(fg.name(x * 2.0, "h"))
+
+    graph = fg.trace(lambda x: f(x) + fg.name(f(x), "y"), X)
+    assert [v.name for node in graph.nodes for v in node.outputs] == ["h", "f/sin", "h#2", "f/sin#2", "y", "add"]
+    np.testing.assert_allclose(fg.grad(lambda x: jnp.sum(f(x) * f(x)), wrt="h")(X), jnp.cos(2 * X) * jnp.sin(2 * X))
+
+
+def test_rules_and_places_find_functions_in_their_scopes():
+    def f(x):
+        with fg.scope("m"):
+            return jnp.sum(jax.nn.gelu(x) + jax.nn.silu(x))
+
+    (tanh,) = (node for node in fg.trace(f, X).nodes if node.op_name == "tanh")
+    assert tanh.name == "m/gelu/tanh"
+    for place in ("**/tanh", "m/**", "m/gelu", "m/gelu/*"):
+        rules = fg.RuleSet().override("tanh", lambda g: 0 * g, at=place)
+        detached = lambda x: 0.5 * x * (1 + jax.lax.stop_gradient(jnp.tanh(_inner(x)))) + jax.nn.silu(x)  # noqa: E731
+        expected = jax.grad(lambda x: jnp.sum(detached(x)))(X)
+        np.testing.assert_allclose(fg.grad(f, rules=rules)(X), expected, rtol=1e-12)
+    for function in (jax.nn.gelu, jax.nn.silu, "silu"):
+        rules = fg.RuleSet().override(function, lambda g: 0 * g, at="m/**")
+        other = jax.nn.silu if function is jax.nn.gelu else jax.nn.gelu
+        expected = jax.grad(lambda x, other=other: jnp.sum(other(x)))(X)
+        np.testing.assert_allclose(fg.grad(f, rules=rules)(X), expected, rtol=1e-12)
+    np.testing.assert_allclose(fg.grad(f, wrt="m/gelu")(X), jnp.ones_like(X))
+
+
+def _inner(x):
+    return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)

@@ -138,13 +138,13 @@ def test_vmap_over_the_gradient_of_a_loop():
 
 
 def test_cotangents_inside_a_loop_are_stacked_turn_by_turn():
-    found = fg.grad(rnn, wrt=["cell/h", "cell/linear", "scan/in0", "scan/carry0", "w"])(W, H, XS)
+    found = fg.grad(rnn, wrt=["cell/h", "cell/linear", "scan/w", "scan/carry0", "w"])(W, H, XS)
     expected = fg.grad(unrolled, wrt=["cell/h*", "cell/linear*"])(W, H, XS)
     for name in ("cell/h", "cell/linear"):
         by_turn = [expected[name], expected[f"{name}#2"], expected[f"{name}#3"]]
         np.testing.assert_allclose(found[name], jnp.stack(by_turn), rtol=1e-12)
     assert found["scan/carry0"].shape == XS.shape
-    np.testing.assert_allclose(found["scan/in0"].sum(0), found["w"], rtol=1e-12)  # a weight's share, turn by turn
+    np.testing.assert_allclose(found["scan/w"].sum(0), found["w"], rtol=1e-12)  # a weight's share, turn by turn
 
 
 def test_cotangents_inside_nested_loops_have_an_axis_per_loop():

@@ -37,7 +37,7 @@ def test_a_small_graph_shows_every_node_and_what_is_in_loops():
     assert lines[0] == "graph(w: f64[4,4], h: f64[4], xs: f64[3,4])"
     assert lines[1].split() == "scan scan(w, h, xs) -> scan.0: f64[4], scan.1: f64[3,4]".split()
     assert lines[2].startswith("    cell/linear ")
-    assert "linear(scan/carry0, scan/in0) -> cell/linear: f64[4]" in lines[2]
+    assert "linear(scan/carry0, scan/w) -> cell/linear: f64[4]" in lines[2]
     assert lines[-1] == "  return add"
 
 
