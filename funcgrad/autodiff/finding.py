@@ -10,7 +10,7 @@ import jax
 from funcgrad.adapters import choice
 from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GradientError, printed
-from funcgrad.graph import Addresses, Graph, Structure, Value, merged
+from funcgrad.graph import Addresses, Graph, Structure, Value, merged, with_turns
 from funcgrad.naming import Where
 
 Names = int | str | Where | Sequence[int | str | Where]
@@ -58,8 +58,10 @@ def position_of(argument: str, position: int, n_args: int) -> int:
     return position % n_args
 
 
-def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[PyTreeDef, tuple[Value, ...]]:
-    """The values that `of` stands for: one, or a mapping from names, as a pytree.
+def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[Graph, PyTreeDef, tuple[Value, ...]]:
+    """The values that `of` stands for: one, or a mapping from names, as a pytree; and the graph that has them.
+
+    That is the same graph, unless a turn of a loop is asked for.
 
     Raises:
         GradientError: there is none of a name, or only inside of a loop or branch.
@@ -71,6 +73,9 @@ def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[Py
     found = []
     for item in items:
         where = Where(parameters[position_of("of", item, len(parameters))]) if isinstance(item, int) else item
+        if where.turn is not None:
+            found.append(Addresses(structure).find(where))
+            continue
         try:
             is_argument = where.is_name and where.path in parameters and where.path not in names
             found.append(addresses.find_argument(str(where)) if is_argument else addresses.find(where))
@@ -79,9 +84,12 @@ def find_sources(of: Names, graph: Graph, parameters: Sequence[str]) -> tuple[Py
                 _refuse_inside(item, structure)
             raise
     values = merged(found)
+    turned = {name: (values[name], turn) for f in found for name, turn in f.turns.items()}
+    graph, taken = with_turns(graph, turned)
+    values |= taken
     is_one = all(f.is_one for f in found) and isinstance(of, int | str | Where)
     tree = jax.tree.structure(0 if is_one else dict.fromkeys(values, 0))
-    return tree, tuple(values[name] for name in (values if is_one else sorted(values)))
+    return graph, tree, tuple(values[name] for name in (values if is_one else sorted(values)))
 
 
 def _refuse_inside(where: Where, structure: Structure) -> None:
@@ -89,6 +97,12 @@ def _refuse_inside(where: Where, structure: Structure) -> None:
     for node in structure.nodes:
         inner = [v for body in node.bodies for v in body.structure.values]
         if inner and Addresses(structure, inner).has(where):
+            n = next((v.loops[0] for v in inner if v.loops), None)
+            if node.op_name == "scan" and n is not None:
+                raise GradientError(
+                    f"of='{where}' is inside '{node.name}' (a scan), so it has an array for each of {n} turns; say "
+                    f"which, of=fg.Where('{where}', turn=-1) for that of the last."
+                )
             raise GradientError(
                 f"of='{where}' is inside '{node.name}' (a {node.op_name}), which runs as one node; return it from "
                 f"there, and name what comes out with fg.name."

@@ -151,6 +151,8 @@ def _checked(name: str, paths: tuple[str | Where, ...]) -> tuple[Where, ...]:
     for where in places:
         if where.is_of_nodes:
             raise GradientError(f"fg.{name} takes paths of parameters, got '{where}', which says what a node is.")
+        if where.turn is not None:
+            raise GradientError(f"fg.{name} takes paths of parameters, got '{where}', which says a turn of a loop.")
     return places
 
 

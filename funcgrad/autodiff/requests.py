@@ -267,7 +267,8 @@ class Request(NamedTuple):
         if self.of is None:
             output.check()
         else:
-            output = Output(*find_sources(self.of, graph, parameters), is_inner=True)
+            graph, tree, sources = find_sources(self.of, graph, parameters)
+            output = Output(tree, sources, is_inner=True)
         selection, wanted = selection.within(graph)
         needed = (*output.leaves, *(auxiliary.leaves if auxiliary else ()))
         plan, watched = self._made_plan(graph.structure, needed, wanted, output.sources)

@@ -76,7 +76,7 @@ class Asked(NamedTuple):
                 position = position_of("wrt", item, len(parameters))
                 places.append((item if is_tuple else parameters[position], position))
                 continue
-            name = item.path if item.is_name else None
+            name = item.path if item.is_name and item.turn is None else None
             if name in parameters and name in keywords:
                 raise GradientError(
                     f"'{name}' is a positional argument and a keyword; ask for the positional one by its position, or "
@@ -195,7 +195,13 @@ class Selection:
         if self.form == "tuple":
             return tuple(trees)
         by_value = dict(zip(plan.wanted[n:], cotangents[n:], strict=True))
-        found = {k: by_value[v] for k, v in merged(self.found).items() if v in plan.reached or not self.is_strict}
+        turns = {name: turn for f in self.found for name, turn in f.turns.items()}
+        whole = (slice(None),) * len(lead)
+        found = {
+            k: by_value[v][(*whole, *turns[k])] if k in turns else by_value[v]
+            for k, v in merged(self.found).items()
+            if v in plan.reached or not self.is_strict
+        }
         if self.form == "mapping" or not all(f.is_one for f in self.found):
             return {a.key: tree for a, tree in zip(self.arguments, trees, strict=True)} | found
         return next(iter((*trees, *found.values())))

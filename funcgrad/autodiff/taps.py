@@ -139,6 +139,11 @@ class Watch:
         places = (taps,) if isinstance(taps, str | Where) else tuple(_several(taps, "taps", _TAPS))
         for place in places:
             require(place, (str, Where), "taps", _TAPS)
+            if isinstance(place, Where) and place.turn is not None:
+                raise GradientError(
+                    f"taps: a value is watched at every turn of a loop, got '{place}'; leave out turn=, and take the "
+                    f"turn from the reading."
+                )
         return cls(tuple(map(Where.of, places)), Measurement(tuple(chosen)))
 
     def attach(self, structure: Structure) -> tuple[Structure, "Watched"]:

@@ -23,6 +23,7 @@ from funcgrad.graph.tracing import Tracing as Tracing
 from funcgrad.graph.tracing import open_jaxpr as open_jaxpr
 from funcgrad.graph.tracing import trace as trace
 from funcgrad.graph.tracing import trace_arguments as trace_arguments
+from funcgrad.graph.turns import with_turns as with_turns
 from funcgrad.graph.values import Constant as Constant
 from funcgrad.graph.values import Measurement as Measurement
 from funcgrad.graph.values import Node as Node

@@ -9,7 +9,7 @@ A use is a value only where a node hands it on; `with_uses` puts that node into 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from funcgrad.graph.edges import Use, apart, chosen_uses, readers_in, shortened,
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.labels import labels_in
 from funcgrad.graph.structures import Structure
+from funcgrad.graph.turns import Turn, checked_turn
 from funcgrad.graph.values import Measurement, Node, Value
 from funcgrad.naming import Where, choose, is_glob, matches, suggest
 from funcgrad.primitive import bodies
@@ -34,6 +35,17 @@ class Found:
     values: Mapping[str, Value]
     is_one: bool
     """Whether it was a name that stands for one value, so that the answer may be that value itself."""
+    turns: Mapping[str, Turn] = field(default_factory=dict)
+    """Which turn of each value is meant, by the same names; none where all are."""
+
+    def at_turn(self) -> "Found":
+        """The same values at the turn that the place says; GradientError where one has no such turn."""
+        turn = self.where.turn
+        if not isinstance(turn, tuple):
+            return self
+        names = {name: f"{name}[{','.join(map(str, turn))}]" for name in self.values}
+        turns = {names[name]: checked_turn(v, turn) for name, v in self.values.items()}
+        return replace(self, values={names[name]: v for name, v in self.values.items()}, turns=turns)
 
 
 class Addresses:
@@ -80,6 +92,9 @@ class Addresses:
         Raises:
             GradientError: nothing is there, it could be one of several, or it has a name and is no floating value.
         """
+        return self._find(where).at_turn()
+
+    def _find(self, where: Where) -> Found:
         sign, _ = where.joined
         if sign or where.path is None:
             chosen = self._values(where)
@@ -272,8 +287,8 @@ def with_uses(graph: Graph, places: Iterable[Where]) -> Graph:
 def merged(found: Iterable[Found]) -> dict[str, Value]:
     """What several places stand for; a value that is asked for by its name is not listed by a glob again."""
     found = tuple(found)
-    named = {v for f in found if f.is_one for v in f.values.values()}
-    return {name: v for f in found for name, v in f.values.items() if f.is_one or v not in named}
+    named = {v for f in found if f.is_one and not f.turns for v in f.values.values()}
+    return {name: v for f in found for name, v in f.values.items() if f.is_one or f.turns or v not in named}
 
 
 def _refused(name: str, value: Value) -> str:

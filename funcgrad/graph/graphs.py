@@ -1,6 +1,6 @@
 """The DAG as a value."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,12 +59,8 @@ class Graph:
 
     def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
         """Run the nodes in order."""
-        s = self.structure
-        values: dict[Value, Array] = dict(zip(s.constants, self.constants, strict=True))
-        values.update(zip(s.inputs, self.arguments.inputs(args, kwargs), strict=True))
-        for node in s.nodes:
-            values.update(zip(node.outputs, node.run(*read(node.inputs, values)), strict=True))
-        return jax.tree.unflatten(self.output_tree, read(s.outputs, values))
+        outputs = evaluate(self.structure, self.constants, self.arguments.inputs(args, kwargs))
+        return jax.tree.unflatten(self.output_tree, outputs)
 
     @property
     def scene(self) -> Scene:
@@ -84,6 +80,15 @@ class Graph:
 
     def _repr_html_(self) -> str:
         return to_html(self.scene)
+
+
+def evaluate(structure: Structure, constants: Sequence[Array], inputs: Sequence[Array]) -> list[Any]:
+    """Run the nodes of a DAG in order: its outputs."""
+    values: dict[Value, Array] = dict(zip(structure.constants, constants, strict=True))
+    values.update(zip(structure.inputs, inputs, strict=True))
+    for node in structure.nodes:
+        values.update(zip(node.outputs, node.run(*read(node.inputs, values)), strict=True))
+    return read(structure.outputs, values)
 
 
 def read(values: Iterable[Value | Constant], arrays: Mapping[Value, Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, Literal, TypeVar
 
 from funcgrad.errors import GradientError, printed
@@ -26,6 +27,7 @@ class Where:
     | `"w1"`, `"enc/**"` | leaves of an argument, whose name is left out | |
     | `op="relu"` | what such nodes make | all nodes that apply it |
     | `when=lambda node: node.flops > 1e9` | what such nodes make | all nodes of which it is true |
+    | `"w1@x1"`, `"w1@*"` | w1 as x1 reads it; as each of its readers does | |
 
     A string is read as the first of these lines that it fits. `a | b` stands for what either does, `~a` for all else,
     `a & b` for what both do. Where `op=` or `when=` is a part of `a & b`, both are taken as nodes:
@@ -36,6 +38,8 @@ class Where:
         path: the name of a value, node, scope or argument; a path in an argument; or a glob over these: `*` stands
             for a part of one segment, `**` for any segments. `\*`, `\/` and `\\` stand for the sign itself.
         op: the name of a node's function, as a graph prints it.
+        turn: which turn of the loop that a value is in, from 0, or from -1 backwards; in nested loops a tuple, that of
+            the outermost first. For `wrt=` and `of=` a value that is named by its path, or a glob of these.
         when: a function of a node (`name`, `op_name`, `scope`, `shapes` of its outputs, `flops`, `line`, `inputs`,
             `outputs`), true or false.
         sign: of a combination, how its parts are joined; `|`, `&` and `~` fill it in.
@@ -57,6 +61,7 @@ class Where:
     path: str | None = None
     op: str | None = field(default=None, kw_only=True)
     when: Callable[[Any], bool] | None = field(default=None, kw_only=True)
+    turn: int | tuple[int, ...] | None = field(default=None, kw_only=True)
     sign: Sign = field(default="", kw_only=True)
     """How the `parts` are joined; nothing for a place that is no combination."""
     parts: "tuple[Where, ...]" = field(default=(), kw_only=True)
@@ -71,6 +76,20 @@ class Where:
                 f"fg.Where takes a path as 'block*/relu', op= the name of a function, when= a function of a node, or "
                 f"several of these, got {', '.join(wrong) or 'none'}."
             )
+        if self.turn is not None:
+            object.__setattr__(self, "turn", self._checked_turn(self.turn))
+
+    def _checked_turn(self, turn: Any) -> tuple[int, ...]:
+        """A turn as a tuple of numbers."""
+        turns = turn if isinstance(turn, tuple) else (turn,)
+        if not turns or not all(hasattr(t, "__index__") for t in turns):
+            raise GradientError(
+                f"fg.Where: turn= takes the number of a turn, as -1, or in nested loops a tuple of these, got "
+                f"{printed(turn)}."
+            )
+        if self.path is None or self.op is not None or self.when is not None:
+            raise GradientError(f"fg.Where: turn= is that of a value that has a path, got {turn} with no path alone.")
+        return tuple(map(index, turns))
 
     @classmethod
     def of(cls, place: "str | Where") -> "Where":
@@ -142,12 +161,21 @@ class Where:
         return Where.of(other) & self
 
     def __invert__(self) -> "Where":
+        self._combinable()
         return Where(sign="~", parts=(self,))
 
     def _and(self, sign: Sign, other: "str | Where") -> "Where":
         if not isinstance(other, str | Where):
             return NotImplemented
+        Where.of(other)._combinable()
+        self._combinable()
         return Where(sign=sign, parts=(self, Where.of(other)))
+
+    def _combinable(self) -> None:
+        if self.turn is not None:
+            raise GradientError(
+                f"{self!r} is one turn of a value, which is not combined with other places; ask for several in a list."
+            )
 
     def __bool__(self) -> bool:
         raise GradientError(f"{self!r} is neither true nor false; places are combined by |, & and ~.")
@@ -158,7 +186,7 @@ class Where:
         if sign:
             return self._written(sign, [str(part) for part in parts])
         if self.path is not None:
-            return self.path
+            return self.path + ("" if self.turn is None else f", turn={self._turn}")
         return f"op={self.op}" if self.op is not None else f"when={_name_of(self.when)}"
 
     def __repr__(self) -> str:
@@ -166,8 +194,13 @@ class Where:
         if sign:
             return self._written(sign, [repr(part) for part in parts])
         if self.path is not None:
-            return f"fg.Where({self.path!r})"
+            return f"fg.Where({self.path!r})" if self.turn is None else f"fg.Where({self.path!r}, turn={self._turn})"
         return f"fg.Where(op={self.op!r})" if self.op is not None else f"fg.Where(when={_name_of(self.when)})"
+
+    @property
+    def _turn(self) -> str:
+        assert isinstance(self.turn, tuple)
+        return str(self.turn[0] if len(self.turn) == 1 else self.turn)
 
     def _written(self, sign: Sign, texts: list[str]) -> str:
         """Parts that are joined by another sign in parentheses."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from funcgrad.aliases import Array, PureFunction
-from funcgrad.errors import FuncgradError, RuleError, describe, require, said_by
+from funcgrad.errors import FuncgradError, RuleError, describe, printed, require, said_by
 from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
@@ -199,7 +199,7 @@ class RuleSet:
             [0. 0.]
         """
         target = Target.of(function)
-        require(at, (str, Where), "override: at=", "a glob over names of nodes, as 'encoder/**'", RuleError)
+        _check_place(at, "override", "a glob over names of nodes, as 'encoder/**'")
         if not isinstance(rule, Rule):
             rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind)
         if target.op is not None:
@@ -233,7 +233,7 @@ class RuleSet:
             >>> print(fg.grad(lambda x: jnp.sum(fg.name(2.0 * x, "h")), rules=rules)(jnp.ones(2)))
             [-2. -2.]
         """
-        require(at, (str, Where), "hook: at=", "the name of a value, or a glob", RuleError)
+        _check_place(at, "hook", "the name of a value, or a glob")
         if not callable(function):
             raise RuleError(f"hook: expected a function of a cotangent, got {type(function).__name__}.")
         return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function)))
@@ -287,6 +287,17 @@ class RuleSet:
 
     def __str__(self) -> str:
         return "\n".join(map(str, (*self.overrides, *self.hooks))) or "the ops' own rules"
+
+
+def _check_place(at: object, what: str, expected: str) -> None:
+    """RuleError for what is no place, and for one turn of a loop."""
+    if isinstance(at, list | tuple | set | frozenset):
+        raise RuleError(
+            f"{what}: at= takes one place, {expected}, got {printed(at)}; join several, as fg.Where('a') | 'b'."
+        )
+    require(at, (str, Where), f"{what}: at=", expected, RuleError)
+    if isinstance(at, Where) and at.turn is not None:
+        raise RuleError(f"{what}: what stands in a loop stands there at every turn, got '{at}'; leave out turn=.")
 
 
 def _only_argument(op: Op) -> tuple[str, ...]:

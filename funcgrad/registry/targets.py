@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from funcgrad.errors import RuleError
+from funcgrad.errors import RuleError, printed
 from funcgrad.naming import place
 from funcgrad.primitive import CHECKPOINTS, bodies, body, name_as_scope, scope_with_functions
 from funcgrad.registry.call import Call
@@ -43,7 +43,7 @@ class Target(NamedTuple):
             return cls(name, None, names, what if len(equations) > 1 else None)
         raise RuleError(
             f"RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got "
-            f"{type(what).__name__}."
+            f"{printed(what)}."
         )
 
     def covers(self, function: Function) -> bool:
