@@ -29,7 +29,7 @@ from funcgrad.naming import Where, escape, matches, unnumbered
 from funcgrad.planning import LostError, make_plan
 from funcgrad.plans import Plan, as_array
 from funcgrad.primitive import body, is_staged, one_like, size_of, type_of, typed
-from funcgrad.registry import Equation, RuleSet
+from funcgrad.registry import Equation, RuleSet, Target
 from funcgrad.reverse import forward
 
 SMALL = 8
@@ -207,7 +207,11 @@ class Request(NamedTuple):
     def _planned(
         self, tracing: Tracing, call: Opened, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
-        is_meant, calls_of = self._meant(selection), self.chosen.written_out
+        is_meant = self._meant(selection)
+        ops = (atom.op for where in self._asked(selection) for atom in where.atoms)
+        targets = (Target.of(op) for op in ops if op is not None and not isinstance(op, str))
+        written_out = (target.written_out for target in targets if target.written_out is not None)
+        calls_of = tuple(dict.fromkeys((*self.chosen.written_out, *written_out)))
         if not (opens or selection.values or self.of is not None or self.watch or self.chosen.hooks):
             try:
                 graph = tracing.opened(self._whole(tracing), is_meant, calls_of)
@@ -227,7 +231,7 @@ class Request(NamedTuple):
         rules = self.chosen
         atoms = [atom for where in self._asked(selection) for atom in where.atoms]
         named = [unnumbered(atom.path) for atom in atoms if atom.path is not None]
-        ops = {atom.op for atom in atoms}
+        ops = [atom for atom in atoms if atom.op is not None]
 
         def is_meant(function: Equation, node: str) -> bool:
             if rules.means(function, node):
@@ -235,7 +239,7 @@ class Request(NamedTuple):
             if body(function.source) is None:
                 return False
             name = escape(function.name)
-            return function.name in ops or any(
+            return any(atom.may_apply(function.name) for atom in ops) or any(
                 pattern.rpartition("/")[2] == name and matches(pattern, unnumbered(node)) for pattern in named
             )
 

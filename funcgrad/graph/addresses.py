@@ -5,15 +5,15 @@ too), the name of an argument, a scope, the path of a leaf without the name of i
 (`w@x1`). So a name that is printed always stands for what it is printed for, and what is shorter is read so where
 nothing has that name. A glob is read in the same way, and stands for all that fit the first line in which one does.
 
-A use is a value only where a node hands it on; `with_uses` puts that node into the graph, for the uses that are asked for.
+A use is a value only where a node hands it on; `with_uses` puts that node into the graph, for what is asked for.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from funcgrad.errors import GradientError, describe
+from funcgrad.errors import GradientError, describe, said_by
 from funcgrad.graph.edges import Use, apart, chosen_uses, readers_in, shortened, splits
 from funcgrad.graph.graphs import Graph
 from funcgrad.graph.labels import labels_in
@@ -22,7 +22,7 @@ from funcgrad.graph.turns import Turn, checked_turn
 from funcgrad.graph.values import Measurement, Node, Value
 from funcgrad.naming import Where, choose, is_glob, matches, suggest
 from funcgrad.primitive import bodies
-from funcgrad.registry import Equation
+from funcgrad.registry import Equation, Target
 
 _LIST = "print(fg.trace(...)) lists the names."
 
@@ -156,16 +156,23 @@ class Addresses:
             is_there = found or self._nodes_at(where.path, self.nodes) or self._path(where.path)[0]
             return found if is_there else self._nowhere(self.missing(where.path))
         if where.op is not None:
-            names = dict.fromkeys(node.op_name for node in self.nodes)
-            if where.op not in names:
-                near = suggest(where.op, list(names)) or "print(fg.trace(...)) lists them."
-                self._nowhere(f"No node is a {where.op}; {near}")
-            return frozenset(node for node in among if node.op_name == where.op)
-        assert where.when is not None
-        found = frozenset(node for node in among if where.when(node))
-        if not found and not any(map(where.when, self.nodes)):
+            return self._applying(where.op, among)
+        found = frozenset(node for node in among if _fits(where, node))
+        if not found and not any(_fits(where, node) for node in self.nodes):
             self._nowhere(f"No node fits {where}; print(fg.trace(...)) lists them.")
         return found
+
+    def _applying(self, op: Any, among: Collection[Node]) -> frozenset[Node]:
+        """Those of some nodes that apply an op, a function of JAX's, or what has a name or fits a glob."""
+        if isinstance(op, str):
+            title, applies = op, lambda node: matches(op, node.op_name)
+        else:
+            target = Target.of(op)
+            title, applies = target.title, lambda node: target.covers(node.function)
+        if not any(map(applies, self.nodes)):
+            near = suggest(title, list(dict.fromkeys(node.op_name for node in self.nodes)))
+            self._nowhere(f"No node is a {title}; {near or 'print(fg.trace(...)) lists them.'}")
+        return frozenset(filter(applies, among))
 
     def _nowhere(self, sentence: str) -> NoReturn:
         raise GradientError(sentence)
@@ -293,6 +300,18 @@ def merged(found: Iterable[Found]) -> dict[str, Value]:
 
 def _refused(name: str, value: Value) -> str:
     return f"'{name}' is {describe(value.aval)}; only floating or complex values have gradients."
+
+
+def _fits(where: Where, node: Node) -> bool:
+    """Whether a predicate is true of a node; GradientError, with the node, where it raises."""
+    assert where.when is not None
+    try:
+        return bool(where.when(node))
+    except Exception as error:
+        raise GradientError(
+            f"fg.Where({where}) raised {said_by(error)} at '{node.name}' (a {node.op_name}); it is asked about every "
+            f"node, of which inputs and outputs may be several or none."
+        ) from error
 
 
 def leaves_at(where: Where, names: Collection[str]) -> frozenset[str]:

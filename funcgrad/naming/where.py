@@ -6,7 +6,7 @@ from operator import index
 from typing import Any, Literal, TypeVar
 
 from funcgrad.errors import GradientError, printed
-from funcgrad.naming.patterns import is_glob
+from funcgrad.naming.patterns import is_glob, matches
 
 Sign = Literal["", "|", "&", "~"]
 T = TypeVar("T")
@@ -37,7 +37,8 @@ class Where:
     Args:
         path: the name of a value, node, scope or argument; a path in an argument; or a glob over these: `*` stands
             for a part of one segment, `**` for any segments. `\*`, `\/` and `\\` stand for the sign itself.
-        op: the name of a node's function, as a graph prints it.
+        op: the name of a node's function, as a graph prints it, or a glob of these; or a function of JAX's, or an op,
+            as `RuleSet.override` takes them.
         turn: which turn of the loop that a value is in, from 0, or from -1 backwards; in nested loops a tuple, that of
             the outermost first. For `wrt=` and `of=` a value that is named by its path, or a glob of these.
         when: a function of a node (`name`, `op_name`, `scope`, `shapes` of its outputs, `flops`, `line`, `inputs`,
@@ -59,7 +60,7 @@ class Where:
     """
 
     path: str | None = None
-    op: str | None = field(default=None, kw_only=True)
+    op: str | Callable[..., Any] | None = field(default=None, kw_only=True)
     when: Callable[[Any], bool] | None = field(default=None, kw_only=True)
     turn: int | tuple[int, ...] | None = field(default=None, kw_only=True)
     sign: Sign = field(default="", kw_only=True)
@@ -68,12 +69,12 @@ class Where:
 
     def __post_init__(self) -> None:
         given = {"path": self.path, "op": self.op, "when": self.when}
-        wrong = [f"{k}={printed(x)}" for k, x in given.items() if not isinstance(x, str | None) and k != "when"]
-        if self.when is not None and not callable(self.when):
-            wrong.append(f"when={printed(self.when)}")
+        wrong = [f"path={printed(self.path)}"] if not isinstance(self.path, str | None) else []
+        wrong += [] if isinstance(self.op, str | None) or _is_function(self.op) else [f"op={printed(self.op)}"]
+        wrong += [] if self.when is None or callable(self.when) else [f"when={printed(self.when)}"]
         if wrong or (not self.sign and all(x is None for x in given.values())):
             raise GradientError(
-                f"fg.Where takes a path as 'block*/relu', op= the name of a function, when= a function of a node, or "
+                f"fg.Where takes a path as 'block*/relu', op= a function or its name, when= a function of a node, or "
                 f"several of these, got {', '.join(wrong) or 'none'}."
             )
         if self.turn is not None:
@@ -88,7 +89,9 @@ class Where:
                 f"{printed(turn)}."
             )
         if self.path is None or self.op is not None or self.when is not None:
-            raise GradientError(f"fg.Where: turn= is that of a value that has a path, got {turn} with no path alone.")
+            raise GradientError(
+                f"fg.Where: turn= goes with a path and nothing else, as fg.Where('cell/h', turn=-1), got turn={turn}."
+            )
         return tuple(map(index, turns))
 
     @classmethod
@@ -146,7 +149,13 @@ class Where:
             return all(part.may_be(path, op) for part in parts)
         if self.path is not None and not sign:
             return path(self.path)
-        return self.op in (None, op)
+        return self.op is None or self.may_apply(op)
+
+    def may_apply(self, op: str) -> bool:
+        """Whether `op=` may stand for a function of this name, which is all that is known of it."""
+        if isinstance(self.op, str):
+            return matches(self.op, op)
+        return self.op is not None and op.removeprefix("_") == _name_of(self.op).removeprefix("_")
 
     def __or__(self, other: "str | Where") -> "Where":
         return self._and("|", other)
@@ -187,7 +196,9 @@ class Where:
             return self._written(sign, [str(part) for part in parts])
         if self.path is not None:
             return self.path + ("" if self.turn is None else f", turn={self._turn}")
-        return f"op={self.op}" if self.op is not None else f"when={_name_of(self.when)}"
+        if self.op is not None:
+            return f"op={self.op if isinstance(self.op, str) else _name_of(self.op)}"
+        return f"when={_name_of(self.when)}"
 
     def __repr__(self) -> str:
         sign, parts = self.joined
@@ -195,7 +206,9 @@ class Where:
             return self._written(sign, [repr(part) for part in parts])
         if self.path is not None:
             return f"fg.Where({self.path!r})" if self.turn is None else f"fg.Where({self.path!r}, turn={self._turn})"
-        return f"fg.Where(op={self.op!r})" if self.op is not None else f"fg.Where(when={_name_of(self.when)})"
+        if self.op is not None:
+            return f"fg.Where(op={repr(self.op) if isinstance(self.op, str) else _name_of(self.op)})"
+        return f"fg.Where(when={_name_of(self.when)})"
 
     @property
     def _turn(self) -> str:
@@ -210,5 +223,9 @@ class Where:
         return f"~{texts[0]}" if sign == "~" else f" {sign} ".join(texts)
 
 
+def _is_function(x: Any) -> bool:
+    return callable(x) and not isinstance(x, type)
+
+
 def _name_of(function: Any) -> str:
-    return getattr(function, "__name__", type(function).__name__)
+    return getattr(function, "name", None) or getattr(function, "__name__", type(function).__name__)

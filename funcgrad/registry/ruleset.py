@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from funcgrad.aliases import Array, PureFunction
-from funcgrad.errors import FuncgradError, RuleError, describe, printed, require, said_by
+from funcgrad.errors import FuncgradError, RuleError, describe, require, said_by
 from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
@@ -292,9 +292,7 @@ class RuleSet:
 def _check_place(at: object, what: str, expected: str) -> None:
     """RuleError for what is no place, and for one turn of a loop."""
     if isinstance(at, list | tuple | set | frozenset):
-        raise RuleError(
-            f"{what}: at= takes one place, {expected}, got {printed(at)}; join several, as fg.Where('a') | 'b'."
-        )
+        raise RuleError(f"{what}: at= takes one place, {expected}, got {at!r}; join several, as fg.Where('a') | 'b'.")
     require(at, (str, Where), f"{what}: at=", expected, RuleError)
     if isinstance(at, Where) and at.turn is not None:
         raise RuleError(f"{what}: what stands in a loop stands there at every turn, got '{at}'; leave out turn=.")

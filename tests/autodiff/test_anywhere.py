@@ -213,8 +213,8 @@ BAD = {
     ),
     "inside of a loop": (
         lambda: fg.grad(lambda x: jax.lax.scan(lambda c, r: (fg.name(c * r, "h"), c), x[0], x)[0].sum(), of="h")(X),
-        r"of='h' is inside 'scan' \(a scan\), which runs as one node; return it from there, and name what comes out "
-        r"with fg.name\.",
+        r"of='h' is inside 'scan' \(a scan\), so it has an array for each of 2 turns; say which, "
+        r"of=fg\.Where\('h', turn=-1\) for that of the last\.",
     ),
     "nothing": (
         lambda: fg.grad(loss, of=[])(PARAMS, X),

@@ -122,6 +122,25 @@ def test_places_are_combined(place, expected):
     assert by_wrt(place).keys() == fg.grad(loss, taps=place)(P, X)[1].keys() == expected
 
 
+def test_ops_are_globs_and_functions_too():
+    def f(x):
+        with fg.scope("m"):
+            y = fg.name(jax.nn.relu(x), "r") * fg.name(jax.nn.softmax(x), "s")
+        return jnp.sum(y + jax.nn.silu(fg.ops.tanh(x)))
+
+    def found(op):
+        return set(fg.grad(f, wrt=fg.Where(op=op))(X))
+
+    assert found("re*") == {"m/r", "m/softmax/reduce_sum", "reduce_sum"}
+    assert found("*u*") >= {"m/r", "m/mul", "reduce_sum"}
+    assert found(jax.nn.relu) == {"m/r"}
+    assert found(jax.nn.softmax) == {"m/s"}
+    assert found(jax.nn.silu) == {"silu"}
+    assert found(fg.ops.tanh) == {"tanh"}
+    assert found(jax.lax.mul) == {"m/mul", "silu/mul"}
+    np.testing.assert_allclose(fg.grad(f, wrt=fg.Where(op=jax.nn.softmax))(X)["m/s"], jnp.maximum(X, 0.0), rtol=1e-12)
+
+
 def test_a_node_says_what_it_costs():
     def f(w, x):
         return jnp.sum(jnp.sin(x @ w) @ w)
@@ -213,12 +232,29 @@ BAD = {
         lambda: fg.select(fg.Where(op="relu")),
         r"fg\.select takes paths of parameters, got 'op=relu', which says what a node is\.",
     ),
+    "a predicate that raises": (
+        lambda: fg.grad(loss, wrt=fg.Where(when=first_is_named))(P, X),
+        r"fg\.Where\(when=first_is_named\) raised AttributeError: .* at '.*' \(a .*\); it is asked about every node, of "
+        r"which inputs and outputs may be several or none\.",
+    ),
+    "a function that nothing applies": (
+        lambda: fg.grad(loss, wrt=fg.Where(op=jax.nn.relu))(P, X),
+        r"No node is a relu; print\(fg\.trace\(\.\.\.\)\) lists them\.",
+    ),
+    "a turn of parameters": (
+        lambda: fg.freeze(fg.Where("w", turn=0)),
+        r"fg\.freeze takes paths of parameters, got 'w, turn=0', which says a turn of a loop\.",
+    ),
     "a scope inside of a loop": (
         lambda: fg.grad(in_a_loop, of="cell")(X),
-        r"of='cell' is inside 'scan' \(a scan\), which runs as one node; return it from there, and name what comes out "
-        r"with fg\.name\.",
+        r"of='cell' is inside 'scan' \(a scan\), so it has an array for each of 3 turns; say which, "
+        r"of=fg\.Where\('cell', turn=-1\) for that of the last\.",
     ),
 }  # fmt: skip
+
+
+def first_is_named(node):
+    return node.outputs[0].title == "x1"
 
 
 def in_a_loop(x):

@@ -272,7 +272,7 @@ STACKED = {"blocks": {"w": jnp.linspace(-0.4, 0.6, 48).reshape(3, 4, 4)}, "out":
 def layers(params, x):
     """Three layers as a loop over stacked parameters."""
     with fg.scope("net"):
-        body = lambda h, block: (jnp.tanh(h @ block["w"]) * params["out"].sum(), None)  # noqa: E731
+        body = lambda h, block: (jnp.tanh(h @ block["w"]) * params["out"].sum(), None)
         h, _ = jax.lax.scan(jax.checkpoint(body), x, params["blocks"])
     return jnp.sum(h)
 
@@ -402,7 +402,7 @@ def test_rules_and_places_find_functions_in_their_scopes():
     assert tanh.name == "m/gelu/tanh"
     for place in ("**/tanh", "m/**", "m/gelu", "m/gelu/*"):
         rules = fg.RuleSet().override("tanh", lambda g: 0 * g, at=place)
-        detached = lambda x: 0.5 * x * (1 + jax.lax.stop_gradient(jnp.tanh(_inner(x)))) + jax.nn.silu(x)  # noqa: E731
+        detached = lambda x: 0.5 * x * (1 + jax.lax.stop_gradient(jnp.tanh(_inner(x)))) + jax.nn.silu(x)
         expected = jax.grad(lambda x: jnp.sum(detached(x)))(X)
         np.testing.assert_allclose(fg.grad(f, rules=rules)(X), expected, rtol=1e-12)
     for function in (jax.nn.gelu, jax.nn.silu, "silu"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.errors import GradientError, RuleError
+from funcgrad.errors import GradientError
 from tests.raising import raises_sentence
 
 W = jnp.linspace(-0.6, 0.7, 9).reshape(3, 3)
@@ -70,13 +70,13 @@ def test_by_several_turns():
 def test_of_several_turns():
     places = [fg.Where("cell/energy", turn=t) for t in (1, -1)]
     value, found = fg.value_and_grad(rnn, of=places)(W, H, XS)
-    both = lambda w: upto(1)(w, H, XS) + upto(3)(w, H, XS)  # noqa: E731
+    both = lambda w: upto(1)(w, H, XS) + upto(3)(w, H, XS)
     np.testing.assert_allclose(found, jax.grad(both)(W), rtol=1e-10)
     assert value.keys() == {"cell/energy[1]", "cell/energy[-1]"}
 
 
 def test_what_does_not_depend_on_the_value_is_zero_where_that_is_asked_for():
-    f = lambda w, b, xs: rnn(w, H, xs) + jnp.sum(b)  # noqa: E731
+    f = lambda w, b, xs: rnn(w, H, xs) + jnp.sum(b)
     value, found = fg.value_and_grad(f, 1, of=fg.Where("cell/energy", turn=1), wrt="b", unreachable="zero")(W, H, XS)
     np.testing.assert_allclose(value, upto(1)(W, H, XS), rtol=1e-12)
     np.testing.assert_array_equal(found, jnp.zeros(3))

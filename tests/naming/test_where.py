@@ -28,6 +28,8 @@ A, RELU, BIG = fg.Where("a/*"), fg.Where(op="relu"), fg.Where(when=is_big)
         (A & (RELU | BIG), "a/* & (op=relu | when=is_big)",
          "fg.Where('a/*') & (fg.Where(op='relu') | fg.Where(when=is_big))"),
         (~(A & "b"), "~(a/* & b)", "~(fg.Where('a/*') & fg.Where('b'))"),
+        (fg.Where("a/h", turn=-1), "a/h, turn=-1", "fg.Where('a/h', turn=-1)"),
+        (fg.Where("a/h", turn=(0, 2)), "a/h, turn=(0, 2)", "fg.Where('a/h', turn=(0, 2))"),
         (fg.Where("a", op="relu", when=is_big), "a & op=relu & when=is_big",
          "fg.Where('a') & fg.Where(op='relu') & fg.Where(when=is_big)"),
     ],
@@ -64,7 +66,7 @@ def test_a_set_of_rules_goes_with_its_places():
 WRONG = {
     "nothing": (lambda: fg.Where(), "none"),
     "a number": (lambda: fg.Where(3), "path=3"),
-    "a function for an op": (lambda: fg.Where(op=is_big), "op=function"),
+    "a number for an op": (lambda: fg.Where(op=3), "op=3"),
     "a value for a predicate": (lambda: fg.Where("a", when=True), "when=True"),
 }
 
@@ -74,9 +76,42 @@ def test_what_is_no_place(case):
     call, found = WRONG[case]
     with raises_sentence(
         GradientError,
-        rf"fg\.Where takes a path as 'block\*/relu', op= the name of a function, when= a function of a node, or "
+        rf"fg\.Where takes a path as 'block\*/relu', op= a function or its name, when= a function of a node, or "
         rf"several of these, got {found}\.",
     ):
+        call()
+
+
+TURNS = {
+    "no number": (
+        lambda: fg.Where("a", turn="last"),
+        r"fg\.Where: turn= takes the number of a turn, as -1, or in nested loops a tuple of these, got 'last'\.",
+    ),
+    "none": (
+        lambda: fg.Where("a", turn=()),
+        r"fg\.Where: turn= takes the number of a turn, as -1, or in nested loops a tuple of these, got \(\)\.",
+    ),
+    "no path": (
+        lambda: fg.Where(op="relu", turn=0),
+        r"fg\.Where: turn= goes with a path and nothing else, as fg\.Where\('cell/h', turn=-1\), got turn=0\.",
+    ),
+    "combined": (
+        lambda: "b" | fg.Where("a", turn=-1),
+        r"fg\.Where\('a', turn=-1\) is one turn of a value, which is not combined with other places; ask for several "
+        r"in a list\.",
+    ),
+    "negated": (
+        lambda: ~fg.Where("a", turn=-1),
+        r"fg\.Where\('a', turn=-1\) is one turn of a value, which is not combined with other places; ask for several "
+        r"in a list\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TURNS)
+def test_what_is_no_turn(case):
+    call, sentence = TURNS[case]
+    with raises_sentence(GradientError, sentence):
         call()
 
 

@@ -259,7 +259,14 @@ def guided(g, y):
 RULES = fg.RuleSet()
 OVERRIDES = [
     (lambda: RULES.override(3, guided),
-     "RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got int."),
+     "RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got 3."),
+    (lambda: RULES.override("", guided),
+     "RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got ''."),
+    (lambda: RULES.override("relu", guided, at=["a", "b"]),
+     "override: at= takes one place, a glob over names of nodes, as 'encoder/**', got ['a', 'b']; join several, as "
+     "fg.Where('a') | 'b'."),
+    (lambda: RULES.hook(fg.Where("h", turn=0), guided),
+     "hook: what stands in a loop stands there at every turn, got 'h, turn=0'; leave out turn=."),
     (lambda: RULES.override(fg.ops.linear, guided),
      "linear has several arguments (x, w, b); say which the rule serves: override(linear, rule, 'x')."),
     (lambda: RULES.override(fg.ops.linear, guided, "v"), "linear has no argument 'v' to override; it has x, w, b."),
