@@ -7,7 +7,7 @@ reader of the value has, without what the value's own name and those of all its 
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 
@@ -25,9 +25,9 @@ RETURN = "return"
 class Use(Equation):
     """The function of a node that hands a value on to one of its readers, as it is."""
 
-    reader: str = ""
+    reader: str = field(kw_only=True)
     """The name of the node that reads it."""
-    short: str = ""
+    short: str = field(kw_only=True)
     """What it is called after the `@`."""
 
 
@@ -63,7 +63,7 @@ def _apart(
         short = shorts[v][reader]
         copy = Value(names.give(f"{v.name}@{short}"), v.aval, v.loops)
         copies[copy] = (v.name, reader)
-        nodes.append(Node(copy.name, scope, Use(_identity(v), None, reader, short), (v,), (copy,)))
+        nodes.append(Node(copy.name, scope, Use(_identity(v), reader=reader, short=short), (v,), (copy,)))
         return copy
 
     for node in structure.nodes:

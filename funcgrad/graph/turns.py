@@ -5,7 +5,7 @@ the turn that is asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -96,7 +96,7 @@ def _returning(structure: Structure, value: Value, names: Names) -> tuple[Struct
     inside = replace(inside, outputs=(*inside.outputs, inner))
     aval = jax.ShapeDtypeStruct((inside.loops[-1], *inner.aval.shape), inner.aval.dtype)
     stacked = Value(names.give(f"{value.name}:turns"), aval, structure.loops)
-    function = Returning(node.function.source, node.function.applied, replace(body, structure=inside))
+    function = Returning(node.function.source, node.function.applied, body=replace(body, structure=inside))
     grown = replace(node, function=function, outputs=(*node.outputs, stacked), bodies=(function.body,))
     return replace(structure, nodes=(*structure.nodes[:at], grown, *structure.nodes[at + 1 :])), stacked, at
 
@@ -105,7 +105,7 @@ def _returning(structure: Structure, value: Value, names: Names) -> tuple[Struct
 class Returning(Equation):
     """A loop whose body returns more than its equation says."""
 
-    body: Body = None  # pyright: ignore[reportAssignmentType]  # fields of Equation have defaults
+    body: Body = field(kw_only=True)
 
     def run(self, *leaves: Array) -> list[Array]:
         """The loop, from its body."""

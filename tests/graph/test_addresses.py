@@ -234,8 +234,8 @@ BAD = {
     ),
     "a predicate that raises": (
         lambda: fg.grad(loss, wrt=fg.Where(when=first_is_named))(P, X),
-        r"fg\.Where\(when=first_is_named\) raised AttributeError: .* at '.*' \(a .*\); it is asked about every node, of "
-        r"which inputs and outputs may be several or none\.",
+        r"fg\.Where\(when=first_is_named\) raised AttributeError: .* at '.*' \(a .*\); it is asked about every node, "
+        r"of which inputs and outputs may be several or none\.",
     ),
     "a function that nothing applies": (
         lambda: fg.grad(loss, wrt=fg.Where(op=jax.nn.relu))(P, X),
