@@ -77,7 +77,10 @@ def name_as_scope(equation: Any, inner: Any) -> str:
     if not is_jit(equation) or len(inner.jaxpr.eqns) < 2:
         return ""
     name = equation.params["name"]
-    return name if name.isidentifier() and not name.startswith("_") and not _has_scopes(inner.jaxpr) else ""
+    if not name.isidentifier() or name.startswith("_") or _has_scopes(inner.jaxpr):
+        return ""
+    # `jax.jit(jax.nn.gelu)` is gelu once: its frames say so already.
+    return "" if name in _PUBLIC and _functions_around(inner.jaxpr.eqns[0])[:1] == (name,) else name
 
 
 _scoped: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

@@ -352,6 +352,7 @@ SCOPES = {
     "all of all": (jax.jit(lambda x: act(x)), {"", "silu"}),
     "what has scopes inside": (lambda x: forward(x) + 0.0, {"inner", ""}),
     "a formula is no scope of the user's": (lambda x: einsums(x) + 0.0, {"einsums", "einsums/ij,kj->ik", ""}),
+    "one of jax.nn that the user jits": (lambda x: jax.jit(jax.nn.gelu)(x) + 0.0, {"gelu", ""}),
     "a private wrapper": (lambda x: jnp.where(x > 0, x, 0.0), {""}),
     "one equation": (lambda x: jax.nn.softplus(x) + jnp.sort(x), {""}),
     "in a loop": (lambda x: jax.lax.fori_loop(0, 3, lambda i, x: jax.nn.gelu(x), x), {"", "gelu"}),
