@@ -28,6 +28,6 @@ from funcgrad.registry.rule import unbroadcast as unbroadcast
 from funcgrad.registry.ruleset import Hook as Hook
 from funcgrad.registry.ruleset import Override as Override
 from funcgrad.registry.ruleset import RuleSet as RuleSet
-from funcgrad.registry.targets import equations_of as equations_of
 from funcgrad.registry.targets import Target as Target
+from funcgrad.registry.targets import equations_of as equations_of
 from funcgrad.registry.targets import functions_in as functions_in
