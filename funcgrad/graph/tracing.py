@@ -306,7 +306,8 @@ class _Builder:
             elif is_jit(equation) and self.is_meant(function, join(scope.path, escape(function.name))):
                 results = self.append(Equation.of(without_donation(equation)), scope, operands, labels)
             elif self.whole and is_jit(equation) and self.whole(inner):
-                results = self.append_whole(equation, scope, operands, inner)
+                inside = scope if is_all_of_it and is_all(equation, jaxpr) else scope.inside(equation, inner)
+                results = self.append_whole(equation, scope, inside, operands, inner)
             else:
                 self.calls = (*self.calls, equation)
                 is_whole = is_all_of_it and is_all(equation, jaxpr)
@@ -339,9 +340,11 @@ class _Builder:
         self.nodes.append(Node(name, scope.path, function, inputs, tuple(outputs), (), equation, self.calls, around))
         return outputs
 
-    def append_whole(self, equation: Any, scope: _Scope, operands: list[Value | Constant], inner: Any) -> list[Value]:
+    def append_whole(
+        self, equation: Any, scope: _Scope, inside: _Scope, operands: list[Value | Constant], inner: Any
+    ) -> list[Value]:
         """Append a jitted function as one node; its outputs are called what they are called inside."""
-        shared = _shared_body(inner, scope.inside(equation, inner))
+        shared = _shared_body(inner, inside)
         name, outputs = self.names.give(join(scope.path, escape(equation.params["name"]))), []
         for i, (v, var) in enumerate(zip(shared.structure.outputs, equation.outvars, strict=True)):
             is_made = isinstance(v, Value) and v not in shared.structure.inputs
