@@ -7,12 +7,12 @@ only if its library already is. Flax Linen and Haiku need none: their parameters
 what their modules compute themselves.
 """
 
-from funcgrad.adapters.calls import Opened as Opened
-from funcgrad.adapters.finding import captured as read_beside
-from funcgrad.adapters.finding import parameter_names as parameter_names
+from funcgrad.adapters.array_calls import ArrayCall as ArrayCall
 from funcgrad.adapters.library import Definition as Definition
+from funcgrad.adapters.modules import captured as read_beside
+from funcgrad.adapters.modules import parameter_names as parameter_names
 from funcgrad.adapters.opening import choice as choice
 from funcgrad.adapters.opening import named_leaves as named_leaves
-from funcgrad.adapters.opening import opened as opened
+from funcgrad.adapters.opening import open_call as open_call
 from funcgrad.adapters.opening import taken_apart as taken_apart
 from funcgrad.adapters.opening import without_modules as without_modules

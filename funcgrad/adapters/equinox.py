@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from funcgrad.adapters.calls import Opened, replace_item, rest_key
+from funcgrad.adapters.array_calls import ArrayCall, replace_item, rest_key
 from funcgrad.adapters.library import Parts
 from funcgrad.aliases import PyTree, PyTreeDef
 
@@ -53,7 +53,7 @@ def choice(entry: Any) -> tuple[int, Any] | None:
     del entry
 
 
-def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> Opened:
+def open(call: ArrayCall, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> ArrayCall:
     """Leave in the arguments to differentiate only what Equinox differentiates in them."""
     del stack
     args, kwargs, rest = call.args, dict(call.kwargs), {}

@@ -18,7 +18,7 @@ from flax import nnx  # pyright: ignore[reportMissingImports]
 
 from funcgrad.adapters import flax_changes as changes
 from funcgrad.adapters import flax_trees
-from funcgrad.adapters.calls import Opened, replace_item, rest_key
+from funcgrad.adapters.array_calls import ArrayCall, replace_item, rest_key
 from funcgrad.adapters.flax_changes import is_node, is_variable
 from funcgrad.adapters.flax_trees import check_plain
 from funcgrad.adapters.library import Parts
@@ -67,7 +67,7 @@ def choice(entry: Any) -> tuple[int, Any] | None:
     return (entry.argnum, entry.filter) if isinstance(entry, nnx.DiffState) else None
 
 
-def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> Opened:
+def open(call: ArrayCall, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> ArrayCall:
     """Take modules apart into states, and put them together inside the function, with all that they share.
 
     Raises:
@@ -134,7 +134,7 @@ def _indices(parts: "_Parts") -> Iterator[tuple[int, int]]:
                 yield node.outer_index, node.index
 
 
-def _check_aliases(call: Opened, names: Sequence[str], wanted: Collection[int]) -> None:
+def _check_aliases(call: ArrayCall, names: Sequence[str], wanted: Collection[int]) -> None:
     named = [*enumerate(zip(names, call.args, strict=True)), *((None, item) for item in call.kwargs.items())]
     owners: dict[int, str] = {}
     for is_wanted in (True, False):

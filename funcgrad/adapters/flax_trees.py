@@ -9,7 +9,7 @@ import jax
 from flax import nnx  # pyright: ignore[reportMissingImports]
 
 from funcgrad.adapters import flax_changes as changes
-from funcgrad.adapters.calls import Opened
+from funcgrad.adapters.array_calls import ArrayCall
 from funcgrad.adapters.flax_changes import is_variable
 from funcgrad.aliases import PyTree
 from funcgrad.errors import GradientError
@@ -21,7 +21,7 @@ def is_graph_mode() -> bool:
     return all(switch.current_value() for switch in switches if switch)  # none before Flax had tree mode
 
 
-def open(call: Opened, names: Sequence[str], wanted: Mapping[int, Any]) -> Opened:
+def open(call: ArrayCall, names: Sequence[str], wanted: Mapping[int, Any]) -> ArrayCall:
     """Leave modules as the pytrees that they are in tree mode; only their variables change while they run."""
     if call.is_pure:
         return call

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import jax
 from jax.core import Tracer
 
-from funcgrad.adapters.calls import Opened
+from funcgrad.adapters.array_calls import ArrayCall
 from funcgrad.aliases import PyTree
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Library(Protocol):
         """The position and the filter in an entry of `argnums` that is this library's own way to say both."""
         ...
 
-    def open(self, call: Opened, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> Opened:
+    def open(self, call: ArrayCall, names: Sequence[str], wanted: Mapping[int, Any], stack: ExitStack) -> ArrayCall:
         """The call with pytrees of arrays for this library's modules; the same call where there are none.
 
         `names` are those of the positional arguments, `wanted` has the ones to differentiate, each with a filter or

@@ -6,14 +6,14 @@ from typing import Any
 
 import jax
 
-from funcgrad.adapters.calls import Opened, unchanged
+from funcgrad.adapters.array_calls import ArrayCall, unchanged
 from funcgrad.adapters.library import ByKind, Parts, in_use
-from funcgrad.adapters.scopes import named
+from funcgrad.adapters.module_scopes import named
 from funcgrad.aliases import PyTree
 
 
 @contextlib.contextmanager
-def opened(
+def open_call(
     fun: Callable[..., Any],
     names: Sequence[str],
     args: Sequence[Any],
@@ -21,7 +21,7 @@ def opened(
     wanted: Mapping[int, Any] | None = None,
     has_aux: bool = False,
     is_pure: bool = False,
-) -> Iterator[Opened]:
+) -> Iterator[ArrayCall]:
     """Open a call of `fun`, whose arguments may hold modules of other libraries, for as long as it is worked on.
 
     Args:
@@ -35,7 +35,7 @@ def opened(
         is_pure: let modules forget what changes in them while they run.
     """
     libraries = in_use()
-    call = Opened(named(fun, names) if libraries else fun, tuple(args), kwargs, has_aux, is_pure, unchanged)
+    call = ArrayCall(named(fun, names) if libraries else fun, tuple(args), kwargs, has_aux, is_pure, unchanged)
     with contextlib.ExitStack() as stack:
         for library in libraries:
             call = library.open(call, names, wanted or {}, stack)
@@ -49,7 +49,7 @@ def choice(entry: Any) -> tuple[Any, Any]:
 
 
 def without_modules(tree: PyTree) -> PyTree:
-    """Arguments as `opened` gives them to a function that is not differentiated."""
+    """Arguments as `open_call` gives them to a function that is not differentiated."""
     for library in in_use():
         tree = library.without_modules(tree)
     return tree

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import Array, PyTree
-from funcgrad.autodiff.finding import Names, positions
+from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
@@ -102,7 +102,7 @@ def value_and_grad(
     request = Request(fun, positions(argnums), has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
     def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        with request.posed(args, kwargs, opens=False) as (call, traced):
+        with request.traced_at(args, kwargs, opens=False) as (call, traced):
             if cotangent is None:
                 _check_loss(traced.output, holomorphic)
             value, auxiliary, kept, observed = traced.run()
@@ -239,7 +239,7 @@ def plan(
     """
     require_function("plan", fun)
     request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)
-    with request.posed(args, kwargs, runs=False) as (_, traced):
+    with request.traced_at(args, kwargs, runs=False) as (_, traced):
         return replace(traced.plan, temp_bytes=_temp_bytes(traced.plan)) if compiled else traced.plan
 
 

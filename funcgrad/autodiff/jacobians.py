@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcgrad.aliases import Array, PyTree
-from funcgrad.autodiff.finding import Names, positions
 from funcgrad.autodiff.gradients import named_after
+from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Output, Request, Traced, is_source
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.errors import GradientError, describe, require_function
@@ -81,7 +81,7 @@ def jacobian(
     request = Request(fun, positions(argnums, may_be_none=True), has_aux, allow_int, of, wrt, unreachable, rules)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        with request.posed(args, kwargs, opens=False) as (call, traced):
+        with request.traced_at(args, kwargs, opens=False) as (call, traced):
             _check_output(traced.output, holomorphic)
             is_forward = _choose(traced, mode, rules) == "forward"
             blocks, auxiliary = (_by_columns if is_forward else _by_rows)(traced)

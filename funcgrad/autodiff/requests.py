@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, TypeGuard
 import jax
 from jax.core import Tracer
 
-from funcgrad.adapters import Opened, opened, parameter_names
+from funcgrad.adapters import ArrayCall, open_call, parameter_names
 from funcgrad.aliases import Array, PyTree, PyTreeDef
-from funcgrad.autodiff.finding import Names, find_sources, listed
-from funcgrad.autodiff.selection import Argnums, Asked, Selection, Unreachable, Wrt
+from funcgrad.autodiff.named_values import Names, find_sources, listed
+from funcgrad.autodiff.selection import Argnums, Selection, Unreachable, WantedPlaces, Wrt
 from funcgrad.autodiff.taps import Watch, Watched
 from funcgrad.errors import FuncgradError, GradientError, describe, describe_tree
 from funcgrad.graph import (
@@ -145,9 +145,9 @@ class Request(NamedTuple):
     watch: Watch | None = None
 
     @contextmanager
-    def posed(
+    def traced_at(
         self, args: Sequence[Any], kwargs: dict[str, Any], runs: bool = True, opens: bool = True
-    ) -> Iterator[tuple[Opened, Traced]]:
+    ) -> Iterator[tuple[ArrayCall, Traced]]:
         """Trace and plan at these arguments, which may be only described unless it `runs`.
 
         With `of` the function is run only up to there, so modules among the arguments keep their state. Unless it
@@ -155,15 +155,15 @@ class Request(NamedTuple):
         """
         _ = self.chosen  # refuses what is no set of rules, before anything is traced
         parameters = parameter_names(self.fun, len(args))
-        asked = Asked.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
+        asked = WantedPlaces.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
         is_pure = self.of is not None
-        with opened(self.fun, parameters, args, kwargs, asked.wanted, self.has_aux, is_pure) as call:
+        with open_call(self.fun, parameters, args, kwargs, asked.wanted, self.has_aux, is_pure) as call:
             arguments = Arguments.of(parameters, call.args, call.kwargs, traced=asked.traced, described=not runs)
-            selection = asked.found_in(call, arguments, self.allow_int, described=not runs)
+            selection = asked.select_from(call, arguments, self.allow_int, described=not runs)
             yield call, self._traced(call, arguments, selection, parameters, opens)
 
     def _traced(
-        self, call: Opened, arguments: Arguments, selection: Selection, parameters: Sequence[str], opens: bool
+        self, call: ArrayCall, arguments: Arguments, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
         """Trace and plan with arguments described and chosen from.
 
@@ -205,7 +205,7 @@ class Request(NamedTuple):
         return RuleSet.of(self.rules)
 
     def _planned(
-        self, tracing: Tracing, call: Opened, selection: Selection, parameters: Sequence[str], opens: bool
+        self, tracing: Tracing, call: ArrayCall, selection: Selection, parameters: Sequence[str], opens: bool
     ) -> Traced:
         is_meant = self._meant(selection)
         ops = (atom.op for where in self._asked(selection) for atom in where.atoms)
@@ -214,11 +214,11 @@ class Request(NamedTuple):
         calls_of = tuple(dict.fromkeys((*self.chosen.written_out, *written_out)))
         if not (opens or selection.values or self.of is not None or self.watch or self.chosen.hooks):
             try:
-                graph = tracing.opened(self._whole(tracing), is_meant, calls_of)
+                graph = tracing.open_graph(self._whole(tracing), is_meant, calls_of)
                 return self._plan(tracing, graph, call, selection, parameters)
             except FuncgradError:
                 pass  # of the opened graph, the sentence has the name that the node has in a printed one
-        return self._plan(tracing, tracing.opened(None, is_meant, calls_of), call, selection, parameters)
+        return self._plan(tracing, tracing.open_graph(None, is_meant, calls_of), call, selection, parameters)
 
     def _asked(self, selection: Selection) -> tuple[Where, ...]:
         """All places of values that are asked for."""
@@ -262,7 +262,7 @@ class Request(NamedTuple):
         return whole
 
     def _plan(
-        self, tracing: Tracing, graph: Graph, call: Opened, selection: Selection, parameters: Sequence[str]
+        self, tracing: Tracing, graph: Graph, call: ArrayCall, selection: Selection, parameters: Sequence[str]
     ) -> Traced:
         graph = with_uses(graph, self._asked(selection))
         output, auxiliary = Output(graph.output_tree, graph.structure.outputs), None

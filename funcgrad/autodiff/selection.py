@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from funcgrad.adapters import Opened, choice
+from funcgrad.adapters import ArrayCall, choice
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
-from funcgrad.autodiff.finding import Names, listed, position_of
+from funcgrad.autodiff.named_values import Names, listed, position_of
 from funcgrad.autodiff.parameters import Selector
 from funcgrad.errors import GradientError, describe
 from funcgrad.graph import Addresses, Arguments, Found, Graph, Value, leaves_at, merged, refuse_shared
@@ -24,7 +24,7 @@ Argnums = Any
 Unreachable = Literal["raise", "zero"]
 
 
-class Asked(NamedTuple):
+class WantedPlaces(NamedTuple):
     """What `argnums` and `wrt` ask for, sorted into arguments and places of values."""
 
     places: tuple[tuple[int | str, Place], ...]
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
         unreachable: Unreachable,
         parameters: Sequence[str],
         keywords: Sequence[str],
-    ) -> "Asked":
+    ) -> "WantedPlaces":
         """Sort them; `parameters` are the names of the positional arguments, `keywords` those of the others."""
         if unreachable not in ("raise", "zero"):
             raise GradientError(f"unreachable must be 'raise' or 'zero', got {unreachable!r}.")
@@ -102,7 +102,7 @@ class Asked(NamedTuple):
         """The arguments whose leaves are all differentiated."""
         return () if self.selector is not None else tuple(place for _, place in self.places)
 
-    def found_in(self, call: Opened, arguments: Arguments, allow_int: bool, described: bool) -> "Selection":
+    def select_from(self, call: ArrayCall, arguments: Arguments, allow_int: bool, described: bool) -> "Selection":
         """Look at the arguments; GradientError where one cannot have a gradient.
 
         Unless they may be `described`, nor can a `jax.ShapeDtypeStruct`.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import PyTree
-from funcgrad.autodiff.finding import Names
+from funcgrad.autodiff.named_values import Names
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Selection, Unreachable, Wrt
 from funcgrad.errors import GradientError, require_function
@@ -116,7 +116,7 @@ def record(
     require_function("vjp", fun)
     everything = tuple(range(len(primals)))
     request = Request(fun, everything, has_aux, wrt is None, of, wrt, unreachable, rules)
-    with request.posed(primals, {}, opens=False) as (call, traced):
+    with request.traced_at(primals, {}, opens=False) as (call, traced):
         output, auxiliary, kept, _ = traced.run()
         auxiliary = call.close(auxiliary)
     tape = Tape(traced.plan, kept, traced.selection, traced.output)

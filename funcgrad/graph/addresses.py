@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from funcgrad.errors import GradientError, describe, said_by
 from funcgrad.graph.edges import Use, apart, chosen_uses, readers_in, shortened, splits
+from funcgrad.graph.given_names import labels_in
 from funcgrad.graph.graphs import Graph
-from funcgrad.graph.labels import labels_in
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.turns import Turn, checked_turn
 from funcgrad.graph.values import Measurement, Node, Value

@@ -10,13 +10,13 @@ from weakref import WeakKeyDictionary
 
 import jax
 
-from funcgrad.adapters import opened, parameter_names
+from funcgrad.adapters import open_call, parameter_names
 from funcgrad.errors import GraphError, require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.gathering import gathered
+from funcgrad.graph.given_names import join, label_of, labels_in
 from funcgrad.graph.graphs import Graph
-from funcgrad.graph.labels import join, label_of, labels_in
 from funcgrad.graph.returning import Returned
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Surroundings, Value
@@ -66,9 +66,9 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
     """
     require_function("trace", function)
     parameters = parameter_names(function, len(args))
-    with opened(function, parameters, args, kwargs, is_pure=True) as call:
+    with open_call(function, parameters, args, kwargs, is_pure=True) as call:
         arguments = Arguments.of(parameters, call.args, call.kwargs)
-        return trace_arguments(call.fun, arguments, call.args, call.kwargs).opened()
+        return trace_arguments(call.fun, arguments, call.args, call.kwargs).open_graph()
 
 
 Meant = Callable[[Equation, str], bool]
@@ -84,7 +84,7 @@ class Tracing(NamedTuple):
     """The leaves that are inputs, at which it was traced."""
     returned: Returned
 
-    def opened(
+    def open_graph(
         self,
         whole: Callable[[Any], bool] | None = None,
         is_meant: Meant | None = None,

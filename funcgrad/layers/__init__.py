@@ -57,6 +57,7 @@ from funcgrad.layers.convolution import conv3d as conv3d
 from funcgrad.layers.convolution import conv_transpose1d as conv_transpose1d
 from funcgrad.layers.convolution import conv_transpose2d as conv_transpose2d
 from funcgrad.layers.convolution import conv_transpose3d as conv_transpose3d
+from funcgrad.layers.dags import dag as dag
 from funcgrad.layers.dropping import drop_path as drop_path
 from funcgrad.layers.dropping import dropout as dropout
 from funcgrad.layers.functions import parametric as parametric
@@ -94,7 +95,6 @@ from funcgrad.layers.tokens import patches as patches
 from funcgrad.layers.tokens import position_embedding as position_embedding
 from funcgrad.layers.tokens import select as select
 from funcgrad.layers.tokens import unembed as unembed
-from funcgrad.layers.wiring import dag as dag
 from funcgrad.surface import hide_modules as _hide_modules
 
 __all__ = [

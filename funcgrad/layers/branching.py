@@ -7,9 +7,9 @@ import jax
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import ShapeError, describe_tree
+from funcgrad.layers.children import Child, entry, name_children, written
 from funcgrad.layers.functions import lift
 from funcgrad.layers.layer import Layer, part
-from funcgrad.layers.placing import Child, entry, name_children, written
 from funcgrad.layers.printing import call
 
 

@@ -10,7 +10,7 @@ from funcgrad.errors import ShapeError, describe
 from funcgrad.layers.affine import start_affine
 from funcgrad.layers.initialization import Initializer
 from funcgrad.layers.layer import Layer, array_spec, take
-from funcgrad.ops.shapes import Padding, per_axis
+from funcgrad.ops.axes import Padding, per_axis
 from funcgrad.registry import Op
 
 Sizes = int | tuple[int, ...]

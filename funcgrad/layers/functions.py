@@ -9,7 +9,7 @@ from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError, describe
 from funcgrad.layers.layer import Layer, positional_range
 from funcgrad.layers.printing import call, function_path
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.registry import Op
 
 
@@ -45,7 +45,7 @@ class pure(Layer):
     @property
     def where(self) -> str:
         """Where the function stands, under its own name."""
-        return place(getattr(self.function, "__name__", "pure"))
+        return name_here(getattr(self.function, "__name__", "pure"))
 
     @property
     def arity(self) -> tuple[int, int | float]:

@@ -9,9 +9,9 @@ from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
 from funcgrad.layers.affine import linear
+from funcgrad.layers.children import Child
 from funcgrad.layers.initialization import Initializer
 from funcgrad.layers.layer import Layer, array_spec, take
-from funcgrad.layers.placing import Child
 
 
 class multi_head_attention(Layer):

@@ -11,7 +11,7 @@ from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError, ShapeError, describe, describe_tree
 from funcgrad.layers.printing import call, spelled
 from funcgrad.layers.references import dereferred, reference_to, referred
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 
 
 @dataclass_transform(frozen_default=True)
@@ -118,7 +118,7 @@ class Layer:
     @property
     def where(self) -> str:
         """Where the layer stands while it is traced, as errors write it."""
-        return place(type(self).__name__)
+        return name_here(type(self).__name__)
 
     @property
     def arity(self) -> tuple[int, int | float]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 from funcgrad import ops
 from funcgrad.aliases import Array, PyTree
 from funcgrad.layers.layer import Layer
-from funcgrad.ops.shapes import Padding
+from funcgrad.ops.axes import Padding
 from funcgrad.registry import Op
 
 Sizes = int | tuple[int, ...]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
+from funcgrad.layers.children import Child
 from funcgrad.layers.functions import lift
 from funcgrad.layers.layer import Layer
-from funcgrad.layers.placing import Child
 from funcgrad.layers.printing import call
 
 _SHORT = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}

@@ -6,10 +6,10 @@ import jax
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError, ShapeError, describe_tree
+from funcgrad.layers.children import Child, entry, name_children, written
 from funcgrad.layers.functions import lift
 from funcgrad.layers.initialization import as_key
 from funcgrad.layers.layer import Layer, part
-from funcgrad.layers.placing import Child, entry, name_children, written
 from funcgrad.layers.printing import call
 
 

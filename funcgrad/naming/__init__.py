@@ -10,11 +10,11 @@ from funcgrad.naming.patterns import paths_of as paths_of
 from funcgrad.naming.patterns import printable as printable
 from funcgrad.naming.patterns import suggest as suggest
 from funcgrad.naming.patterns import unnumbered as unnumbered
+from funcgrad.naming.scopes import at_node as at_node
 from funcgrad.naming.scopes import detach as detach
 from funcgrad.naming.scopes import line_here as line_here
 from funcgrad.naming.scopes import name as name
-from funcgrad.naming.scopes import place as place
+from funcgrad.naming.scopes import name_here as name_here
 from funcgrad.naming.scopes import resolve as resolve
 from funcgrad.naming.scopes import scope as scope
-from funcgrad.naming.scopes import standing_at as standing_at
 from funcgrad.naming.where import Where as Where

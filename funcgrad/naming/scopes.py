@@ -47,7 +47,7 @@ def scope(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def standing_at(node_name: str, line: Callable[[], str] = str) -> Iterator[None]:
+def at_node(node_name: str, line: Callable[[], str] = str) -> Iterator[None]:
     """While the rules of a node run, errors name that node, and where it matters the line it was traced from."""
     token, line_token = _node.set(node_name), _line.set(line)
     try:
@@ -57,7 +57,7 @@ def standing_at(node_name: str, line: Callable[[], str] = str) -> Iterator[None]
         _line.reset(line_token)
 
 
-def place(op_name: str) -> str:
+def name_here(op_name: str) -> str:
     """Where an op or its rule stands now, as errors write it: `block3/relu`."""
     return _node.get() or resolve("/".join((*_path.get(), op_name)))
 

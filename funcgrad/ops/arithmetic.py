@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
+from funcgrad.ops.axes import align, lift
 from funcgrad.ops.equations.elementwise import (
     HALF_AT_TIES,
     absolute_x,
@@ -20,7 +21,6 @@ from funcgrad.ops.equations.elementwise import (
     square_x,
     to_winner,
 )
-from funcgrad.ops.shapes import align, lift
 from funcgrad.registry import Marker, op, subgradient
 
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
+from funcgrad.ops.axes import lift
 from funcgrad.ops.contraction import fold_leading, narrow, sum_leading, widen
-from funcgrad.ops.shapes import lift
 from funcgrad.registry import op
 
 

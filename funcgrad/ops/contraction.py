@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
-from funcgrad.ops.shapes import flatten_leading
+from funcgrad.ops.axes import flatten_leading
 from funcgrad.primitive import explicit_mesh
 
 

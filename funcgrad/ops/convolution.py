@@ -11,9 +11,9 @@ All rules keep `x` and the kernel. `correlation.py` derives them.
 from numbers import Integral
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import Padding, per_axis, resolve_padding
 from funcgrad.ops.contraction import bias_cotangent
 from funcgrad.ops.correlation import Axes, Axis, correlate, correlate_kernel, correlate_x
-from funcgrad.ops.shapes import Padding, per_axis, resolve_padding
 from funcgrad.registry import op
 
 Sizes = int | tuple[int, ...]

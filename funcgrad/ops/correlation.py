@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
+from funcgrad.ops.axes import flatten_leading
 from funcgrad.ops.contraction import contract_leading
-from funcgrad.ops.shapes import flatten_leading
 from funcgrad.primitive import defer
 
 _INSIDE = ("W", "HW", "DHW")

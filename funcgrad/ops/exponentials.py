@@ -7,8 +7,8 @@ functions do not depend on it. An infinite maximum shifts by nothing, so masked 
 from jax import lax
 
 from funcgrad.aliases import Array
+from funcgrad.ops.axes import normalize_axes
 from funcgrad.ops.contraction import narrow, widen
-from funcgrad.ops.shapes import normalize_axes
 from funcgrad.registry import op
 
 Axes = int | tuple[int, ...] | None

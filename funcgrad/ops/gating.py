@@ -5,8 +5,8 @@ from jax import lax
 
 from funcgrad.aliases import Array
 from funcgrad.ops.activations import silu_slope
+from funcgrad.ops.axes import align, find_axis, lift
 from funcgrad.ops.contraction import widen
-from funcgrad.ops.shapes import align, find_axis, lift
 from funcgrad.registry import op
 
 

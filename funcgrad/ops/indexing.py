@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import find_axis
 from funcgrad.ops.contraction import accumulator, widen
-from funcgrad.ops.labels import cut_by_labels
-from funcgrad.ops.shapes import find_axis
+from funcgrad.ops.labelled_axes import cut_by_labels
 from funcgrad.registry import Marker, op
 
 

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
+from funcgrad.ops.axes import align, lift
 from funcgrad.ops.contraction import widen
 from funcgrad.ops.exponentials import shifted_sum
-from funcgrad.ops.shapes import align, lift
 from funcgrad.registry import Marker, op, subgradient
 
 

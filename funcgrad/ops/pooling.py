@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import Padding
 from funcgrad.ops.contraction import widen
-from funcgrad.ops.shapes import Padding
 from funcgrad.ops.windows import (
     Sizes,
     first_maxima,

@@ -8,7 +8,7 @@ from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.contraction import accumulator, bias_cotangent, contract_leading
-from funcgrad.ops.labels import cut_by_labels
+from funcgrad.ops.labelled_axes import cut_by_labels
 from funcgrad.registry import op
 
 

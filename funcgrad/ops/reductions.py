@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import normalize_axes
 from funcgrad.ops.contraction import widen
 from funcgrad.ops.equations.reducing import EVEN_AT_TIES, reduce_max_operand, reduce_sum_operand
-from funcgrad.ops.shapes import normalize_axes
 from funcgrad.registry import op
 
 Axes = int | tuple[int, ...] | None

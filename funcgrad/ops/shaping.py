@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import find_axis
 from funcgrad.ops.equations.moving import sections, transpose_operand
-from funcgrad.ops.labels import cut_by_labels
-from funcgrad.ops.shapes import find_axis
+from funcgrad.ops.labelled_axes import cut_by_labels
 from funcgrad.primitive import cut, explicit_mesh, n_parts
 from funcgrad.registry import op
 

@@ -12,9 +12,9 @@ from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import ShapeError, describe, require
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.ops.contraction import accumulator, widen
-from funcgrad.ops.labels import cut_by_labels
+from funcgrad.ops.labelled_axes import cut_by_labels
 from funcgrad.registry import op
 
 Sizes = dict[str, int]
@@ -45,13 +45,13 @@ def einsum(subscripts: str, *operands: Array) -> Array:
         >>> print(fg.ops.einsum("ii", jnp.array([[1.0, 2.0], [3.0, 4.0]])))
         5.0
     """
-    require(subscripts, str, f"{place('einsum')}: the subscripts", "a string, as 'ij,jk->ik'", ShapeError)
+    require(subscripts, str, f"{name_here('einsum')}: the subscripts", "a string, as 'ij,jk->ik'", ShapeError)
     avals = [jnp.asarray(x) for x in operands]
     try:
         terms, output = _parse(subscripts, [x.shape for x in avals])
     except ValueError as error:
         found = ", ".join(describe(x) for x in avals) or "nothing"
-        raise ShapeError(f"{place('einsum')}: cannot take {subscripts!r} of {found}; {error}.") from None
+        raise ShapeError(f"{name_here('einsum')}: cannot take {subscripts!r} of {found}; {error}.") from None
     pairs = jnp.einsum_path(f"{','.join(terms)}->{output}", *avals)[0] if len(avals) > 2 else [tuple(range(len(avals)))]
     remaining = list(zip(terms, operands, strict=True))
     for pair in pairs:

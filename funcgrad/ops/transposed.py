@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import Padding, per_axis, resolve_padding
 from funcgrad.ops.contraction import bias_cotangent
 from funcgrad.ops.convolution import Sizes, add_bias, check_groups
 from funcgrad.ops.correlation import Axes, Axis, correlate, correlate_kernel, correlate_x
-from funcgrad.ops.shapes import Padding, per_axis, resolve_padding
 from funcgrad.registry import op
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.ops.axes import Padding, flatten_leading, per_axis, resolve_padding
 from funcgrad.ops.contraction import narrow, widen
-from funcgrad.ops.shapes import Padding, flatten_leading, per_axis, resolve_padding
 
 Sizes = int | tuple[int, ...]
 _UNROLL = 8

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from funcgrad.graph import Body, Node, Structure, Value
-from funcgrad.planning.calls import remembered
+from funcgrad.planning.jitted_calls import remembered
 
 
 @dataclass(frozen=True)

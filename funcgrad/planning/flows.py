@@ -10,9 +10,9 @@ from typing import Any
 
 from funcgrad.errors import FuncgradError, GradientError
 from funcgrad.graph import Node
-from funcgrad.planning.foreign import answering_for, where
+from funcgrad.planning.custom_tangents import find_links
+from funcgrad.planning.foreign import errors_from, where
 from funcgrad.planning.recording import Recording, find_moved, record
-from funcgrad.planning.tangents import find_links
 from funcgrad.primitive import TangentRule, rule_key
 from funcgrad.registry import Equation
 
@@ -109,7 +109,7 @@ class Flows:
             alike = rule_key(source), moving
             rule = self._rules_alike.get(alike)
             if rule is None:
-                with answering_for(node):
+                with errors_from(node):
                     rule = TangentRule.of(source, moving)
                 if rule is not None and rule.closes_over_nothing and alike[0] is not None:
                     self._rules_alike[alike] = rule
@@ -128,7 +128,7 @@ class Flows:
             assert isinstance(node.function, Equation)
             given = tuple(p for p in moving if p >= node.function.n_closed_over)
             try:
-                with answering_for(node):
+                with errors_from(node):
                     self._recordings[key] = record(node, given, outputs)
             except GradientError:
                 if refused := [self._raised[v] for p in moving if (v := node.inputs[p]) in self._raised]:

@@ -22,7 +22,7 @@ class LostError(GradientError):
 
 
 @contextmanager
-def answering_for(node: Node) -> Iterator[None]:
+def errors_from(node: Node) -> Iterator[None]:
     """GradientError, of one sentence with the node and its line, for what the code inside raises.
 
     What is ours says itself where it was raised.

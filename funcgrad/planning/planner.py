@@ -10,17 +10,17 @@ from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.branches import plan_branches
-from funcgrad.planning.calls import Compiled, plan_call, remembered
 from funcgrad.planning.captures import captured
 from funcgrad.planning.checkpoints import plan_checkpoint
+from funcgrad.planning.custom_tangents import tangent_pullback
 from funcgrad.planning.flows import Flows
+from funcgrad.planning.jitted_calls import Compiled, plan_call, remembered
 from funcgrad.planning.loops import plan_loop
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.storing import store_results
-from funcgrad.planning.tangents import tangent_pullback
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule, loop_of

@@ -12,9 +12,9 @@ import jax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.naming import standing_at
+from funcgrad.naming import at_node
 from funcgrad.planning.captures import closes_over_trace
-from funcgrad.planning.foreign import answering_for
+from funcgrad.planning.foreign import errors_from
 from funcgrad.planning.recording import Recording
 from funcgrad.plans import Pullback, as_array
 from funcgrad.primitive import as_function, bodies, is_inexact, prune, traced_once, without_constants
@@ -79,7 +79,7 @@ def equation_pullback(
     avals, sources = tuple(v.aval for v in node.outputs), [node.outputs[k] for k in outputs]
     # What has a body may hold arrays of the user's, and its body is no other's.
     derive = _equation_pull.function if bodies(equation.source) else _equation_pull
-    with answering_for(node):
+    with errors_from(node):
         taken, pull = derive(_Signature(equation), moving, positions, _avals(node), avals, outputs)
     return make_pullback(node, None, sources, positions, node.inputs, taken, pull, names_at(node))
 
@@ -158,7 +158,7 @@ def _rule_pull(
         return taken, targets, pull, ()
     operands = [(*node.inputs, *outputs, *saved)[t].aval for t in taken]
     g_avals = [v.aval for v in outputs if v.is_inexact]
-    with standing_at(node.name, lambda: node.line):
+    with at_node(node.name, lambda: node.line):
         closed, arrays = without_constants(jax.make_jaxpr(pull)(*operands, *g_avals))
     return taken, targets, as_function(closed), tuple(arrays)
 

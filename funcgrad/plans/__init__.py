@@ -1,6 +1,5 @@
 """A backward pass as data: the steps, the rule at each, what is kept; its rows and its cost."""
 
-from funcgrad.plans.patterns import Look as Look
 from funcgrad.plans.plan import Plan as Plan
 from funcgrad.plans.plan import Tap as Tap
 from funcgrad.plans.pullback import Pullback as Pullback
@@ -9,3 +8,4 @@ from funcgrad.plans.recomputation import Recomputation as Recomputation
 from funcgrad.plans.recomputation import few_fences as few_fences
 from funcgrad.plans.recomputation import is_view as is_view
 from funcgrad.plans.step import Step as Step
+from funcgrad.plans.suggestions import Look as Look

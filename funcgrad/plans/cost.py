@@ -9,7 +9,7 @@ import jax
 
 from funcgrad.aliases import Aval
 from funcgrad.graph import Constant, Value, flops_of_jaxpr
-from funcgrad.naming import standing_at
+from funcgrad.naming import at_node
 from funcgrad.plans.pullback import Pullback
 from funcgrad.registry import Equation
 
@@ -32,7 +32,7 @@ class Costs:
         is_derived = isinstance(node.function, Equation) and not node.bodies and not step.saved
         what = _signature(pullback) if is_derived else pullback.pull
         avals = tuple(v.aval for v in (*pullback.needs, *pullback.sources))
-        with standing_at(node.name, lambda: node.line):
+        with at_node(node.name, lambda: node.line):
             return self._of_function((what, avals), pullback.pull, operands)
 
     def of_remaking(self, step: "Step") -> float:

@@ -7,13 +7,13 @@ from typing import Any
 
 from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
-from funcgrad.plans.patterns import Suggestion, find_patterns
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import is_view
 from funcgrad.plans.repetition import repeated_bytes
 from funcgrad.plans.rows import make_rows
 from funcgrad.plans.scenes import make_scene
 from funcgrad.plans.step import Step
+from funcgrad.plans.suggestions import Suggestion, find_patterns
 from funcgrad.registry import Hook
 from funcgrad.view import LINES, Row, Scene, Totals, page_width, to_table
 

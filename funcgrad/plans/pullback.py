@@ -9,7 +9,7 @@ from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
-from funcgrad.naming import standing_at
+from funcgrad.naming import at_node
 from funcgrad.primitive import on_mesh_of, typed
 from funcgrad.registry import Equation, Pull, Rule
 
@@ -62,7 +62,7 @@ class Pullback:
     def __call__(self, g: Mapping[Value, Array], values: Mapping[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         needs, cotangents = map(as_array, read(self.needs, values)), [g[v] for v in self.sources]
-        with standing_at(self.node.name, lambda: self.node.line), on_mesh_of(cotangents):
+        with at_node(self.node.name, lambda: self.node.line), on_mesh_of(cotangents):
             return self.pull(*needs, *cotangents)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import jax
 
 from funcgrad.graph import Structure, Value, open_jaxpr
-from funcgrad.naming import standing_at
+from funcgrad.naming import at_node
 from funcgrad.plans.cost import bytes_of
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.step import Step
@@ -42,7 +42,7 @@ def repeated_bytes(steps: Iterable[Step], remade: Collection[Value]) -> int:
 
 def _repeated(pullback: Pullback, is_late: Sequence[bool]) -> int:
     avals = [v.aval for v in (*pullback.needs, *pullback.sources)]
-    with standing_at(pullback.node.name, lambda: pullback.node.line):
+    with at_node(pullback.node.name, lambda: pullback.node.line):
         # Inside a partial, for JAX writes the attributes that a function has over those of its own wrapper.
         structure = open_jaxpr(jax.make_jaxpr(partial(pullback.pull))(*avals))
     late = {v for v, flag in zip(structure.inputs, is_late, strict=True) if flag}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.naming import standing_at
+from funcgrad.naming import at_node
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import Recomputation, is_view
 from funcgrad.primitive import on_mesh_of
@@ -85,7 +85,7 @@ class Step:
         if self.again is None and self.remade is None and not self.returned:
             return values, until
         inside: dict[Value, Any] = {}
-        with standing_at(self.node.name, lambda: self.node.line), on_mesh_of(list(until.values())):
+        with at_node(self.node.name, lambda: self.node.line), on_mesh_of(list(until.values())):
             if self.again is not None:
                 found, until = self.again.run(values, until)
                 values.update((v, found[v]) for v in self.again.made)

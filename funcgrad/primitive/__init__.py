@@ -1,5 +1,10 @@
 """The one place that touches JAX's extension API: op primitives, batch levels, and reading jaxprs."""
 
+from funcgrad.primitive.batch_levels import Level as Level
+from funcgrad.primitive.batch_levels import Levels as Levels
+from funcgrad.primitive.batch_levels import Linear as Linear
+from funcgrad.primitive.batch_levels import example_of as example_of
+from funcgrad.primitive.batch_levels import vectorize as vectorize
 from funcgrad.primitive.binding import OpPrimitives as OpPrimitives
 from funcgrad.primitive.binding import is_inexact as is_inexact
 from funcgrad.primitive.binding import is_plain as is_plain
@@ -8,6 +13,8 @@ from funcgrad.primitive.binding import one_like as one_like
 from funcgrad.primitive.binding import type_of as type_of
 from funcgrad.primitive.binding import typed as typed
 from funcgrad.primitive.binding import zeros_of as zeros_of
+from funcgrad.primitive.cache_keys import exact as exact
+from funcgrad.primitive.cache_keys import exact_structure as exact_structure
 from funcgrad.primitive.contexts import current_context as current_context
 from funcgrad.primitive.contexts import current_trace as current_trace
 from funcgrad.primitive.contexts import is_current as is_current
@@ -37,13 +44,6 @@ from funcgrad.primitive.jaxprs import variable_of as variable_of
 from funcgrad.primitive.jaxprs import with_contents as with_contents
 from funcgrad.primitive.jaxprs import without_constants as without_constants
 from funcgrad.primitive.jaxprs import without_donation as without_donation
-from funcgrad.primitive.keys import exact as exact
-from funcgrad.primitive.keys import exact_structure as exact_structure
-from funcgrad.primitive.levels import Level as Level
-from funcgrad.primitive.levels import Levels as Levels
-from funcgrad.primitive.levels import Linear as Linear
-from funcgrad.primitive.levels import example_of as example_of
-from funcgrad.primitive.levels import vectorize as vectorize
 from funcgrad.primitive.meshes import cut as cut
 from funcgrad.primitive.meshes import explicit_mesh as explicit_mesh
 from funcgrad.primitive.meshes import labelled_cut as labelled_cut
@@ -55,13 +55,13 @@ from funcgrad.primitive.nesting import is_all as is_all
 from funcgrad.primitive.nesting import name_as_scope as name_as_scope
 from funcgrad.primitive.nesting import scope_of as scope_of
 from funcgrad.primitive.nesting import scope_with_functions as scope_with_functions
-from funcgrad.primitive.parameters import parameter_names as parameter_names
+from funcgrad.primitive.parameter_names import parameter_names as parameter_names
 from funcgrad.primitive.promptness import prompt_rules as prompt_rules
 from funcgrad.primitive.sources import source_line as source_line
 from funcgrad.primitive.sources import wrapped_name as wrapped_name
-from funcgrad.primitive.tangents import Tangent as Tangent
-from funcgrad.primitive.tangents import TangentRule as TangentRule
-from funcgrad.primitive.tangents import rule_key as rule_key
+from funcgrad.primitive.tangent_rules import Tangent as Tangent
+from funcgrad.primitive.tangent_rules import TangentRule as TangentRule
+from funcgrad.primitive.tangent_rules import rule_key as rule_key
 from funcgrad.primitive.upgrades import downgraded as downgraded
 from funcgrad.primitive.wiring import CHECKPOINTS as CHECKPOINTS
 from funcgrad.primitive.wiring import Loop as Loop

@@ -25,9 +25,9 @@ from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
 from funcgrad.aliases import Array, Aval
+from funcgrad.primitive.batch_levels import Level, Linear
 from funcgrad.primitive.contexts import traced_once
 from funcgrad.primitive.jaxprs import READ_BY_NAME
-from funcgrad.primitive.levels import Level, Linear
 
 
 @runtime_checkable

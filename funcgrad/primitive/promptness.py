@@ -16,7 +16,7 @@ from jax.extend import linear_util
 
 from funcgrad.aliases import Aval
 from funcgrad.primitive.jaxprs import FLAT, variable_of
-from funcgrad.primitive.tangents import closed_over
+from funcgrad.primitive.tangent_rules import closed_over
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcgrad.aliases import Array
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.primitive import Level, current_context, is_current, is_plain
 from funcgrad.registry.broadcasting import check_absorbed, declared
 
@@ -56,7 +56,7 @@ def _check_absorbed(call: "Call", leaves: list[Array], level: Level, after: "Out
         return [True] * len(after.avals)
     _, examples = call.peel((level,), avals)
     before, n = call.outline(examples), after.n_outputs
-    where, core_axes = place(call.name), call.op.core_axes
+    where, core_axes = name_here(call.name), call.op.core_axes
     promise = declared(core_axes) if core_axes is not None else f"leading={call.op.leading}"
     check_absorbed(where, promise, level.size, before.avals[:n], after.avals[:n])
     # A saved value may be of one argument alone, which has not the axis.

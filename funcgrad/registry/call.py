@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import FuncgradError, RuleError, ShapeError, describe, said_by
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.primitive import (
     Levels,
     Linear,
@@ -182,7 +182,7 @@ class Call(Function):
         wrong = [x for x in leaves if not isinstance(x, jax.Array | np.ndarray | np.generic)]
         if wrong or not leaves:
             found = type(wrong[0]).__name__ if wrong else str(output)
-            raise RuleError(f"{place(self.name)}: the op must return an array, or a pytree of arrays, got {found}.")
+            raise RuleError(f"{name_here(self.name)}: the op must return an array, or a pytree of arrays, got {found}.")
 
     def outline(self, avals: Sequence[Aval]) -> Outline:
         """Trace the call once per signature."""
@@ -286,12 +286,12 @@ def _trace(call: Call, avals: tuple[Aval, ...]) -> tuple[Any, PyTreeDef, PyTreeD
     jaxpr, (output, saved) = jax.make_jaxpr(evaluate, return_shape=True)(*avals)
     if any(isinstance(x, Tracer) for x in jaxpr.consts):
         raise RuleError(
-            f"{place(call.name)}: the op's function closes over a value that is being traced, to which no cotangent "
-            f"could flow; make that value an argument of the op."
+            f"{name_here(call.name)}: the op's function closes over a value that is being traced, to which no "
+            f"cotangent could flow; make that value an argument of the op."
         )
     outputs = jax.tree.structure(output)
     if call.op.core_axes is not None:
-        check_core(place(call.name), call.op.core_axes, avals, jaxpr.out_avals[: outputs.num_leaves])
+        check_core(name_here(call.name), call.op.core_axes, avals, jaxpr.out_avals[: outputs.num_leaves])
     return jaxpr, outputs, jax.tree.structure(saved)
 
 

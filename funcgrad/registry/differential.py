@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import FuncgradError, RuleError
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.primitive import Linear, is_inexact, on_automatic_axes, vectorize
 from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.function import Pull, Reading, rules_of, targets_of
@@ -34,7 +34,7 @@ class Differential:
     def rules(self) -> list[tuple[Rule | None, tuple[int, ...]]]:
         """The op's own rules for the active leaves, each once; None stands for `derived`."""
         call = self.call
-        return rules_of(call, self.linear.active, call.op.rules.get, place(call.name))
+        return rules_of(call, self.linear.active, call.op.rules.get, name_here(call.name))
 
     @property
     def pushes_by_rules(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from funcgrad.aliases import Array, Aval, PyTree, PyTreeDef
 from funcgrad.errors import RuleError
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.primitive import is_inexact
 from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.rule import Marker, Rule
@@ -162,7 +162,7 @@ class Reading(NamedTuple):
             needs = {n: self.slots[n].take(values) for n in named}
             cotangents = self.cotangents(operands[len(positions) :])
             needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
-            found = rule.apply(needs | statics, served, place(self.name), self.room)
+            found = rule.apply(needs | statics, served, name_here(self.name), self.room)
             result = dict(zip(order, found, strict=True))
             return [result[t] for t in targets]
 

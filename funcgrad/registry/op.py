@@ -11,12 +11,12 @@ import jax
 
 from funcgrad.aliases import PureFunction, PyTree
 from funcgrad.errors import RuleError, ShapeError, describe, require
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.primitive import OpPrimitives
 from funcgrad.registry.call import Call
 from funcgrad.registry.example import Example
 from funcgrad.registry.rule import Kind, Marker, Rule, exact, module_of, name_of
-from funcgrad.registry.shapes import Shapes
+from funcgrad.registry.shape_declarations import Shapes
 
 _OPS: dict[str, "Op"] = {}
 _RESERVED = ("g", "y")
@@ -107,7 +107,7 @@ class Op:
 
     def __call__(self, *args: Any, **kwargs: Any) -> PyTree:
         """Apply the op: arrays (or pytrees of arrays) by position or name, attributes by name."""
-        where = place(self.name)
+        where = name_here(self.name)
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:

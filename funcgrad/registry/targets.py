@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from funcgrad.errors import RuleError, printed
-from funcgrad.naming import place
+from funcgrad.naming import name_here
 from funcgrad.primitive import CHECKPOINTS, bodies, body, name_as_scope, scope_with_functions
 from funcgrad.registry.call import Call
 from funcgrad.registry.equation import Equation
@@ -109,7 +109,7 @@ def only_argument(function: Function, rule: str) -> str:
     arguments = tuple(function.argument_slots)
     if len(arguments) != 1:
         raise RuleError(
-            f"{place(function.name)} has several arguments ({', '.join(arguments)}); say which the rule serves: "
+            f"{name_here(function.name)} has several arguments ({', '.join(arguments)}); say which the rule serves: "
             f"override('{function.name}', {rule}, '{arguments[0]}')."
         )
     return arguments[0]

@@ -15,10 +15,9 @@ from funcgrad.autodiff import value_and_grad
 from funcgrad.autodiff.parameters import join
 from funcgrad.errors import ShapeError, TrainingError, printed
 from funcgrad.ops.contraction import widen
-from funcgrad.ops.labels import cut_by_labels
+from funcgrad.ops.labelled_axes import cut_by_labels
 from funcgrad.primitive import n_parts, type_of
 from funcgrad.registry import RuleSet
-from funcgrad.train.batching import as_arrays
 from funcgrad.train.contracts import (
     check_arrays,
     check_batch,
@@ -30,9 +29,10 @@ from funcgrad.train.contracts import (
     check_unchanged,
     checked,
 )
-from funcgrad.train.keys import random_key
+from funcgrad.train.minibatches import as_arrays
 from funcgrad.train.nonfinite import Nonfinite, OnNonfinite, check_choice, raising
 from funcgrad.train.objectives import LossFunction
+from funcgrad.train.random_keys import random_key
 from funcgrad.train.scaling import LossScale, divide, pick
 from funcgrad.train.state import State, check_scale, check_state
 

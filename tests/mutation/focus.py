@@ -15,7 +15,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "funcgrad/reverse": (*_PLANS, *_BODIES, _TAPS),
     "funcgrad/planning": (*_PLANS, *_PLANNING, *_BODIES, _TAPS),
     "funcgrad/ops/equations": ("tests/ops/equations",),
-    "funcgrad/planning/tangents.py": ("tests/planning/test_tangents.py",),
+    "funcgrad/planning/custom_tangents.py": ("tests/planning/test_custom_tangents.py",),
     "funcgrad/planning/branches.py": ("tests/planning/test_branches.py", _TAPS),
     "funcgrad/planning/checkpoints.py": ("tests/planning/test_checkpoints.py", _TAPS),
     "funcgrad/planning/loops.py": (

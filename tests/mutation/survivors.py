@@ -24,5 +24,7 @@ EXPLAINED: dict[str, str] = {
     "!= other.equation.key)": (
         "costs only: equal equations are traced each for itself; unequal ones are compared where their hashes collide"
     ),
-    "funcgrad/registry/shapes.py _fits: return False -> return None": "equivalent: it is asked for its truth only",
+    "funcgrad/registry/shape_declarations.py _fits: return False -> return None": (
+        "equivalent: it is asked for its truth only"
+    ),
 }

@@ -17,6 +17,7 @@ import funcgrad as fg
 from funcgrad.checking.rules.cases import Case
 from funcgrad.checking.rules.oracles import oracle
 from funcgrad.checking.rules.rule_traces import trace_rule
+from funcgrad.planning.sharing import MANY
 from funcgrad.primitive import current_context, traced_once
 from funcgrad.primitive.contexts import TracedOnce
 
@@ -42,8 +43,10 @@ def ruled_x(g):
 
 
 def multiplied(x):
-    """Equations of JAX without a written rule, twice the same."""
-    return jnp.sum(jax.lax.cumprod(jax.lax.cumprod(x)))
+    """Equations of JAX without a written rule, as many alike as share a trace."""
+    for _ in range(MANY):
+        x = jax.lax.cumprod(x)
+    return jnp.sum(x)
 
 
 # A module and its cache, and something that fills it.
@@ -55,8 +58,8 @@ ROWS = {
     "planning.pullbacks:_derived_pull": lambda: fg.plan(lambda x: jnp.sum(bent(x)), X),
     "planning.pullbacks:_equation_pull": lambda: fg.plan(multiplied, X),
     "planning.sharing:_jitted": lambda: fg.plan(multiplied, X),
-    "planning.tangents:_links": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
-    "planning.tangents:_transpose": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
+    "planning.custom_tangents:_links": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
+    "planning.custom_tangents:_transpose": lambda: fg.plan(lambda x: jnp.sum(jax.nn.relu(x)), X),
     "checking.rules.flat_ops:compiled": lambda: FLAT.pull,
     "checking.rules.oracles:oracle": lambda: oracle(FLAT),
     "checking.rules.rule_traces:trace_rule": lambda: trace_rule(FLAT, ruled.rules["x"]),
@@ -76,7 +79,7 @@ OTHERS = {
     "registry.op:_OPS": "the ops themselves, by name: one that is replaced goes",
     "registry.rows:_ROWS": "the rules written down for primitives",
     "registry.equation:_names_of": "what operands of these names are called by rules",
-    "primitive.parameters:_names_of_primitive": "the parameters of JAX's functions",
+    "primitive.parameter_names:_names_of_primitive": "the parameters of JAX's functions",
     "ops.equations.guards:_is_floating": "a fact about a dtype",
     "ops.equations.guards:_is_inexact": "a fact about a dtype",
     "graph.gathering:cache": "within one graph: what a function writes for an array",

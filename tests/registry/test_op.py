@@ -8,7 +8,7 @@ import pytest
 import funcgrad as fg
 from funcgrad.errors import RuleError
 from funcgrad.registry import Rule, registered, unbroadcast
-from funcgrad.registry.shapes import Shapes
+from funcgrad.registry.shape_declarations import Shapes
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)

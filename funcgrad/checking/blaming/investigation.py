@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from funcgrad.aliases import Array
-from funcgrad.autodiff.finding import Names, positions
+from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Request, Traced
 from funcgrad.autodiff.selection import Wrt
 from funcgrad.autodiff.taps import Readings, Watch
@@ -204,7 +204,7 @@ def blame(
 
 def _passed(request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Traced, Readings]:
     """What is asked for, planned, and what one pass of it reads."""
-    with request.posed(args, kwargs) as (_, traced):
+    with request.traced_at(args, kwargs) as (_, traced):
         return traced, jax.jit(partial(_run, traced))(traced.constants, traced.inputs)
 
 

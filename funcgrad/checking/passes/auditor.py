@@ -25,7 +25,7 @@ from funcgrad.checking.passes.derivatives import (
 from funcgrad.checking.passes.failures import FREE, Failure
 from funcgrad.errors import describe
 from funcgrad.graph import Node, Value, read
-from funcgrad.naming import standing_at
+from funcgrad.naming import at_node
 from funcgrad.plans import Plan, Pullback, Step, as_array
 from funcgrad.primitive import is_inexact, loop_of
 from funcgrad.registry import Call, Equation
@@ -109,7 +109,7 @@ class Auditor:
         node, positions = pullback.node, pullback.positions
 
         def run(needs: list[Any], taken: list[Array], leaves: list[Any], g: list[Array]) -> Any:
-            with standing_at(node.name, lambda: node.line):
+            with at_node(node.name, lambda: node.line):
                 found = pullback.pull(*map(as_array, needs), *taken)
             return list(found)[: len(positions)], derivative(plain(node, wide=False), leaves, positions, g)
 

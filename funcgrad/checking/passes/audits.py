@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-from funcgrad.autodiff.finding import Names, positions
+from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Request
 from funcgrad.autodiff.selection import Wrt
 from funcgrad.checking.passes.auditor import Auditor
@@ -124,7 +124,7 @@ def audit(
     """
     require_function("audit", f)
     request = Request(f, positions(argnums), has_aux, of=of, wrt=wrt, unreachable="zero", rules=rules)
-    with request.posed(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
+    with request.traced_at(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
         pass
     for x in (*traced.inputs, *traced.constants):
         if isinstance(x, jax.ShapeDtypeStruct | Tracer):

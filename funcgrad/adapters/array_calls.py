@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Opened:
+class ArrayCall:
     """A function and its arguments, with pytrees of arrays where the user passed modules.
 
     An argument that is differentiated holds only what its library differentiates; the rest of it is a keyword

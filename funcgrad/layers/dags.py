@@ -6,11 +6,11 @@ from typing import Any
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import GraphError
+from funcgrad.layers.children import Child, entry, fold
 from funcgrad.layers.functions import parametric
 from funcgrad.layers.layer import Layer, part
 from funcgrad.layers.nodes import check_alike, label_use, node
 from funcgrad.layers.ordering import check_names, sort_nodes
-from funcgrad.layers.placing import Child, entry, fold
 from funcgrad.layers.printing import call
 from funcgrad.naming import name as label
 from funcgrad.naming import scope

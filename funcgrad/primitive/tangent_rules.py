@@ -12,8 +12,8 @@ from jax.tree_util import PyTreeDef
 
 from funcgrad.aliases import Array
 from funcgrad.primitive.binding import is_inexact
+from funcgrad.primitive.cache_keys import exact, exact_structure, is_hashable
 from funcgrad.primitive.jaxprs import as_function, bodies, is_literal, named, without_constants
-from funcgrad.primitive.keys import exact, exact_structure, is_hashable
 
 
 @dataclass(frozen=True, eq=False)

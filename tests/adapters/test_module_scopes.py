@@ -9,7 +9,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.adapters import classes
-from funcgrad.adapters import scopes as scopes_module
+from funcgrad.adapters import module_scopes as scopes_module
 from funcgrad.naming import resolve
 from tests.adapters.asserting import scopes
 

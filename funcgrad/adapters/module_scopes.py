@@ -21,8 +21,8 @@ from typing import Any
 import jax
 
 from funcgrad.adapters.classes import Method, instrumented
-from funcgrad.adapters.finding import Search, captured, is_module, join
 from funcgrad.adapters.library import Library, in_use
+from funcgrad.adapters.modules import Search, captured, is_module, join
 from funcgrad.naming import scope
 
 

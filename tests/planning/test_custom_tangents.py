@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.planning.tangents import _transpose, _transpose_by_rules
+from funcgrad.planning.custom_tangents import _transpose, _transpose_by_rules
 from funcgrad.primitive import TangentRule
 from tests.raising import raises_sentence
 

@@ -12,7 +12,7 @@ import jax
 from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value, open_jaxpr
 from funcgrad.planning.activity import find_activity, find_varied
-from funcgrad.planning.foreign import answering_for
+from funcgrad.planning.foreign import errors_from
 from funcgrad.planning.pullbacks import make_pullback, names_at, rule_pullback
 from funcgrad.plans import Plan, Pullback, Recomputation, Step, as_array
 from funcgrad.primitive import Tangent, TangentRule, as_function, prune, traced_once, zeros_of
@@ -30,7 +30,7 @@ def tangent_pullback(
     """J^T of a `custom_jvp` by the tangent it was given; `arrays` is what the tangent closes over."""
     n = rule.n_closed_over
     values, names = (*arrays, *node.inputs[n:]), [*(v.name for v in arrays), *names_at(node)[n:]]
-    with answering_for(node):
+    with errors_from(node):
         taken, pull = find_transpose(rule.tangent, tuple(p - n for p in positions), outputs)
     sources = [node.outputs[k] for k in outputs]
     how = f"{node.op_name} (tangent, transposed)"
