@@ -33,6 +33,9 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
 # `pytest -m slow tests/random_graphs --hypothesis-profile=long`: more random programs.
 hypothesis.settings.register_profile("long")
 
+# Tables are printed as wide as the page is by default: the workers of pytest-xdist have the terminal's width here.
+os.environ.pop("COLUMNS", None)
+
 # Elsewhere public functions check their arguments themselves, and answer in our own sentences.
 install_import_hook(["funcgrad.ops", "funcgrad.planning", "funcgrad.plans"], "beartype.beartype")
 

@@ -120,6 +120,8 @@ def test_help_of_a_package_begins_with_all_that_it_has(package):
     assert len(top.splitlines()) < 70
 
 
-@pytest.mark.parametrize("thing", [fg.ops.tanh, fg.layers.linear, fg.grad, fg.train.fit], ids=lambda x: getattr(x, "__name__", "op"))
+@pytest.mark.parametrize(
+    "thing", [fg.ops.tanh, fg.layers.linear, fg.grad, fg.train.fit], ids=lambda x: getattr(x, "__name__", "op")
+)
 def test_help_of_one_shows_its_docstring(thing):
     assert inspect.getdoc(thing).splitlines()[0] in pydoc.plain(pydoc.render_doc(thing))

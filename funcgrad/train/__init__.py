@@ -15,8 +15,8 @@ What they take and give
 """
 
 from funcgrad.surface import hide_modules as _hide_modules
+from funcgrad.train.batches import minibatches as minibatches
 from funcgrad.train.fitting import fit as fit
-from funcgrad.train.minibatches import minibatches as minibatches
 from funcgrad.train.nonfinite import Nonfinite as Nonfinite
 from funcgrad.train.nonfinite import NonfiniteError as NonfiniteError
 from funcgrad.train.objectives import supervised as supervised

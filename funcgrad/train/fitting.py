@@ -10,9 +10,9 @@ import numpy as np
 
 from funcgrad.aliases import Array, PyTree
 from funcgrad.errors import TrainingError, describe_tree, require
+from funcgrad.train.batches import as_arrays
 from funcgrad.train.interruption import Rescue
 from funcgrad.train.journal import Journal, Record
-from funcgrad.train.minibatches import as_arrays
 from funcgrad.train.random_keys import random_key
 from funcgrad.train.schedule import Batches, EpochEnd, check_batches, keeps_its_place, length_of, schedule
 from funcgrad.train.state import State, check_state

@@ -18,6 +18,7 @@ from funcgrad.ops.contraction import widen
 from funcgrad.ops.labelled_axes import cut_by_labels
 from funcgrad.primitive import n_parts, type_of
 from funcgrad.registry import RuleSet
+from funcgrad.train.batches import as_arrays
 from funcgrad.train.contracts import (
     check_arrays,
     check_batch,
@@ -29,7 +30,6 @@ from funcgrad.train.contracts import (
     check_unchanged,
     checked,
 )
-from funcgrad.train.minibatches import as_arrays
 from funcgrad.train.nonfinite import Nonfinite, OnNonfinite, check_choice, raising
 from funcgrad.train.objectives import LossFunction
 from funcgrad.train.random_keys import random_key

@@ -54,7 +54,7 @@ def test_it_is_kept_once(f):
 
 def test_the_shape_that_is_asked_for_is_what_a_row_reads():
     rows = {r.node: r for r in fg.plan(lambda x, w: as_heads(x, w).sum(), X, W, argnums=(0, 1)).rows}
-    assert rows["linear"].reads == ("x", "w*")
+    assert tuple(map(str, rows["linear"].reads)) == ("x", "w*")
     assert rows["linear"].keeps == ("tanh", "w")
     assert (rows["tanh"].new_bytes, rows["linear"].new_bytes) == (24 * 8, 0)
 
