@@ -223,8 +223,8 @@ def test_a_tangent_that_is_not_linear_is_an_error_as_in_jax():
         jax.grad(lambda x: jnp.sum(f(x)))(X)
     with raises_sentence(
         fg.errors.GradientError,
-        r"sin at test_custom_tangents\.py:\d+ \(`.*`\): what its derivative is made by raised NotImplementedError: Transpose "
-        r"rule \(for reverse-mode differentiation\) for 'integer_pow' not implemented\.",
+        r"sin at test_custom_tangents\.py:\d+ \(`.*`\): what its derivative is made by raised NotImplementedError: "
+        r"Transpose rule \(for reverse-mode differentiation\) for 'integer_pow' not implemented\.",
     ):
         fg.grad(lambda x: jnp.sum(f(x)))(X)
 
