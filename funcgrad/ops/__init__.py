@@ -49,6 +49,7 @@ Losses, one number per example or entry
 """
 
 from funcgrad.ops import equations as equations
+from funcgrad.ops import examples as _examples  # what fg.check checks them on
 from funcgrad.ops.activations import gelu as gelu
 from funcgrad.ops.activations import log_sigmoid as log_sigmoid
 from funcgrad.ops.activations import mish as mish

@@ -7,6 +7,7 @@ right to a rounding of the largest output, so the last digits of a derivative th
 
 from math import pi, sqrt
 
+import jax.numpy as jnp
 from jax import lax
 
 from funcgrad.aliases import Array
@@ -110,9 +111,15 @@ def soft_sign(x: Array) -> Array:
 
 @soft_sign.pullback("x")
 def soft_sign_x(g: Array, x: Array) -> Array:
-    """`x_bar = g / (1 + |x|)²`."""
+    """`x_bar = g / (1 + |x|)²`; of complex `x`, with `s = 1 / (1 + |x|)`, `x_bar = g s - s² Re(g x) x* / |x|`.
+
+    There `y = x s` is no holomorphic function, and `ds = -s² Re(x* dx) / |x|`.
+    """
     scale = 1 + lax.abs(widen(x))
-    return widen(g) / scale / scale
+    if not jnp.iscomplexobj(x):
+        return widen(g) / scale / scale
+    of_scale = lax.real(g * x) / scale / scale
+    return g / scale - of_scale * lax.conj(lax.sign(x))
 
 
 @op(elementwise=True)

@@ -100,3 +100,15 @@ def test_the_rule_of_gelu_does_not_share_the_forward_tanh() -> None:
     assert "tanh" in forward
     assert "tanh" not in pulled
     assert "logistic" in pulled
+
+
+def test_soft_sign_of_complex_numbers_is_pulled_back_as_what_it_is():
+    """No holomorphic function: `1 + |x|` is real. Strict promotion refuses that, numpy's does not."""
+    x = jnp.array([1 + 2j, -0.5 + 0.3j, 3 - 4j, 2 + 0j, -1j])
+    g = jnp.array([1 + 1j, 2j, -1 + 0.5j, 1 + 0j, 0.3 - 2j])
+    with jax.numpy_dtype_promotion("standard"):
+        (expected,) = jax.vjp(lambda x: x / (1 + jnp.abs(x)), x)[1](g)
+        (found,) = fg.vjp(ops.soft_sign, x)[1](g)
+        (at_zero,) = fg.vjp(ops.soft_sign, jnp.zeros(1, complex))[1](g[:1])
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+    np.testing.assert_allclose(at_zero, g[:1])
