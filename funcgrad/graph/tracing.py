@@ -237,7 +237,7 @@ def _shared_body(inner: Any, scope: _Scope) -> Body:
         outputs = builder.open(inner, inputs, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
         builder.open_bodies()
         structure = Structure(tuple(builder.nodes), tuple(inputs), (), tuple(outputs))
-        known[scope] = Body(structure, JittedCall(jaxprs=(inner,)), found={})
+        known[scope] = Body(structure, JittedCall(), found={})
     return known[scope]
 
 

@@ -91,8 +91,12 @@ class Holder:
         return list(bodies[0](*leaves))
 
 
+@dataclass(frozen=True, kw_only=True)
 class JittedCall(Holder):
     """A jitted function that stays whole. Only a trace says which does: `holder_of` finds none."""
+
+    jaxprs: tuple[Any, ...] = ()
+    """Not held: its graph is kept for as long as JAX keeps the jaxpr."""
 
 
 @dataclass(frozen=True, kw_only=True)
