@@ -1,9 +1,9 @@
 """From what is wanted to a plan: the active nodes, the rule at each, and the plans of the graphs that nodes hold."""
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
@@ -21,8 +21,6 @@ from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule
 from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
-
-T = TypeVar("T")
 
 
 def make_plan(
@@ -185,10 +183,6 @@ class _Planner:
     def is_apart(self, value: Value) -> bool:
         """Whether a value's cotangent is asked for by itself."""
         return value in self.wanted or value in self.taps
-
-    def remembered(self, body: Body, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """What is found of a body, once for all traces that share it; each time where values are made again."""
-        return make() if self.segments else body.remembered(key, make)
 
     def body(self, structure: Structure, active: BodyActivity, summed: Sequence[Value] = ()) -> Plan:
         """The plan of a graph that a node holds; see `BodyPlanner`."""

@@ -125,8 +125,8 @@ class Cond(Holder):
         return max(of_jaxprs)
 
     def entering(self, leaves: Sequence[Any]) -> tuple[int, Sequence[Any]]:
-        """The branch that is taken: the nearest to an index that has none."""
-        return min(max(int(leaves[0]), 0), len(self.jaxprs) - 1), leaves[1:]
+        """The branch that is taken; JAX has clamped the index."""
+        return int(leaves[0]), leaves[1:]
 
     def run(self, bodies: Sequence[Flat], *leaves: Array) -> list[Array]:
         """The branch that is taken.

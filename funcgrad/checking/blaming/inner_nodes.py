@@ -53,32 +53,25 @@ def _inside(node: Node, leaves: Sequence[Any]) -> Inner | None:
         found = _in_turns(holder, leaves)
     elif holder is not None and (entering := holder.entering(leaves)) is not None:
         k, inputs = entering
-        found = _Body(holder.jaxprs[k]).descend(inputs)
+        found = _in_jaxpr(holder.jaxprs[k], inputs)
     else:
         held = [closed(x) for x in node.function.source.params.values() if hasattr(x, "eqns") or hasattr(x, "consts")]
         fitting = [x for x in held if len(x.in_avals) == len(leaves)]
-        found = _Body(fitting[0]).descend(leaves) if fitting else None
+        found = _in_jaxpr(fitting[0], leaves) if fitting else None
     return found and found._replace(holders=(node.name, *found.holders))
 
 
-class _Body:
-    """A jaxpr, to be run as a whole or node by node."""
-
-    def __init__(self, jaxpr: Any):
-        self.closed = closed(jaxpr)
-        self.run = jax.jit(as_function(self.closed))
-
-    def descend(self, leaves: Sequence[Any]) -> Inner | None:
-        structure = open_jaxpr(self.closed)
-        values = dict(zip(structure.inputs, leaves, strict=True))
-        return descend(structure, values | dict(zip(structure.constants, self.closed.consts, strict=True)))
+def _in_jaxpr(inner: Any, leaves: Sequence[Any]) -> Inner | None:
+    structure = open_jaxpr(inner)
+    values = dict(zip(structure.inputs, leaves, strict=True))
+    return descend(structure, values | dict(zip(structure.constants, inner.consts, strict=True)))
 
 
 def _in_turns(loop: Scan | While, leaves: Sequence[Any]) -> Inner | None:
-    body = _Body(loop.jaxprs[0])
-    for turn in islice(loop.turns(leaves, body.run), _MOST_TURNS):
+    (body,) = loop.jaxprs
+    for turn in islice(loop.turns(leaves, jax.jit(as_function(body))), _MOST_TURNS):
         if _is_born(turn.outputs, turn.inputs):
-            found = body.descend(turn.inputs)
+            found = _in_jaxpr(body, turn.inputs)
             return found and found._replace(turns=(turn.number, *found.turns))
     return None
 

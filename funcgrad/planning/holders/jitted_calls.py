@@ -28,7 +28,8 @@ def plan_jitted_call(
     def compile() -> _Compiled:
         return _Compiled(node.origin.params["name"], planner.body(body.structure, active))
 
-    compiled = planner.remembered(body, ("plan", active.inputs, active.outputs), compile)
+    key = ("plan", active.inputs, active.outputs)
+    compiled = compile() if planner.segments else body.remembered(key, compile)
     loops = compiled.body.structure.loops
     named = [(planner.free_name(f"{node.name}/{v.name}"), v.seen_from(loops)) for v in compiled.kept]
     kept = tuple(Value(name, aval, node.loops) for name, aval in named)

@@ -1,20 +1,21 @@
 """What the steps of all nodes that hold graphs have in common: how they are asked for, and the one pullback of each."""
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol, runtime_checkable
 
-from funcgrad.graph import Body, Constant, Node, Structure, Value
+from funcgrad.graph import Constant, Node, Structure, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.pullbacks import names_at
 from funcgrad.plans import Plan, Pullback, Step
 from funcgrad.registry import Pull
 
-T = TypeVar("T")
-
 
 @runtime_checkable
 class BodyPlanner(Protocol):
     """Who plans the graphs that a node holds."""
+
+    segments: Sequence[Collection[Value]]
+    """What is made again instead of kept, which is one plan's own."""
 
     def free_name(self, name: str) -> str:
         """Give a value that the plan adds this name, or one like it that is free."""
@@ -30,10 +31,6 @@ class BodyPlanner(Protocol):
 
     def is_apart(self, value: Value) -> bool:
         """Tell whether a value's cotangent is asked for by itself: it is wanted, or watched."""
-        ...
-
-    def remembered(self, body: Body, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-        """Give what `make` finds of a body, kept for all traces that share it."""
         ...
 
 
