@@ -24,6 +24,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "funcgrad/registry": _OPS,
     "funcgrad/reverse": (*_PLANS, *_BODIES, _TAPS),
     "funcgrad/planning": (*_PLANS, *_PLANNING, *_BODIES, _TAPS),
+    "funcgrad/planning/holders": (*_BODIES, _TAPS, "tests/planning/holders/test_jitted_calls.py"),
     "funcgrad/ops/equations": ("tests/ops/equations",),
     "funcgrad/planning/custom_tangents.py": ("tests/planning/test_custom_tangents.py",),
     "funcgrad/planning/holders/branches.py": ("tests/planning/holders/test_branches.py", _TAPS),
