@@ -20,7 +20,7 @@ from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.errors import GradientError, describe, require_function
 from funcgrad.graph import Constant, Value, read
 from funcgrad.plans import Plan
-from funcgrad.primitive import bodies, typed, zeros_of
+from funcgrad.primitive import JittedCall, bodies, typed, zeros_of
 from funcgrad.registry import Equation, RuleSet
 from funcgrad.reverse import reverse
 
@@ -173,7 +173,7 @@ def _custom_vjp(plan: Plan) -> str | None:
     """The first node of a plan that is a `custom_vjp`, or holds one; inside of a jitted function, only if active."""
     for step in plan.steps:
         function = step.node.function
-        if any(body.found is not None for body in step.node.bodies):
+        if isinstance(step.node.holder, JittedCall):
             if (inside := _custom_vjp(step.bodies[0])) is not None:
                 return inside
         elif isinstance(function, Equation) and _has_custom_vjp(function.source):

@@ -12,6 +12,7 @@ from funcgrad.aliases import PyTreeDef
 from funcgrad.errors import GradientError, printed
 from funcgrad.graph import Addresses, Graph, Structure, Value, merged, with_turns
 from funcgrad.naming import Where
+from funcgrad.primitive import Scan
 
 Names = int | str | Where | Sequence[int | str | Where]
 """How arguments and values are asked for: positions, and places in the graph."""
@@ -97,11 +98,10 @@ def _refuse_inside(where: Where, structure: Structure) -> None:
     for node in structure.nodes:
         inner = [v for body in node.bodies for v in body.structure.values]
         if inner and Addresses(structure, inner).has(where):
-            n = next((v.loops[0] for v in inner if v.loops), None)
-            if node.op_name == "scan" and n is not None:
+            if isinstance(node.holder, Scan):
                 raise GradientError(
-                    f"of='{where}' is inside '{node.name}' (a scan), so it has an array for each of {n} turns; say "
-                    f"which, of=fg.Where('{where}', turn=-1) for that of the last."
+                    f"of='{where}' is inside '{node.name}' (a scan), so it has an array for each of "
+                    f"{node.holder.lengths[0]} turns; say which, of=fg.Where('{where}', turn=-1) for that of the last."
                 )
             raise GradientError(
                 f"of='{where}' is inside '{node.name}' (a {node.op_name}), which runs as one node; return it from "

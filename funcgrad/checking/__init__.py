@@ -4,8 +4,7 @@
 - `passes`: `fg.audit`, every node of a function's own backward pass, at its own numbers.
 - `blaming`: `fg.blame`, which node to blame where a pass stops being finite, vanishes, explodes, is cut.
 
-What two of them need stands beside them: where two arrays differ (`differences`), random numbers (`numbers`), which
-primitive a node applies (`node_primitives`).
+What two of them need stands beside them: where two arrays differ (`differences`), and random numbers (`numbers`).
 """
 
 from funcgrad.checking.blaming import CHEAP as CHEAP

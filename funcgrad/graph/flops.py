@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from funcgrad.primitive import bodies, downgraded, traced_once
+from funcgrad.primitive import bodies, downgraded, holder_of, traced_once
 from funcgrad.registry import Call
 
 _FREE = frozenset(
@@ -43,7 +43,8 @@ def flops_of_equation(equation: Any) -> float:
         return flops_of_call(call, operands)
     if inner := bodies(equation):
         costs = [flops_of_jaxpr(body) for body in inner]
-        return max(costs) if name == "cond" else sum(costs) * equation.params.get("length", 1)
+        holder = holder_of(equation)
+        return sum(costs) if holder is None else holder.flops(costs)
     if name.startswith(("reduce_", "cum", "arg")):
         return float(sum(prod(v.aval.shape) for v in equation.invars))
     return 0.0 if name in _FREE else float(outputs)

@@ -27,7 +27,7 @@ def measurable(structure: Structure) -> Iterator[Value]:
     yield from (v for v in structure.inputs if v.is_inexact)
     for node in structure.nodes:
         yield from (v for v in node.outputs if v.is_inexact)
-        if node.op_name != "while":
+        if node.holder is not None and node.holder.is_countable:
             for body in node.bodies:
                 yield from measurable(body.structure)
 
@@ -44,7 +44,7 @@ class _Measures:
     def put_into(self, structure: Structure) -> Structure:
         nodes = [self.node(v) for v in structure.inputs if v in self.values]
         for node in structure.nodes:
-            if node.bodies and node.op_name != "while":
+            if node.holder is not None and node.holder.is_countable:
                 bodies = (replace(body, structure=self.put_into(body.structure)) for body in node.bodies)
                 node = replace(node, bodies=tuple(bodies))
             nodes.append(node)

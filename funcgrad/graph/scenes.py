@@ -49,7 +49,7 @@ class Wires:
         """What goes into the `i`th graph that a node holds: pairs of the wire outside and the one inside."""
         body = node.bodies[i]
         inside = body.structure.inputs
-        outside = node.inputs[body.offset : body.offset + len(inside)]
+        outside = node.inputs[body.holder.offset :][: len(inside)]
         return list(zip(self.of(outside), self.of(inside), strict=True))
 
     def box(self, node: Node, scenes: tuple[Scene, ...], row: Row | None = None) -> Box:

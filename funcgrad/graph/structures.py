@@ -1,12 +1,16 @@
 """A DAG without its arrays, and the DAGs that its nodes hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 from funcgrad.naming import Names
+from funcgrad.primitive import Holder, current_context
+from funcgrad.registry import Call
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +79,34 @@ class Structure:
 class Body:
     """A graph inside a node: of a loop's turn, of a branch, of a checkpoint.
 
-    The node's inputs, from position `offset` on, are the inputs of `structure`, and its outputs those of `structure`.
-    In a loop they are so turn by turn: `feedback` lists pairs (output, input), the output of one turn being that input
-    of the next; other inputs and outputs may be slices of the node's.
+    The node's inputs, from the holder's `offset` on, are the inputs of `structure`, and its outputs those of
+    `structure`. In a loop they are so turn by turn, and the holder's `feedback` says what comes back; other inputs and
+    outputs may be slices of the node's.
     """
 
     structure: Structure
-    offset: int
-    feedback: tuple[tuple[int, int], ...]
+    holder: Holder
+    """What the node is."""
     found: dict[Any, Any] | None = None
-    """What planning found of it, where all traces of one jitted function share it; None for one trace's own."""
+    """What planning found of it, where all traces of one jitted function share it; None for one trace's own.
+
+    JAX has one jaxpr for all calls of a jitted function with arguments of the same avals, and what is opened, found
+    active, planned and compiled of it is kept beside that jaxpr, for as long as it lives.
+    """
+
+    def remembered(self, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+        """What `make` finds of it, once for all traces that share it; of one trace's own body, each time.
+
+        It depends on the context that decides a trace, and on the rules of the ops inside, of which more may be
+        registered.
+        """
+        if self.found is None:
+            return make()
+        if "ops" not in self.found:
+            calls = (n.function for n in self.structure.all_nodes if isinstance(n.function, Call))
+            self.found["ops"] = tuple(dict.fromkeys(call.op for call in calls))
+        rules = tuple(rule for op in self.found["ops"] for rule in op.rules.items())
+        key = (current_context(), rules, *key)
+        if key not in self.found:
+            self.found[key] = make()
+        return self.found[key]

@@ -22,21 +22,21 @@ from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Node, Surroundings, Value
 from funcgrad.naming import Names, escape, resolve
 from funcgrad.primitive import (
-    Wiring,
+    Holder,
+    JittedCall,
     as_function,
     as_one_call,
     body,
+    holder_of,
     holds_references,
     is_all,
     is_jit,
     is_literal,
     is_object,
-    loop_of,
     name_as_scope,
     prompt_rules,
     scope_of,
     scope_with_functions,
-    wirings,
     with_contents,
     without_donation,
 )
@@ -237,7 +237,7 @@ def _shared_body(inner: Any, scope: _Scope) -> Body:
         outputs = builder.open(inner, inputs, [Constant(c, jax.typeof(c)) for c in inner.consts], scope)
         builder.open_bodies()
         structure = Structure(tuple(builder.nodes), tuple(inputs), (), tuple(outputs))
-        known[scope] = Body(structure, 0, (), found={})
+        known[scope] = Body(structure, JittedCall(), found={})
     return known[scope]
 
 
@@ -371,29 +371,29 @@ class _Builder:
     def open_bodies(self) -> None:
         """Open the graphs that the nodes hold, and those inside."""
         for i, node in enumerate(self.nodes):
-            is_meant = isinstance(node.function, Equation) and self.is_meant(node.function, node.name)
-            if not is_meant and (found := wirings(node.origin)):
-                bodies = tuple(self.hold(wiring, node) for wiring in found)
+            if isinstance(node.function, Equation) and self.is_meant(node.function, node.name):
+                continue
+            if (holder := holder_of(node.origin)) is not None and holder.opens:
+                bodies = tuple(self.hold(holder, inner, node) for inner in holder.jaxprs)
                 self.nodes[i] = replace(node, bodies=bodies)
 
-    def hold(self, wiring: Wiring, node: Node) -> Body:
+    def hold(self, holder: Holder, inner: Any, node: Node) -> Body:
         """The graph inside a loop or a branch; its nodes stand in the scope of the equation."""
-        is_loop = node.origin.primitive.name == "scan"
-        loops = (*self.loops, loop_of(node.origin).length) if is_loop else self.loops
+        loops, carried = (*self.loops, *holder.lengths), {i for _, i in holder.feedback}
         inside = _Builder(self.names, loops, self.everywhere, is_meant=self.is_meant, calls_of=self.calls_of)
         inside.calls = (*node.calls, node.origin)
         inputs = []
-        for i, (kind, var) in enumerate(zip(wiring.input_names, wiring.jaxpr.jaxpr.invars, strict=True)):
-            own = None if i in wiring.carried else self.own.get(node.inputs[wiring.offset + i])
+        for i, (kind, var) in enumerate(zip(holder.input_names, inner.jaxpr.invars, strict=True)):
+            own = None if i in carried else self.own.get(node.inputs[holder.offset + i])
             name = join(node.name, _within(node.scope, own) if own else kind)
             inputs.append(Value(self.names.give(name), var.aval, loops))
             if own:
                 inside.own[inputs[-1]] = own
-        constants = [Constant(c, jax.typeof(c)) for c in wiring.jaxpr.consts]
-        outputs = inside.open(wiring.jaxpr, inputs, constants, self.scopes[node.name])
+        constants = [Constant(c, jax.typeof(c)) for c in inner.consts]
+        outputs = inside.open(inner, inputs, constants, self.scopes[node.name])
         inside.open_bodies()
         structure = Structure(tuple(inside.nodes), tuple(inputs), (), tuple(outputs), loops)
-        return Body(structure, wiring.offset, wiring.feedback)
+        return Body(structure, holder)
 
 
 def _labels(jaxpr: Any, equations: Sequence[Equation]) -> dict[Any, Equation]:

@@ -4,9 +4,8 @@ The loop's body returns the value beside what it returned before, so that the lo
 the turn that is asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import jax
 
@@ -16,7 +15,7 @@ from funcgrad.graph.graphs import Graph, evaluate
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Node, Value
 from funcgrad.naming import Names
-from funcgrad.primitive import loop_of
+from funcgrad.primitive import Scan
 from funcgrad.registry import Equation
 
 Turn = tuple[int, ...]
@@ -85,7 +84,7 @@ def _returning(structure: Structure, value: Value, names: Names) -> tuple[Struct
         if any(v is value for v in body.structure.values)
     )
     body = node.bodies[k]
-    if node.op_name != "scan" or body.found is not None or not isinstance(node.function, Equation):
+    if not isinstance(node.holder, Scan) or not isinstance(node.function, Equation):
         raise GradientError(
             f"of='{value.name}' is inside '{node.name}' (a {node.op_name}), which returns nothing of what it does; "
             f"return it from there, and name what comes out with fg.name."
@@ -109,13 +108,8 @@ class Returning(Equation):
 
     def run(self, *leaves: Array) -> list[Array]:
         """The loop, from its body."""
-        loop = loop_of(self.source)
-        constants, others, n = leaves[: loop.n_constants], leaves[loop.n_constants :], loop.n_carry
 
-        def turn(carry: Sequence[Array], x: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-            outputs = evaluate(self.body.structure, (), [*constants, *carry, *x])
-            return outputs[:n], outputs[n:]
+        def turn(*inputs: Array) -> list[Array]:
+            return evaluate(self.body.structure, (), inputs)
 
-        options: dict[str, Any] = {"length": loop.length, "reverse": loop.backwards, "unroll": loop.unroll}
-        carry, ys = jax.lax.scan(turn, list(others[:n]), list(others[n:]), **options)
-        return [*carry, *ys]
+        return self.body.holder.run([turn], *leaves)

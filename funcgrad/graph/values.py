@@ -13,7 +13,7 @@ import numpy as np
 from funcgrad.aliases import Array, Aval
 from funcgrad.errors import describe, printed
 from funcgrad.graph.flops import flops_of_call, flops_of_equation, flops_of_jaxpr
-from funcgrad.primitive import is_inexact, source_line, variable_of, zeros_of
+from funcgrad.primitive import Holder, is_inexact, source_line, variable_of, zeros_of
 from funcgrad.registry import Call, Equation
 
 if TYPE_CHECKING:
@@ -175,6 +175,19 @@ class Node:
     def op_name(self) -> str:
         """Name of the op or JAX primitive."""
         return self.function.name
+
+    @property
+    def primitive(self) -> str:
+        """The name of JAX's primitive that it applies; empty for an op of ours and for what measures.
+
+        Its `op_name` is what is shown: an op, a jitted function or a custom derivative may be called `max` as well.
+        """
+        return self.function.source.primitive.name if isinstance(self.function, Equation) else ""
+
+    @property
+    def holder(self) -> Holder | None:
+        """What it is that holds graphs: a loop, a branch, a checkpoint, a jitted function; None where it holds none."""
+        return self.bodies[0].holder if self.bodies else None
 
     @property
     def loops(self) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from funcgrad.graph import Body, Node, Structure, Value
-from funcgrad.planning.jitted_calls import remembered
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class _Search:
                 continue
             if node.bodies:
                 inside[node] = tuple(self.within(b, moving, used) for b in node.bodies)
-                found = {i + b.offset for b, a in zip(node.bodies, inside[node], strict=True) for i in a.inputs}
+                found = {i + b.holder.offset for b, a in zip(node.bodies, inside[node], strict=True) for i in a.inputs}
                 positions = tuple(p for p in moving if p in found)
                 if all(body.found is None for body in node.bodies):  # else nobody asks what is reached inside
                     useful.update(v for a in inside[node] for v in a.activity.reached)
@@ -186,16 +185,17 @@ class _Search:
 
     def circulate(self, body: Body, positions: tuple[int, ...]) -> tuple[set[int], set[int]]:
         """The inputs and outputs of a body that vary when the node's inputs at `positions` do, over all turns."""
-        return remembered(body, ("varied", positions), lambda: self.find_circulation(body, positions))
+        return body.remembered(("varied", positions), lambda: self.find_circulation(body, positions))
 
     def find_circulation(self, body: Body, positions: tuple[int, ...]) -> tuple[set[int], set[int]]:
         """The same, found anew."""
         structure = body.structure
-        inputs = {p - body.offset for p in positions if 0 <= p - body.offset < len(structure.inputs)}
+        offset = body.holder.offset
+        inputs = {p - offset for p in positions if 0 <= p - offset < len(structure.inputs)}
         while True:
             varied, _ = self.vary(structure, [structure.inputs[i] for i in inputs])
             outputs = {k for k, v in enumerate(structure.outputs) if v in varied}
-            returning = {i for k, i in body.feedback if k in outputs}
+            returning = {i for k, i in body.holder.feedback if k in outputs}
             if returning <= inputs:
                 return inputs, outputs
             inputs |= returning
@@ -203,7 +203,7 @@ class _Search:
     def within(self, body: Body, positions: tuple[int, ...], used: Collection[int]) -> BodyActivity:
         """The activity of a body whose node uses the outputs `used`: those that come back are used by other turns."""
         key = ("active", positions, tuple(used))
-        return remembered(body, key, lambda: self.find_within(body, positions, used))
+        return body.remembered(key, lambda: self.find_within(body, positions, used))
 
     def find_within(self, body: Body, positions: tuple[int, ...], used: Collection[int]) -> BodyActivity:
         """The same, found anew."""
@@ -214,7 +214,7 @@ class _Search:
             sources = {k: v for k in sorted(used & outputs) if isinstance(v := structure.outputs[k], Value)}
             activity = self.between(structure, given, sources.values())
             reached = tuple(i for i in sorted(inputs) if structure.inputs[i] in activity.reached)
-            returning = {k for k, i in body.feedback if i in reached}
+            returning = {k for k, i in body.holder.feedback if i in reached}
             if returning <= used:
                 return BodyActivity(reached, tuple(sources), activity)
             used |= returning

@@ -5,17 +5,13 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from funcgrad.errors import GradientError
 from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
-from funcgrad.planning.branches import plan_branches
 from funcgrad.planning.captures import captured
-from funcgrad.planning.checkpoints import plan_checkpoint
 from funcgrad.planning.custom_tangents import tangent_pullback
 from funcgrad.planning.flows import Flows
-from funcgrad.planning.jitted_calls import Compiled, plan_call, remembered
-from funcgrad.planning.loops import plan_loop
+from funcgrad.planning.holders import MAKERS
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
@@ -23,7 +19,7 @@ from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.storing import store_results
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
-from funcgrad.primitive import TangentRule, loop_of
+from funcgrad.primitive import TangentRule
 from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
 
 
@@ -78,6 +74,10 @@ class _Planner:
     def names(self) -> Names:
         """What may not be the name of a value that the plan adds."""
         return self.whole.names
+
+    def free_name(self, name: str) -> str:
+        """A name for a value that the plan adds: this one, or one like it that is free."""
+        return self.names.give(name)
 
     def blocks(self, node: Node, position: int) -> bool:
         """Whether a node passes no cotangent to the input at a position."""
@@ -135,9 +135,9 @@ class _Planner:
         if isinstance(function, Call):
             return self.call(node, function, positions, activity)
         assert isinstance(function, Equation)
-        if node.bodies:
+        if node.holder is not None:
             nothing = (BodyActivity((), (), Activity({}, frozenset())),) * len(node.bodies)
-            return self.holding(node, function, positions, activity.inside.get(node, nothing))
+            return MAKERS[type(node.holder)](node, positions, activity.inside.get(node, nothing), self)
         return self.equation(node, function, positions, activity)
 
     def equation(self, node: Node, function: Equation, positions: tuple[int, ...], activity: Activity) -> Step:
@@ -180,49 +180,17 @@ class _Planner:
         find = partial(self.rules.find, function, node=node.name) if self.rules.overrides else function.rules.get
         return rules_of(function, positions, find, node.name)
 
-    def holding(
-        self, node: Node, equation: Equation, positions: tuple[int, ...], found: tuple[BodyActivity, ...]
-    ) -> Step:
-        """The step of a node that holds graphs: of a loop, a branch, a checkpoint."""
-        name = equation.source.primitive.name
-        if node.bodies[0].found is not None:
-            return self.jitted(node, equation, positions, found[0])
-        if name == "while":
-            raise GradientError(
-                f"{node.name}: a reverse pass needs to know how many turns a loop makes, and a while loop does not "
-                f"say; use jax.lax.scan, or fori_loop with bounds that are numbers."
-            )
-        if name == "scan":
-            ((body, active),) = zip(node.bodies, found, strict=True)
-            constants = body.structure.inputs[: loop_of(equation.source).n_constants]
-            apart = self.wanted | self.taps.keys()
-            summed = [v for v in self.inputs(body.structure, active) if v in constants and v not in apart]
-            return plan_loop(node, positions, active, self.body(body.structure, active, summed))
-        plans = tuple(self.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
-        if name == "cond":
-            return plan_branches(node, positions, found, plans, self.names)
-        return plan_checkpoint(node, positions, found[0], plans[0])
-
-    def jitted(self, node: Node, equation: Equation, positions: tuple[int, ...], active: BodyActivity) -> Step:
-        """The step of a jitted function that stays whole."""
-        (body,) = node.bodies
-        make = lambda: Compiled(equation.source.params["name"], self.body(body.structure, active))  # noqa: E731
-        compiled = make() if self.segments else remembered(body, ("plan", active.inputs, active.outputs), make)
-        return plan_call(node, positions, active.outputs, compiled, self.names)
-
-    def inputs(self, structure: Structure, active: BodyActivity) -> list[Value]:
-        return [structure.inputs[i] for i in active.inputs]
+    def is_apart(self, value: Value) -> bool:
+        """Whether a value's cotangent is asked for by itself."""
+        return value in self.wanted or value in self.taps
 
     def body(self, structure: Structure, active: BodyActivity, summed: Sequence[Value] = ()) -> Plan:
-        """The plan of a graph that a node holds.
-
-        It wants the cotangents of the active inputs, then of what is wanted inside; its sources are the active
-        outputs, then the inputs `summed`, whose cotangents from outside enter.
-        """
+        """The plan of a graph that a node holds; see `BodyPlanner`."""
         reached = active.activity.reached
         inside = [v for v in structure.values if v in self.wanted and v in reached]
         sources = [v for k in active.outputs if isinstance(v := structure.outputs[k], Value)]
-        return self.plan(structure, active.activity, [*self.inputs(structure, active), *inside], [*sources, *summed])
+        inputs = [structure.inputs[i] for i in active.inputs]
+        return self.plan(structure, active.activity, [*inputs, *inside], [*sources, *summed])
 
     def call(self, node: Node, call: Call, positions: tuple[int, ...], activity: Activity) -> Step:
         """The step of an op's node."""

@@ -11,7 +11,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import at_node
 from funcgrad.primitive import on_mesh_of, typed
-from funcgrad.registry import Equation, Pull, Rule
+from funcgrad.registry import Pull, Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +56,7 @@ class Pullback:
     @property
     def _is_label(self) -> bool:
         """Whether its node only names a value; an op of somebody's own may be called `name` as well."""
-        function = self.node.function
-        return isinstance(function, Equation) and function.source.primitive.name == "name"
+        return self.node.primitive == "name"
 
     def __call__(self, g: Mapping[Value, Array], values: Mapping[Value, Any]) -> Sequence[Any]:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""

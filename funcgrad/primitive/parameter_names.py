@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from funcgrad.primitive.wiring import wirings
+from funcgrad.primitive.holders import Checkpoint, holder_of
 
 _NAMES = {
     "add_any": "x y",
@@ -37,29 +37,19 @@ _NAMES = {
 }
 """The primitives whose operands are other than the first parameters of a function of the same name; `*` for all that
 are left."""
-_BODIES = ("scan", "while", "cond")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 
 
 def parameter_names(equation: Any) -> tuple[str, ...]:
     """One name per operand of an equation; `in0`, `in1`, ... where nobody has named them."""
     n = len(equation.invars)
-    if equation.primitive.name in _BODIES:
-        return _names_of_body(equation)
+    holder = holder_of(equation)
+    if holder is not None and not isinstance(holder, Checkpoint):
+        return (*holder.deciding, *holder.input_names)
     if (of_function := _names_of_function(equation)) is not None:
         n_closed_over = n - len(of_function)
         return (*(f"closed_over{i}" for i in range(n_closed_over)), *of_function)
     return _names_of_primitive(equation.primitive.name, n)
-
-
-def _names_of_body(equation: Any) -> tuple[str, ...]:
-    """The operands of a loop or a branch: the inputs of its body, after what decides how it goes on."""
-    found = wirings(equation)
-    if not found:
-        return tuple(f"in{i}" for i in range(len(equation.invars)))
-    stem = "index" if equation.primitive.name == "cond" else "test"
-    first = [stem] if found[0].offset == 1 else [f"{stem}{i}" for i in range(found[0].offset)]
-    return (*first, *found[0].input_names)
 
 
 def _names_of_function(equation: Any) -> list[str] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 from jax.extend import core
-from jax.interpreters import ad
+from jax.extend.core import primitives
 
 _CUSTOM_VJP = core.Primitive("custom_vjp_call")
 _CUSTOM_VJP.multiple_results = True
@@ -23,16 +23,11 @@ def downgraded(equation: Any) -> Any:
     kind = type(held).__name__
     if kind == "RematTraced":
         params = {"jaxpr": held.jaxpr, "policy": held.policy, "prevent_cse": held.prevent_cse, "differentiated": False}
-        return equation.replace(primitive=_known("checkpoint", "remat", "remat2"), params=params)
+        return equation.replace(primitive=primitives.remat_p, params=params)
     if kind in ("CheckpointName", "CheckpointNameFwd"):
-        return equation.replace(primitive=_known("name"), params={"name": held.name})
+        return equation.replace(primitive=primitives.name_p, params={"name": held.name})
     if kind == "CustomVJPTraced":
         n_consts = len(jax.tree.leaves(held.in_avals[:2])) if hasattr(held, "drop_fwd_consts") else 0
         params = {"call_jaxpr": held.traced.jaxpr, "num_consts": n_consts, "symbolic_zeros": held.symbolic_zeros}
         return equation.replace(primitive=_CUSTOM_VJP, params=params)
     return equation
-
-
-def _known(*names: str) -> Any:
-    """The primitive of JAX's that has one of these names; policies of checkpoints ask for it."""
-    return next(p for p in ad.primitive_jvps if p.name in names)

@@ -9,8 +9,8 @@ import pytest
 import funcgrad as fg
 from funcgrad import ops
 from funcgrad.autodiff.taps import STATISTICS
-from tests.planning.test_branches import two
-from tests.planning.test_loops import XS, H, W, nested, rnn
+from tests.planning.holders.test_branches import two
+from tests.planning.holders.test_loops import XS, H, W, nested, rnn
 from tests.raising import raises_sentence
 
 X = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)

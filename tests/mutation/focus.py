@@ -2,26 +2,37 @@
 
 from pathlib import Path
 
-CORE = ("funcgrad/registry", "funcgrad/ops/equations", "funcgrad/planning", "funcgrad/reverse")
+CORE = (
+    "funcgrad/registry",
+    "funcgrad/ops/equations",
+    "funcgrad/planning",
+    "funcgrad/planning/holders",
+    "funcgrad/reverse",
+)
 
 _PLANS = ("tests/reverse/test_cotangents.py", "tests/planning/test_plans.py")
 _PLANNING = ("tests/planning/test_activity.py", "tests/planning/test_residuals.py")
 _OPS = ("tests/registry", "tests/primitive", *_PLANS)
 _TAPS = "tests/autodiff/test_taps.py"
-_BODIES = ("tests/planning/test_checkpoints.py", "tests/planning/test_branches.py", "tests/planning/test_loops.py")
+_BODIES = (
+    "tests/planning/holders/test_checkpoints.py",
+    "tests/planning/holders/test_branches.py",
+    "tests/planning/holders/test_loops.py",
+)
 
 _TESTS: dict[str, tuple[str, ...]] = {
     "funcgrad/registry": _OPS,
     "funcgrad/reverse": (*_PLANS, *_BODIES, _TAPS),
     "funcgrad/planning": (*_PLANS, *_PLANNING, *_BODIES, _TAPS),
+    "funcgrad/planning/holders": (*_BODIES, _TAPS, "tests/planning/holders/test_jitted_calls.py"),
     "funcgrad/ops/equations": ("tests/ops/equations",),
     "funcgrad/planning/custom_tangents.py": ("tests/planning/test_custom_tangents.py",),
-    "funcgrad/planning/branches.py": ("tests/planning/test_branches.py", _TAPS),
-    "funcgrad/planning/checkpoints.py": ("tests/planning/test_checkpoints.py", _TAPS),
-    "funcgrad/planning/loops.py": (
-        "tests/planning/test_loops.py::test_a_loop_has_the_gradient_that_jax_gives_it",
+    "funcgrad/planning/holders/branches.py": ("tests/planning/holders/test_branches.py", _TAPS),
+    "funcgrad/planning/holders/checkpoints.py": ("tests/planning/holders/test_checkpoints.py", _TAPS),
+    "funcgrad/planning/holders/loops.py": (
+        "tests/planning/holders/test_loops.py::test_a_loop_has_the_gradient_that_jax_gives_it",
         "tests/planning/test_activity.py",
-        "tests/planning/test_loops.py",
+        "tests/planning/holders/test_loops.py",
         _TAPS,
     ),
 }

@@ -1,16 +1,11 @@
 """Why a mutation that no test notices is none that a test could, or should, notice: by the mutation's key."""
 
-_WRITES_NOTHING = (
-    "costs only tracing: where a body is only observed, its pullback would have no target and the compiler drops it"
-)
 _NEVER_ASKED = (
     "no such input comes so far: only inexact values vary, and what is wanted is checked before; it says so to "
     "whoever plans otherwise"
 )
 
 EXPLAINED: dict[str, str] = {
-    "funcgrad/planning/branches.py plan_branches: pullback.targets -> True": _WRITES_NOTHING,
-    "funcgrad/planning/checkpoints.py plan_checkpoint: targets -> True": _WRITES_NOTHING,
     "funcgrad/planning/planner.py _Planner.blocks: return True -> return None": _NEVER_ASKED,
     "funcgrad/planning/planner.py _Planner.blocks: True -> False": _NEVER_ASKED,
     "funcgrad/planning/planner.py _Planner.call: call.saving and any(v in reached for v in saved) -> (call.saving or "

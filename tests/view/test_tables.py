@@ -11,7 +11,7 @@ import funcgrad as fg
 from funcgrad import ops
 from funcgrad.view import page_width, quantity
 from funcgrad.view.words import columns_of
-from tests.planning.test_loops import XS, H, W, nested, rnn
+from tests.planning.holders.test_loops import XS, H, W, nested, rnn
 from tests.view.test_text import PARAMS, X, nest, tower
 
 WORDS = 5

@@ -11,8 +11,8 @@ import funcgrad as fg
 from funcgrad import ops
 from funcgrad.view import to_text
 from funcgrad.view.folding import Folder, fold, open_folders, shown_as
-from tests.planning.test_branches import two
-from tests.planning.test_loops import XS, H, W, nested, rnn
+from tests.planning.holders.test_branches import two
+from tests.planning.holders.test_loops import XS, H, W, nested, rnn
 
 X = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.autodiff.taps import Reading, Readings
-from funcgrad.checking.blaming.connections import Connections, Place, runs_backwards
+from funcgrad.checking.blaming.connections import Connections, Place
 from funcgrad.graph import Addresses, Constant, Structure, Value, measurable
 from funcgrad.naming import Where
 from funcgrad.primitive import is_inexact
@@ -59,7 +59,7 @@ class Conditions:
         entry = self.connections.entries[v]
         parts = [self.value(entry.outside)]
         if entry.fed_back is not None and v.loops:
-            parts.append(_shifted(self.value(entry.fed_back), v.loops, -1 if runs_backwards(entry.holder) else 1))
+            parts.append(_shifted(self.value(entry.fed_back), v.loops, -1 if entry.backwards else 1))
         return worst(parts, v.loops)
 
     def cotangent(self, v: Value) -> np.ndarray:

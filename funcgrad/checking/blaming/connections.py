@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from funcgrad.checking.node_primitives import primitive_of
 from funcgrad.graph import Constant, Measurement, Node, Structure, Value
-from funcgrad.primitive import loop_of
 
 
 class Place(NamedTuple):
@@ -32,7 +30,7 @@ class Entry(NamedTuple):
     outside: Value | Constant
     fed_back: Value | Constant | None
     """What the turn before returned for it."""
-    holder: Node
+    backwards: bool
 
 
 class Exit(NamedTuple):
@@ -80,9 +78,9 @@ class Connections:
         for node in (p.node for p in self.places):
             for body in node.bodies:
                 outputs = body.structure.outputs
-                back = {i: outputs[o] for o, i in body.feedback}
+                back = {i: outputs[o] for o, i in body.holder.feedback}
                 for i, v in enumerate(body.structure.inputs):
-                    found[v] = Entry(node.inputs[body.offset + i], back.get(i), node)
+                    found[v] = Entry(node.inputs[body.holder.offset + i], back.get(i), body.holder.backwards)
         return found
 
     @cached_property
@@ -91,11 +89,11 @@ class Connections:
         found: dict[Value, list[Exit]] = defaultdict(list)
         for node in (p.node for p in self.places):
             for body in node.bodies:
-                back = dict(body.feedback)
+                back = dict(body.holder.feedback)
                 for o, v in enumerate(body.structure.outputs):
                     if isinstance(v, Value):
                         fed_back = body.structure.inputs[back[o]] if o in back else None
-                        found[v].append(Exit(node.outputs[o], fed_back, runs_backwards(node)))
+                        found[v].append(Exit(node.outputs[o], fed_back, body.holder.backwards))
         return found
 
 
@@ -104,12 +102,7 @@ def _places(structure: Structure, path: tuple[int | None, ...], backwards: tuple
         if isinstance(node.function, Measurement):
             continue
         yield Place(node, (*path, i), backwards)
-        is_loop = primitive_of(node) == "scan"
-        inner, directions = (*path, i, *([None] if is_loop else [])), (runs_backwards(node),) if is_loop else ()
         for body in node.bodies:
-            yield from _places(body.structure, inner, (*backwards, *directions))
-
-
-def runs_backwards(node: Node) -> bool:
-    """Whether a node is a loop from the last slice to the first."""
-    return primitive_of(node) == "scan" and loop_of(node.origin).backwards
+            n = len(body.holder.lengths)
+            inner, directions = (*path, i, *(None,) * n), (*backwards, *(body.holder.backwards,) * n)
+            yield from _places(body.structure, inner, directions)

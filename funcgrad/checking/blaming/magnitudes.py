@@ -9,7 +9,6 @@ from funcgrad import ops
 from funcgrad.checking.blaming.conditions import Conditions, level, size
 from funcgrad.checking.blaming.connections import Place
 from funcgrad.checking.blaming.findings import Finding, described
-from funcgrad.checking.node_primitives import primitive_of
 from funcgrad.errors import require
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans import Look
@@ -82,7 +81,7 @@ def _largest_upto(conditions: Conditions) -> dict[Value, float]:
     deep: dict[Value, float] = {}
     for place in conditions.connections.places:
         for body in place.node.bodies:
-            pairs = zip(body.structure.inputs, place.node.inputs[body.offset :], strict=False)
+            pairs = zip(body.structure.inputs, place.node.inputs[body.holder.offset :], strict=False)
             largest.update((v, largest[x]) for v, x in pairs if x in largest)
         before = [largest[x] for x in place.node.inputs if x in largest]
         for v in place.node.outputs:
@@ -116,7 +115,7 @@ def _rectifies(node: Node, look: Look) -> bool:
     function = node.function
     if isinstance(function, Call):
         return any(function.op is op for op in _RECTIFIERS)
-    if primitive_of(node) == "max":
+    if node.primitive == "max":
         with_zero = any(isinstance(x, Constant) and np.all(np.asarray(x.content) == 0) for x in node.inputs)
         return with_zero and not any(_is_difference_of_means(sub, look) for sub in look.makers_of(node, "sub"))
     return isinstance(function, Equation) and function.is_custom_jvp and function.name in _NAMES_OF_JAX
@@ -126,6 +125,6 @@ def _is_difference_of_means(node: Node, look: Look) -> bool:
     """`E x² - (E x)²`: a variance, which rounding may make negative."""
     makers = [look.maker(v) for v in node.inputs]
     return all(
-        m is not None and (primitive_of(m) == "reduce_sum" or any(True for _ in look.above(m, "reduce_sum", depth=2)))
+        m is not None and (m.primitive == "reduce_sum" or any(True for _ in look.above(m, "reduce_sum", depth=2)))
         for m in makers
     )

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from funcgrad.checking.blaming.conditions import Conditions, size
 from funcgrad.checking.blaming.connections import Place
 from funcgrad.checking.blaming.findings import Finding
-from funcgrad.checking.node_primitives import primitive_of
 from funcgrad.graph import Constant, Node, Value
 
 Blocks = Callable[[Node, Value], bool]
@@ -64,12 +63,12 @@ def _forward(conditions: Conditions, v: Value) -> list[tuple[Place, list[Value]]
     """The readers of a value, each with the values to look at next: its outputs, or what it is inside of the node."""
     steps = []
     for place in conditions.connections.readers.get(v, ()):
-        bodies = [b for b in place.node.bodies if primitive_of(place.node) != "while"]
+        bodies = [b for b in place.node.bodies if b.holder.is_countable]
         inner = [
-            b.structure.inputs[i - b.offset]
+            b.structure.inputs[i - b.holder.offset]
             for b in bodies
             for i, x in enumerate(place.node.inputs)
-            if x is v and 0 <= i - b.offset < len(b.structure.inputs)
+            if x is v and 0 <= i - b.holder.offset < len(b.structure.inputs)
         ]
         steps.append((place, inner or list(place.node.outputs)))
     return steps

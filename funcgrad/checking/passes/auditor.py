@@ -11,7 +11,6 @@ import numpy as np
 
 from funcgrad.aliases import Array
 from funcgrad.checking.differences import Difference, difference, index_text, largest, wide
-from funcgrad.checking.node_primitives import primitive_of
 from funcgrad.checking.numbers import as_dtype, draw
 from funcgrad.checking.passes.derivatives import (
     derivative,
@@ -27,7 +26,7 @@ from funcgrad.errors import describe
 from funcgrad.graph import Node, Value, read
 from funcgrad.naming import at_node
 from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import is_inexact, loop_of
+from funcgrad.primitive import is_inexact
 from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward
 
@@ -61,10 +60,9 @@ class Auditor:
         node, failed = step.node, len(self.failures)
         self.n_nodes += 1
         leaves = read(node.inputs, values)
-        if step.bodies:
-            plan, inputs = _inside(step, leaves)
-            if plan is not None:
-                self.visit(plan, (), inputs)
+        if node.holder is not None and step.bodies and (entering := node.holder.entering(leaves)) is not None:
+            k, inputs = entering  # of the branch that is taken, of the first turn
+            self.visit(step.bodies[k], (), inputs)
         if len(self.failures) > failed or _is_modified(step):
             return  # the node that is wrong is inside, or what is there is not meant to be a derivative
         there, _ = step.remake(values, until={})
@@ -159,21 +157,6 @@ def _signature(pullback: Pullback) -> Any:
 def _float64() -> Iterator[None]:
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         yield
-
-
-def _inside(step: Step, leaves: Sequence[Any]) -> tuple[Plan | None, Sequence[Any]]:
-    """The plan inside of a node, and its inputs: of the branch that is taken, of the first turn; None for no turn."""
-    node = step.node
-    if primitive_of(node) == "cond":
-        branch = int(np.clip(int(leaves[0]), 0, len(step.bodies) - 1))
-        return step.bodies[branch], leaves[1:]
-    if primitive_of(node) != "scan":
-        return step.bodies[0], leaves
-    loop = loop_of(node.origin)
-    if not loop.length:
-        return None, ()
-    first = -1 if loop.backwards else 0
-    return step.bodies[0], [x if i < loop.n_unsliced else x[first] for i, x in enumerate(leaves)]
 
 
 def _is_modified(step: Step) -> bool:

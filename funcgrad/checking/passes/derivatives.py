@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from funcgrad.aliases import Array
-from funcgrad.checking.node_primitives import primitive_of
 from funcgrad.checking.numbers import as_dtype
 from funcgrad.graph import Constant, Node, Structure, Value, open_jaxpr, read
 from funcgrad.plans import as_array
-from funcgrad.primitive import bodies, is_inexact, loop_of
+from funcgrad.primitive import bodies, is_inexact
 from funcgrad.registry import Call, Equation
 
 Run = Callable[..., list[Array]]
@@ -43,9 +42,9 @@ def holds_what_cannot_be_widened(node: Node) -> bool:
         return False
     if given_derivative(node):
         return any(map(holds_what_cannot_be_widened, _given_to(node)[0].nodes))
-    if not node.bodies:
+    if node.holder is None:
         return isinstance(node.function, Equation) and bool(bodies(node.function.source))
-    return primitive_of(node) == "while" or any(map(holds_what_cannot_be_widened, _nodes_inside(node)))
+    return not node.holder.is_countable or any(map(holds_what_cannot_be_widened, _nodes_inside(node)))
 
 
 def holds_given_derivatives(node: Node) -> bool:
@@ -88,22 +87,9 @@ def _run(wide: bool, node: Node, *leaves: Array) -> list[Array]:
     if given_derivative(node):
         structure, constants = _given_to(node)
         return _run_structure(wide, structure, *leaves, constants=constants)
-    if not node.bodies:
+    if node.holder is None:
         return node.function.run_as(_wide_parameter, *leaves) if wide else node.run(*leaves)
-    structures = [body.structure for body in node.bodies]
-    if primitive_of(node) == "cond":
-        return jax.lax.switch(leaves[0], [partial(_run_structure, wide, s) for s in structures], *leaves[1:])
-    if primitive_of(node) != "scan":
-        return _run_structure(wide, structures[0], *leaves)
-    loop = loop_of(node.function.source)
-    n, m = loop.n_constants, loop.n_unsliced
-
-    def turn(carry: list[Array], x: list[Array]) -> tuple[list[Array], list[Array]]:
-        outputs = _run_structure(wide, structures[0], *leaves[:n], *carry, *x)
-        return outputs[: loop.n_carry], outputs[loop.n_carry :]
-
-    carry, ys = jax.lax.scan(turn, list(leaves[n:m]), list(leaves[m:]), length=loop.length, reverse=loop.backwards)
-    return [*carry, *ys]
+    return node.holder.run([partial(_run_structure, wide, body.structure) for body in node.bodies], *leaves)
 
 
 def _run_structure(wide: bool, structure: Structure, *inputs: Array, constants: Sequence[Any] = ()) -> list[Array]:

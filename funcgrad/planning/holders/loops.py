@@ -6,51 +6,44 @@ rules of a turn read is: slices of x and y, which are there anyway; constants, a
 constants alone, which is computed once more instead of kept; and the rest, which the forward loop stacks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import jax
-
 from funcgrad.aliases import Array
+from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.planning.activity import BodyActivity
-from funcgrad.planning.pullbacks import names_at
-from funcgrad.plans import Plan, Pullback, Recomputation, Step, as_array, few_fences
-from funcgrad.primitive import Loop, loop_of, zeros_of
-from funcgrad.registry import Equation
+from funcgrad.planning.holders.steps import BodyPlanner, reverse_pullback
+from funcgrad.plans import Plan, Recomputation, Step, as_array, few_fences
+from funcgrad.primitive import Scan, zeros_of
 from funcgrad.reverse import forward, reverse
 
 
-def plan_loop(node: Node, positions: tuple[int, ...], found: BodyActivity, body: Plan) -> Step:
-    """The step of a `scan`.
+def plan_loop(node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], planner: BodyPlanner) -> Step:
+    """The step of a `scan`; see `Maker`.
 
-    Args:
-        node: the scan.
-        positions: its inputs that get a cotangent.
-        found: what is active in its body.
-        body: the plan of its body. It wants the cotangents of the active inputs, then of what is wanted inside. Its
-            sources are the active outputs, then active constants: the cotangent that such a constant has so far
-            enters each turn, where that of the turn is added to it.
+    Sources of the body's plan are also its active constants: the cotangent that such a constant has so far enters each
+    turn, where that of the turn is added to it. Not of those that are wanted or watched for themselves.
     """
-    assert isinstance(node.function, Equation)
-    loop = _ReverseLoop(node, positions, found, body, loop_of(node.function.source))
-    names = names_at(node)
-    pullback = Pullback(
-        node,
-        None,
-        sources=tuple(node.outputs[k] for k in found.outputs),
-        targets=(*(v for p in positions if isinstance(v := node.inputs[p], Value)), *loop.inside),
-        needs=loop.needs,
-        pull=loop.pull,
-        arguments=tuple(names[p] for p in positions),
-        positions=positions,
-        reads=tuple(v.name for v in loop.needs),
+    (active,), (body,) = found, node.bodies
+    assert isinstance(node.holder, Scan)
+    constants = (body.structure.inputs[i] for i in active.inputs if i < node.holder.n_constants)
+    summed = [v for v in constants if not planner.is_apart(v)]
+    loop = _ReverseLoop(node, positions, active, planner.body(body.structure, active, summed), node.holder)
+    pullbacks = reverse_pullback(node, positions, active.outputs, loop.inside, loop.needs, loop.pull)
+    made = (*loop.stacked, *loop.body.observed)
+    return Step(node, positions, pullbacks, made, loop.run_forward, (loop.body,), remade=loop.once)
+
+
+def refuse_while(node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], planner: BodyPlanner) -> Step:
+    """GradientError: a `while` loop has no step."""
+    del positions, found, planner
+    raise GradientError(
+        f"{node.name}: a reverse pass needs to know how many turns a loop makes, and a while loop does not say; use "
+        f"jax.lax.scan, or fori_loop with bounds that are numbers."
     )
-    pullbacks = (pullback,) if pullback.targets else ()
-    made = (*loop.stacked, *body.observed)
-    return Step(node, positions, pullbacks, made, loop.run_forward, (body,), remade=loop.once)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +54,7 @@ class _ReverseLoop:
     positions: tuple[int, ...]
     found: BodyActivity
     body: Plan
-    loop: Loop
+    loop: Scan
 
     @cached_property
     def inputs(self) -> tuple[Value, ...]:
@@ -115,17 +108,12 @@ class _ReverseLoop:
 
     def run_forward(self, *leaves: Any) -> list[Any]:
         """The loop's results, then what it stacks and what is observed."""
-        n, arrays = self.loop.n_carry, [as_array(x, v.aval) for x, v in zip(leaves, self.node.inputs, strict=True)]
-        constants, others = arrays[: self.loop.n_constants], arrays[self.loop.n_constants :]
+        arrays = [as_array(x, v.aval) for x, v in zip(leaves, self.node.inputs, strict=True)]
+        return self.loop.run([self._turn], *arrays)
 
-        def turn(carry: Sequence[Array], x: Sequence[Array]) -> tuple[list[Array], Any]:
-            keep = (*self.stacked, *self.body.observed)
-            outputs, stacked = forward(self.body, (), [*constants, *carry, *x], keep)
-            outputs = [as_array(y, v.aval) for y, v in zip(outputs, self.body.structure.outputs, strict=True)]
-            return outputs[:n], (outputs[n:], stacked)
-
-        carry, (ys, stacked) = _scan(turn, others[:n], others[n:], self.loop)
-        return [*carry, *ys, *stacked]
+    def _turn(self, *inputs: Array) -> list[Array]:
+        outputs, left = forward(self.body, (), inputs, (*self.stacked, *self.body.observed))
+        return [*(as_array(y, v.aval) for y, v in zip(outputs, self.body.structure.outputs, strict=True)), *left]
 
     @cached_property
     def carried(self) -> dict[int, Value]:
@@ -158,7 +146,7 @@ class _ReverseLoop:
         start = {k: g[k] if k in g else zeros_of(v.aval) for k, v in self.carried.items()}
         totals = {i: zeros_of(self.inputs[i].aval) for i in self.constants}
         xs = (operands[n_constants:n_needs], y_bars)
-        (carry_bars, totals), (x_bars, inside) = _scan(turn, (start, totals), xs, self.loop.reversed)
+        (carry_bars, totals), (x_bars, inside) = self.loop.reversed.scan(turn, (start, totals), xs)
         bars = totals | {k + self.loop.n_constants: x for k, x in carry_bars.items()} | x_bars
         return [*(bars[p] for p in self.positions), *inside]
 
@@ -180,7 +168,3 @@ class _ReverseLoop:
         carried = {k: bars[k + n] if k + n in bars else zeros_of(v.aval) for k, v in self.carried.items()}
         totals = {i: bars[i] if i in self.entering else x + bars[i] for i, x in totals.items()}
         return (carried, totals), ({i: x for i, x in bars.items() if i >= m}, found[len(self.found.inputs) :])
-
-
-def _scan(turn: Callable[..., Any], start: Any, xs: Any, loop: Loop) -> Any:
-    return jax.lax.scan(turn, start, xs, length=loop.length, reverse=loop.backwards, unroll=loop.unroll)

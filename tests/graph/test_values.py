@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.checking.node_primitives import primitive_of
 
 X = np.array([0.5, 1.0, 1.5])
 
@@ -89,7 +88,7 @@ def test_an_op_of_ones_own_called_max_is_no_rectifier():
 def test_what_a_node_applies():
     f = op_called("scan", 1.5)
     nodes = fg.trace(lambda x: jax.lax.scan(lambda c, a: (c + a, None), f(x), jnp.ones(2))[0], X).nodes
-    assert [primitive_of(node) for node in nodes if node.op_name == "scan"] == ["", "scan"]
+    assert [node.primitive for node in nodes if node.op_name == "scan"] == ["", "scan"]
 
 
 @pytest.mark.parametrize("name", STRUCTURAL)

@@ -11,7 +11,7 @@ import funcgrad as fg
 from funcgrad import ops
 from tests.lowering import defers, lowered
 from tests.planning.asserting import assert_like_jax
-from tests.planning.test_loops import XS, H, W, rnn
+from tests.planning.holders.test_loops import XS, H, W, rnn
 
 X = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
 policies = jax.checkpoint_policies

@@ -6,46 +6,23 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import jax
-
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Measurement, Node, Value
-from funcgrad.naming import Names
 from funcgrad.planning.activity import BodyActivity
-from funcgrad.planning.pullbacks import names_at
-from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import zeros_of
-from funcgrad.registry import Equation
+from funcgrad.planning.holders.steps import BodyPlanner, reverse_pullback
+from funcgrad.plans import Plan, Step, as_array
+from funcgrad.primitive import Cond, zeros_of
 from funcgrad.reverse import forward, reverse
 
 
 def plan_branches(
-    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], bodies: tuple[Plan, ...], names: Names
+    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], planner: BodyPlanner
 ) -> Step:
-    """The step of a `cond`.
-
-    Args:
-        node: the cond; its first input is the index of the branch.
-        positions: its inputs that get a cotangent.
-        found: what is active in the branches.
-        bodies: the plans of the branches. Each wants the cotangents of its active inputs, then of what is wanted
-            inside; its sources are its active outputs.
-        names: those that are taken.
-    """
-    branches = _Branches(node, positions, found, bodies, names)
-    arguments = names_at(node)
-    pullback = Pullback(
-        node,
-        None,
-        sources=tuple(node.outputs[k] for k in branches.outputs),
-        targets=branches.targets,
-        needs=branches.needs,
-        pull=branches.pull,
-        arguments=tuple(arguments[p] for p in positions),
-        positions=positions,
-        reads=tuple(v.name for v in branches.needs),
-    )
-    pullbacks = (pullback,) if pullback.targets else ()
+    """The step of a `cond`, whose first input is the index of the branch; see `Maker`."""
+    assert isinstance(node.holder, Cond)
+    bodies = tuple(planner.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
+    branches = _Branches(node, positions, found, bodies, node.holder, planner.free_name)
+    pullbacks = reverse_pullback(node, positions, branches.outputs, branches.inside, branches.needs, branches.pull)
     return Step(node, positions, pullbacks, (*branches.slots, *branches.observed), branches.run_forward, bodies)
 
 
@@ -57,7 +34,8 @@ class _Branches:
     positions: tuple[int, ...]
     found: tuple[BodyActivity, ...]
     bodies: tuple[Plan, ...]
-    names: Names
+    cond: Cond
+    free_name: Callable[[str], str]
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
@@ -68,10 +46,6 @@ class _Branches:
     def inside(self) -> tuple[Value, ...]:
         """What is wanted inside of the branches."""
         return tuple(v for b, f in zip(self.bodies, self.found, strict=True) for v in b.returns[len(f.inputs) :])
-
-    @cached_property
-    def targets(self) -> tuple[Value, ...]:
-        return (*(v for p in self.positions if isinstance(v := self.node.inputs[p], Value)), *self.inside)
 
     @cached_property
     def contents(self) -> tuple["_Contents", ...]:
@@ -85,7 +59,7 @@ class _Branches:
             most |= Counter(map(_kind, kept.avals))
         like = {_kind(aval): aval for kept in self.contents for aval in kept.avals}
         avals = [like[kind] for kind, n in most.items() for _ in range(n)]
-        names = [self.names.give(f"{self.node.name}/kept{i}") for i in range(len(avals))]
+        names = [self.free_name(f"{self.node.name}/kept{i}") for i in range(len(avals))]
         return tuple(Value(name, aval, self.node.loops) for name, aval in zip(names, avals, strict=True))
 
     @cached_property
@@ -100,23 +74,11 @@ class _Branches:
 
     def run_forward(self, *leaves: Any) -> list[Any]:
         """The results of the branch that is taken, then what it keeps and what is observed."""
-        index, *operands = map(as_array, leaves)
-        return self._choose(self._run, index, operands)
+        return self._choose(self._run, leaves)
 
-    def _choose(self, function: Callable[..., list[Any]], index: Array, operands: Sequence[Array]) -> list[Any]:
-        """A function of the branch that is taken, and the operands.
-
-        Branches for platforms stay that, so that only the one for the platform at hand is compiled: another may hold
-        a kernel that cannot be.
-        """
-        assert isinstance(self.node.function, Equation)
-        branches = [partial(function, b) for b in range(len(self.bodies))]
-        platforms = self.node.function.source.params.get("branches_platforms")
-        if platforms is None:
-            return jax.lax.switch(index, branches, *operands)
-        by_name = {name: f for names, f in zip(platforms, branches, strict=True) for name in names or ()}
-        default = next((f for names, f in zip(platforms, branches, strict=True) if names is None), None)
-        return jax.lax.platform_dependent(*operands, default=default, **by_name)
+    def _choose(self, function: Callable[..., list[Any]], leaves: Sequence[Any]) -> list[Any]:
+        """A function of the branch that is taken, and the operands after the index."""
+        return self.cond.run([partial(function, b) for b in range(len(self.bodies))], *map(as_array, leaves))
 
     def _run(self, branch: int, *operands: Array) -> list[Any]:
         body, contents = self.bodies[branch], self.contents[branch]
@@ -145,8 +107,7 @@ class _Branches:
 
     def pull(self, *operands: Any) -> Sequence[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
-        index, *others = map(as_array, operands)
-        return self._choose(self._pull, index, others)
+        return self._choose(self._pull, operands)
 
     def _pull(self, branch: int, *operands: Any) -> list[Any]:
         body, active = self.bodies[branch], self.found[branch]

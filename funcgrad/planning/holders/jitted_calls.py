@@ -1,82 +1,49 @@
 """A jitted function inside that stays whole: its two passes are jitted functions too, made once for all its traces.
 
 `jax.grad` of a function that calls jitted ones compiles a forward and a backward program for each of them and traces
-them once, however often the gradient is asked for. So here: JAX has one jaxpr for all calls of a jitted function with
-arguments of the same avals, and what is opened, found active, planned and compiled of it is kept beside that jaxpr, for
-as long as it lives.
+them once, however often the gradient is asked for. So here: both are kept beside what else is known of the function's
+body (`Body.remembered`).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 
-from funcgrad.graph import Body, Node, Value
-from funcgrad.naming import Names
-from funcgrad.planning.pullbacks import names_at
-from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import current_context
-from funcgrad.registry import Call
+from funcgrad.graph import Node, Value
+from funcgrad.planning.activity import BodyActivity
+from funcgrad.planning.holders.steps import BodyPlanner, reverse_pullback
+from funcgrad.plans import Plan, Step, as_array
 from funcgrad.reverse import forward, reverse
 
-T = TypeVar("T")
 
-
-def remembered(body: Body, key: tuple[Hashable, ...], make: Callable[[], T]) -> T:
-    """What `make` finds of a body, once for all traces that share it; of one trace's own body, each time.
-
-    It depends on the context that decides a trace, and on the rules of the ops inside, of which more may be registered.
-    """
-    if body.found is None:
-        return make()
-    if "ops" not in body.found:
-        calls = (n.function for n in body.structure.all_nodes if isinstance(n.function, Call))
-        body.found["ops"] = tuple(dict.fromkeys(call.op for call in calls))
-    rules = tuple(rule for op in body.found["ops"] for rule in op.rules.items())
-    key = (current_context(), rules, *key)
-    if key not in body.found:
-        body.found[key] = make()
-    return body.found[key]
-
-
-def plan_call(
-    node: Node, positions: tuple[int, ...], outputs: Sequence[int], compiled: "Compiled", names: Names
+def plan_jitted_call(
+    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], planner: BodyPlanner
 ) -> Step:
-    """The step of a jitted function.
+    """The step of a jitted function; see `Maker`."""
+    (body,), (active,) = node.bodies, found
 
-    Args:
-        node: the call.
-        positions: its inputs that get a cotangent.
-        outputs: its outputs that can have one.
-        compiled: its passes; they want the cotangents of the inputs at `positions`.
-        names: those that are taken.
-    """
-    named = [(names.give(f"{node.name}/{v.name}"), v.seen_from(compiled.body.structure.loops)) for v in compiled.kept]
+    def compile() -> _Compiled:
+        return _Compiled(node.origin.params["name"], planner.body(body.structure, active))
+
+    key = ("plan", active.inputs, active.outputs)
+    compiled = compile() if planner.segments else body.remembered(key, compile)
+    loops = compiled.body.structure.loops
+    named = [(planner.free_name(f"{node.name}/{v.name}"), v.seen_from(loops)) for v in compiled.kept]
     kept = tuple(Value(name, aval, node.loops) for name, aval in named)
     needs = (
         *(node.inputs[i] for i in compiled.inputs_read),
         *(node.outputs[k] for k in compiled.outputs_read),
         *kept,
     )
-    arguments = names_at(node)
-    pullback = Pullback(
-        node,
-        None,
-        sources=tuple(node.outputs[k] for k in outputs),
-        targets=tuple(v for p in positions if isinstance(v := node.inputs[p], Value)),
-        needs=needs,
-        pull=compiled.pull,
-        arguments=tuple(arguments[p] for p in positions),
-        positions=positions,
-        reads=tuple(v.name for v in needs),
-    )
-    return Step(node, positions, (pullback,), kept, compiled.run, (compiled.body,))
+    pullbacks = reverse_pullback(node, positions, active.outputs, (), needs, compiled.pull)
+    return Step(node, positions, pullbacks, kept, compiled.run, (compiled.body,))
 
 
 @dataclass(frozen=True, eq=False)
-class Compiled:
+class _Compiled:
     """Both passes of a jitted function."""
 
     name: str

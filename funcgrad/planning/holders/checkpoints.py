@@ -6,49 +6,36 @@ from typing import Any
 
 from funcgrad.graph import Node, Value
 from funcgrad.planning.activity import BodyActivity
-from funcgrad.planning.pullbacks import names_at
-from funcgrad.plans import Plan, Pullback, Recomputation, Step
-from funcgrad.primitive import saves
+from funcgrad.planning.holders.steps import BodyPlanner, reverse_pullback
+from funcgrad.plans import Plan, Recomputation, Step
+from funcgrad.primitive import Checkpoint, saves
 from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward, reverse
 
 
-def plan_checkpoint(node: Node, positions: tuple[int, ...], found: BodyActivity, body: Plan) -> Step:
-    """The step of a `checkpoint`.
-
-    Args:
-        node: the checkpoint.
-        positions: its inputs that get a cotangent.
-        found: what is active in its body.
-        body: the plan of its body; it wants the cotangents of the inputs at `positions`, and of what is wanted inside.
-    """
-    assert isinstance(node.function, Equation)
-    again = _recomputation(node, body, node.function.source.params)
+def plan_checkpoint(
+    node: Node, positions: tuple[int, ...], found: tuple[BodyActivity, ...], planner: BodyPlanner
+) -> Step:
+    """The step of a `checkpoint`; see `Maker`."""
+    (active,), (held,) = found, node.bodies
+    assert isinstance(node.holder, Checkpoint)
+    body = planner.body(held.structure, active)
+    again = _recomputation(node, body, node.holder)
     saved = tuple(v for v in again.given if v not in body.structure.inputs)
-    names = names_at(node)
-    pullback = Pullback(
-        node,
-        None,
-        sources=tuple(node.outputs[k] for k in found.outputs),
-        targets=(*(v for p in positions if isinstance(v := node.inputs[p], Value)), *body.returns[len(positions) :]),
-        needs=body.kept,
-        pull=partial(_pull, body),
-        arguments=tuple(names[p] for p in positions),
-        positions=positions,
-        reads=tuple(v.name for v in body.kept),
-    )
+    inside, pull = body.returns[len(positions) :], partial(_pull, body)
+    pullbacks = reverse_pullback(node, positions, active.outputs, inside, body.kept, pull)
     made = (*saved, *body.observed)
     run = partial(_run_forward, body, made) if made else node.run
-    return Step(node, positions, (pullback,) if pullback.targets else (), made, run, (body,), remade=again)
+    return Step(node, positions, pullbacks, made, run, (body,), remade=again)
 
 
-def _recomputation(node: Node, body: Plan, params: dict[str, Any]) -> Recomputation:
+def _recomputation(node: Node, body: Plan, checkpoint: Checkpoint) -> Recomputation:
     """From the checkpoint's inputs and what its policy saves to what the rules of its body read.
 
-    `prevent_cse` is one flag, or one for each argument: which of them the compiler may not know again.
+    Its `prevent_cse` says which of them the compiler may not know again.
     """
-    inputs, asked = body.structure.inputs, params["prevent_cse"]
-    chosen = [v for n in body.structure.nodes for v in n.outputs if _is_saved(params["policy"], n, v)]
+    inputs, asked = body.structure.inputs, checkpoint.prevent_cse
+    chosen = [v for n in body.structure.nodes for v in n.outputs if _is_saved(checkpoint.policy, n, v)]
     flags = dict(zip(inputs, (asked,) * len(inputs) if isinstance(asked, bool) else asked, strict=True))
     of_saved = any(flags.values())
     outside = dict(zip(inputs, node.inputs, strict=True))
