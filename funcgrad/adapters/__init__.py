@@ -10,6 +10,7 @@ what their modules compute themselves.
 from funcgrad.adapters.array_calls import ArrayCall as ArrayCall
 from funcgrad.adapters.library import Definition as Definition
 from funcgrad.adapters.modules import captured as read_beside
+from funcgrad.adapters.modules import members_of as members_of
 from funcgrad.adapters.modules import parameter_names as parameter_names
 from funcgrad.adapters.opening import choice as choice
 from funcgrad.adapters.opening import named_leaves as named_leaves

@@ -42,17 +42,25 @@ class Search:
     def _collect(self, value: Any, holder: Any, path: str, found: list[tuple[str, Any]]) -> None:
         if id(value) in self._seen:
             return
-        if holder in (dict, list, tuple):
-            if len(value) > _LENGTH:
-                return
-            held = value.items() if holder is dict else zip(_names_of(value), value, strict=False)
-        else:
-            held = holder.members(value)
+        if holder not in (dict, list, tuple):
             found.append((path, value))
         self._seen.add(id(value))  # containers too: one may hold itself
-        for name, item in held:
+        for name, item in members_of(value) or ():
             if (inner := _holder(item)) is not None:
-                self._collect(item, inner, join(path, str(name)), found)
+                self._collect(item, inner, join(path, name), found)
+
+
+def members_of(value: Any) -> list[tuple[str, Any]] | None:
+    """What a container or a library's object holds, by name; None for anything else, or what is too long to search."""
+    holder = _holder(value)
+    if holder is None:
+        return None
+    if holder not in (dict, list, tuple):
+        return list(holder.members(value))
+    if len(value) > _LENGTH:
+        return []
+    held = value.items() if holder is dict else zip(_names_of(value), value, strict=False)
+    return [(str(name), item) for name, item in held]
 
 
 def _names_of(items: Sequence[Any]) -> Sequence[Any]:

@@ -13,6 +13,7 @@ import jax
 from funcgrad.adapters import open_call, parameter_names
 from funcgrad.errors import GraphError, require_function
 from funcgrad.graph.arguments import Arguments
+from funcgrad.graph.closures import name_closed_over
 from funcgrad.graph.concreteness import without_values
 from funcgrad.graph.gathering import gathered
 from funcgrad.graph.given_names import join, label_of, labels_in
@@ -83,6 +84,8 @@ class Tracing(NamedTuple):
     inputs: list[Any]
     """The leaves that are inputs, at which it was traced."""
     returned: Returned
+    constant_names: Sequence[str | None]
+    """What the constants are called where the function closes over them."""
 
     def open_graph(
         self,
@@ -100,7 +103,9 @@ class Tracing(NamedTuple):
         """
         heads = [name.partition("/")[0] for name in self.arguments.names]
         names = (*self.arguments.names, *heads)
-        structure = open_jaxpr(self.closed, self.arguments.input_names, whole, names, is_meant, calls_of)
+        structure = open_jaxpr(
+            self.closed, self.arguments.input_names, whole, names, is_meant, calls_of, self.constant_names
+        )
         structure, constants = self.returned.completed(structure, self.closed.consts)
         return Graph(structure, constants, self.arguments, self.returned.tree)
 
@@ -142,7 +147,7 @@ def trace_arguments(
     _check_objects(closed)
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
-    return Tracing(closed, arguments, inputs, returned)
+    return Tracing(closed, arguments, inputs, returned, name_closed_over(function, closed.consts))
 
 
 def _check_objects(closed: Any) -> None:
@@ -165,8 +170,9 @@ def open_jaxpr(
     arguments: Sequence[str] = (),
     is_meant: Meant | None = None,
     calls_of: Sequence[Callable[..., Any]] = (),
+    constant_names: Sequence[str | None] = (),
 ) -> Structure:
-    """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names.
+    """A closed jaxpr as a DAG, its inputs called `in0`, `in1`, ... where they have no names; constants `const0`, ...
 
     No two values have one name, and no two nodes. Those of inputs and `arguments` are given first, then what the user
     names has its name; whatever else would be called so is numbered. Functions that are jitted inside stay one node
@@ -183,7 +189,9 @@ def open_jaxpr(
     )
     inputs = [Value(n, v.aval) for n, v in zip(names, closed.jaxpr.invars, strict=True)]
     builder.own = {v: v.name for v in inputs} if input_names else {}
-    constants = [Value(builder.names.give(f"const{i}"), jax.typeof(c)) for i, c in enumerate(closed.consts)]
+    given = constant_names or [None] * len(closed.consts)
+    called = [builder.names.give(name or f"const{i}") for i, name in enumerate(given)]
+    constants = [Value(name, jax.typeof(c)) for name, c in zip(called, closed.consts, strict=True)]
     outputs = builder.open(closed, inputs, constants, _Scope(), is_all_of_it=True)
     builder.open_bodies()
     return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
