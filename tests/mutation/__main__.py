@@ -7,6 +7,7 @@ file says to be noticed is not tried again; what survived is, with the tests as 
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.mutation.focus import find_modules, judges_of
@@ -31,7 +32,7 @@ def main() -> int:
     undecided = [m for m in find_undecided(chosen, known) if options.only in m.module]
     print(f"{len(chosen)} mutations, {len(undecided)} to try", flush=True)
     with tempfile.TemporaryDirectory() as work:
-        for done, outcome in enumerate(judge(undecided, judges_of, Path(work), options.workers), 1):
+        for done, outcome in enumerate(judge(undecided, partial(judges_of, root=ROOT), Path(work), options.workers), 1):
             append(options.record, outcome)
             print(f"{done}/{len(undecided)} {_line(outcome.mutation)}: {outcome.verdict} {outcome.by}", flush=True)
 

@@ -8,7 +8,7 @@ from importlib.machinery import SourceFileLoader
 
 import pytest
 
-from tests.mutation.focus import find_modules, judges_of
+from tests.mutation.focus import _LAST, _NEXT, _find, find_modules, judges_of
 from tests.mutation.mutating import find_mutations, sample
 from tests.mutation.running import ROOT, plant
 
@@ -72,8 +72,18 @@ def test_a_sample_is_the_same_whatever_else_is_offered():
 
 def test_the_tests_that_judge_a_module_exist():
     assert find_modules(ROOT)
-    paths = {t.split("::")[0] for module in find_modules(ROOT) for t in judges_of(module)}
+    paths = {t for module in find_modules(ROOT) for t in judges_of(module, ROOT)}
     assert [path for path in paths if not (ROOT / path).exists()] == []
+    words = [t for tests in (*_NEXT.values(), *_LAST.values()) for t in tests if t.isidentifier()]
+    assert [word for word in words if not _find(ROOT, word)] == []
+
+
+def test_the_first_judge_of_a_module_are_its_own_tests_wherever_they_moved(tmp_path):
+    for path in ("tests/planning/holders/test_loops.py", "tests/planning/test_plans.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert judges_of("funcgrad/planning/holders/loops.py", tmp_path)[0] == "tests/planning/holders/test_loops.py"
+    assert "tests/planning/holders/test_loops.py" in judges_of("funcgrad/planning/planner.py", tmp_path)
 
 
 @pytest.fixture
