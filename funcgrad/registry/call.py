@@ -266,8 +266,8 @@ class Call(Function):
         slots, start = dict(self.argument_slots), self.tree.num_leaves
         names = self.op.outputs
         trees = list(zip(names, outline.outputs.children(), strict=True)) if names else [("y", outline.outputs)]
-        # A saved dictionary flattens in the order of its sorted keys.
-        trees += list(zip(sorted(self.op.saved), outline.saved.children(), strict=False)) if self.saving else []
+        # A saved dictionary flattens in the order of its sorted keys; that of a plain call is empty.
+        trees += zip(sorted(self.op.saved), outline.saved.children(), strict=False)
         for name, tree in trees:
             slots[name] = Slot(tree, tuple(range(start, start + tree.num_leaves)))
             start += tree.num_leaves

@@ -53,6 +53,18 @@ def test_what_no_wanted_gradient_passes_through_is_pruned():
     assert row(only_w2, "linear").rules == ()
 
 
+def test_a_rule_of_several_arguments_gives_what_is_asked_for():
+    @fg.op(name="scaled_by_both", replace=True)
+    def scaled(x, w):
+        return x * w
+
+    scaled.pullback("x", "w")(lambda g, x, w: {"x": g * w, "w": g * x})
+    plan = fg.plan(lambda x, w: jnp.sum(scaled(x, w)), X, 2 * X, argnums=1)
+    (pullback,) = plan.steps[0].pullbacks
+    assert (pullback.arguments, [v.name for v in pullback.targets]) == (("w",), ["w"])
+    np.testing.assert_array_equal(fg.grad(lambda x, w: jnp.sum(scaled(x, w)), 1)(X, 2 * X), X)
+
+
 def test_integers_and_detached_values_stop_cotangents():
     def f(x):
         labels = jnp.argmax(x, -1)

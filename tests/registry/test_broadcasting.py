@@ -87,6 +87,17 @@ def test_a_bias_that_every_example_reads():
     assert_right(op, plain, draw(5, 3), draw(3, 4), draw(4))
 
 
+def test_a_jitted_function_broadcasts_as_matmul_for_all_one_knows():
+    @jax.jit
+    def product(x, w):
+        return x @ w
+
+    rules = fg.RuleSet().override("product", lambda g, x: jnp.swapaxes(x, -1, -2) @ g, "w")
+    loss = lambda w, x: jnp.sum(jnp.sin(product(x, w)))
+    x, w = draw(5, 2, 3), draw(3, 4)
+    np.testing.assert_allclose(fg.grad(loss, rules=rules)(w, x), jax.grad(loss)(w, x), rtol=1e-12)
+
+
 def copies(g):
     return jnp.stack([2 * g] * 3)
 
@@ -126,6 +137,7 @@ def test_cotangents_of_each_example_are_not_added_up_in_silence(shape):
         ((2,), (3, 2), Room(((2,),), ((2,),)), False),
         ((2,), (3, 2), Room(((),), ((2,), (3, 1))), True),
         ((2,), (3, 2), Room(((),), ((2,), (3, 4))), False),
+        ((2,), (3, 4, 2), Room(((),), ((2,), (4, 1), (3, 1, 1))), True),
         ((2, 2), (3, 2, 2), Room(((3, 7, 2),), ((2, 2),), core_axes=2), True),
         ((2, 2), (3, 2, 2), Room(((3, 7, 2),), ((2, 2),)), False),
         ((2, 2), (4, 2, 2), Room(((3, 7, 2),), ((2, 2),), core_axes=2), False),
@@ -202,3 +214,21 @@ def test_a_saved_value_of_one_argument_alone():
     op.pullback("x")(lambda g, e, z: g * e * z)
     op.pullback("z")(lambda g, e: g * e)
     assert_right(op, lambda x, z: jnp.exp(x) * z, draw(2, 1), draw(1, 3))
+    x, zs = draw(2, 1), draw(4, 1, 3)
+    for lib in (fg, jax):
+        each = jax.vmap(lib.grad(lambda x, z: jnp.sum(jnp.sin(op(x, z))), (0, 1)), (None, 0))(x, zs)
+        expected = jax.vmap(jax.grad(lambda x, z: jnp.sum(jnp.sin(jnp.exp(x) * z)), (0, 1)), (None, 0))(x, zs)
+        chex.assert_trees_all_close(each, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
+def test_an_argument_whose_axes_are_not_leading_is_batched_by_itself(axes):
+    """The axes in front of x are the output's, those in front of w are not: a batch of w is no axis more of the op."""
+    plain = lambda x, w: x @ w
+    op = made(plain, lambda g, w: g @ w.T, lambda g, x: jnp.einsum("...i,...j->ij", x, g), leading=("x",))
+    x, w = (draw(2, *shape) if axis == 0 else draw(*shape) for axis, shape in zip(axes, ((2, 3), (3, 2)), strict=True))
+    for lib in (fg, jax):
+        loss = lambda f: lambda x, w: jnp.sum(jnp.sin(jax.vmap(f, axes)(x, w)))
+        found, expected = lib.grad(loss(op), (0, 1))(x, w), jax.grad(loss(plain), (0, 1))(x, w)
+        chex.assert_trees_all_close(found, expected, rtol=1e-12)
+

@@ -30,6 +30,25 @@ def test_forward_mode_where_no_rule_is_registered():
     np.testing.assert_allclose(found, 2 * V * jnp.cos(V), rtol=1e-14)
 
 
+def test_an_integer_output_has_no_tangent():
+    """It stands in front, so that whoever counts it gives the next one's tangent a wrong place."""
+
+    @fg.op(name="ranked", replace=True)
+    def ranked(x):
+        return jnp.argmax(x), jnp.sin(x)
+
+    loss = lambda x: jnp.sum(ranked(x)[1] ** 2)
+    mesh = jax.make_mesh((4,), ("d",))
+    with jax.set_mesh(mesh):
+        cut = jax.device_put(X[0, 0], jax.NamedSharding(mesh, jax.P("d")))
+        dot = jax.jvp(ranked, [cut], [2 * cut])[1][1]
+        assert jax.typeof(dot).sharding.spec == jax.P("d")
+        np.testing.assert_allclose(dot, 2 * X[0, 0] * jnp.cos(X[0, 0]), rtol=1e-14)
+    for grad in (fg.grad(loss), jax.grad(loss)):
+        np.testing.assert_allclose(grad(V[0]), jnp.sin(2 * V[0]), rtol=1e-13)
+    np.testing.assert_allclose(jax.jvp(ranked, [V], [V])[1][1], V * jnp.cos(V), rtol=1e-14)
+
+
 def test_forward_mode_through_a_surrogate_that_reads_a_saved_value():
     @fg.op(name="saved_surrogate", replace=True)
     def saved_surrogate(x):

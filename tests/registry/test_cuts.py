@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import funcgrad as fg
 from funcgrad import ops
 from funcgrad.errors import ShapeError
 from tests.raising import raises_sentence
@@ -47,6 +49,28 @@ def test_axes_of_vmap_are_in_front(place):
     logits, labels = place((2, 4, 5), None, "d"), jnp.zeros((2, 4), int)
     assert spec(jax.vmap(ops.cross_entropy)(logits, labels)) == P(None, "d")
     assert spec(jax.vmap(ops.softmax)(place((4, 2, 5), "d"))) == P("d", None, None)
+
+
+    x, w = place((2, 4, 3), None, "d"), place((2, 3, 5))  # a batch of w is no axis more of x's
+    assert spec(jax.vmap(ops.linear)(x, w)) == P(None, "d", None)
+
+
+def test_what_is_saved_of_a_parameter_alone_is_whole(place):
+    @fg.op(name="scaled_by_saved", elementwise=True, replace=True)
+    def scaled(x, w):
+        return x * jnp.exp(w)
+
+    @scaled.saving("e")
+    def scaled_saving(x, w):
+        e = jnp.exp(w)
+        return x * e, {"e": e}
+
+    scaled.pullback("x")(lambda g, e: g * e)
+    scaled.pullback("w")(lambda g, x, e: g * x * e)
+    with jax.numpy_rank_promotion("allow"):
+        found = jax.grad(lambda x, w: scaled(x, w).sum(), (0, 1))(place((4, 3), "d"), place((3,)))
+    assert [spec(x) for x in found] == [P("d", None), P(None)]
+    np.testing.assert_allclose(found[1], 4 * np.exp(np.ones(3)), rtol=1e-14)
 
 
 def test_core_axes_that_are_cut_are_left_to_jax(place):

@@ -244,6 +244,8 @@ REFUSED = [
     ("gather", embed, (X, jnp.array([[1], [0]])), 1),
     ("dot_general", lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32), (HALF, HALF.T), 0),
     ("atan", lax.atan, (X,), 0),
+    ("split", lambda x: lax.split(x, (1, 2), 1), (Z,), 0),
+    (CONV, lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME"), (A[:0], A[:, :, :2, :2]), 0),
     (
         CONV,
         lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME", batch_group_count=2),
