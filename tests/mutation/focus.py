@@ -41,7 +41,17 @@ _NEXT: dict[str, tuple[str, ...]] = {
 _LAST: dict[str, tuple[str, ...]] = {
     "registry": ("tests/registry", "tests/primitive/test_transformations.py", _COTANGENTS, "plans", "foreign"),
     "ops/equations": ("tests/ops/equations", "tests/checking/rules/test_primitives.py"),
-    "planning": (_COTANGENTS, "plans", "residuals", "foreign", "checkpoints", "branches", "loops", "jitted_calls", _TAPS),
+    "planning": (
+        _COTANGENTS,
+        "plans",
+        "residuals",
+        "foreign",
+        "checkpoints",
+        "branches",
+        "loops",
+        "jitted_calls",
+        _TAPS,
+    ),
     "reverse": (_COTANGENTS, "plans", "checkpoints", "branches", "loops", "jitted_calls", _TAPS),
 }
 """By folder, those that judge all of it."""

@@ -231,4 +231,3 @@ def test_an_argument_whose_axes_are_not_leading_is_batched_by_itself(axes):
         loss = lambda f: lambda x, w: jnp.sum(jnp.sin(jax.vmap(f, axes)(x, w)))
         found, expected = lib.grad(loss(op), (0, 1))(x, w), jax.grad(loss(plain), (0, 1))(x, w)
         chex.assert_trees_all_close(found, expected, rtol=1e-12)
-

@@ -50,7 +50,6 @@ def test_axes_of_vmap_are_in_front(place):
     assert spec(jax.vmap(ops.cross_entropy)(logits, labels)) == P(None, "d")
     assert spec(jax.vmap(ops.softmax)(place((4, 2, 5), "d"))) == P("d", None, None)
 
-
     x, w = place((2, 4, 3), None, "d"), place((2, 3, 5))  # a batch of w is no axis more of x's
     assert spec(jax.vmap(ops.linear)(x, w)) == P(None, "d", None)
 
