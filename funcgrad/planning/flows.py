@@ -13,7 +13,7 @@ from funcgrad.graph import Node
 from funcgrad.planning.custom_tangents import find_links
 from funcgrad.planning.foreign import errors_from, where
 from funcgrad.planning.recording import Recording, find_moved, record
-from funcgrad.primitive import TangentRule, rule_key
+from funcgrad.primitive import TangentRule, bodies, rule_key
 from funcgrad.registry import Equation
 
 
@@ -56,7 +56,7 @@ class Flows:
                 return everything
             links = find_links(rule.tangent)
             return sorted({k for p in moving for k in links.get(p - rule.n_closed_over, ())})
-        if function.is_custom_vjp or not _tells_apart(node, moving):
+        if function.is_custom_vjp or not (bodies(function.source) or _has_several(node)):
             return everything
         return find_moved(node, moving)
 
@@ -94,7 +94,9 @@ class Flows:
                 return moving
             n, links = rule.n_closed_over, find_links(rule.tangent)
             return tuple(p for p in moving if p >= n and not links[p - n].isdisjoint(outputs))
-        return self.recording(node, moving, outputs).positions if _tells_apart(node, moving) else moving
+        if len(moving) > 1 and _has_several(node):
+            return self.recording(node, moving, outputs).positions
+        return moving
 
     def rule(self, node: Node, moving: tuple[int, ...]) -> TangentRule | None:
         """The rule of a `custom_jvp`, traced where the inputs `moving` do; once for all nodes with that rule.
@@ -145,7 +147,6 @@ def _only_closed_over(function: Equation, moving: tuple[int, ...]) -> bool:
     return bool(moving) and max(moving) < function.n_closed_over
 
 
-def _tells_apart(node: Node, moving: tuple[int, ...]) -> bool:
-    """Whether several outputs may depend on several inputs in different ways."""
-    assert isinstance(node.function, Equation)
-    return len(moving) > 1 and sum(v.is_inexact for v in node.outputs) > 1
+def _has_several(node: Node) -> bool:
+    """Whether there are several outputs, which may depend on the inputs in different ways."""
+    return sum(v.is_inexact for v in node.outputs) > 1

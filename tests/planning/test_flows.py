@@ -73,8 +73,22 @@ def still_forward(x, y):
 
 still.defvjp(still_forward, lambda y, g: (7 * g * y, None), symbolic_zeros=True)
 
+
+@jax.custom_vjp
+def told(x, y):
+    return x * y
+
+
+def told_forward(x, y):
+    """Whether y moves, though it gets no cotangent, is what the rule is told."""
+    return x.value * y.value, (11.0 if y.perturbed else 13.0) * y.value
+
+
+told.defvjp(told_forward, lambda kept, g: (g * kept, None), symbolic_zeros=True)
+
 device = jax.sharding.SingleDeviceSharding(jax.devices("cpu")[0])
 placed = jax.jit(lambda x, y: (jnp.sin(x), 2 * y), in_shardings=(device, device))
+placed_still = jax.jit(lambda x, y: (jnp.sin(x), lax.stop_gradient(y)), in_shardings=(device, device))
 
 
 def each(f, x, y):
@@ -110,9 +124,14 @@ CASES = {
         5 * jnp.ones(4),
     ),
     "what is not differentiated": (lambda x, y: jnp.sum(still(x, lax.stop_gradient(y))), 7 * Y),
+    "what moves and gets nothing": (lambda x, y: jnp.sum(told(x, closed(y))), 11 * Y),
     "a barrier": (lambda x, y: jnp.sum(lax.optimization_barrier((jnp.sin(x), lax.stop_gradient(y)))[0]), COS),
     "a sort": (lambda x, y: jnp.sum(lax.sort((closed(y), jnp.sin(x)), num_keys=1)[1]), COS),
     "a jit with shardings": (lambda x, y: jnp.sum(placed(x, closed(y))[0]), COS),
+    "a jit with shardings that stops one": (
+        lambda x, y: jnp.sum(placed_still(x, y)[0] * doubled(placed_still(x, y)[1])),
+        COS * 2 * Y,
+    ),
     "a shard_map": (lambda x, y: jnp.sum(each(lambda x, y: (jnp.sin(x), 2 * y), x, closed(y))[0]), COS),
 }
 
@@ -124,6 +143,25 @@ def test_only_what_gets_a_cotangent_is_visited(case):
         x_bar, y_bar = grad(X, Y)
         np.testing.assert_allclose(x_bar, expected, rtol=1e-12)
         np.testing.assert_array_equal(y_bar, np.zeros(4))
+
+
+placed_whole = jax.jit(lambda x: lax.stop_gradient(2 * x), in_shardings=(device,))
+ALONE = {
+    "two outputs of a jit": lambda x, y: placed_still(x, y),
+    "the output of a jit": lambda x, y: (jnp.sin(x), placed_whole(x)),
+    "a shard_map": lambda x, y: each(lambda x, y: (jnp.sin(x), 2 * y), x, y),
+    "of one output": lambda x, y: (jnp.sin(x), each(lambda x, y: lax.stop_gradient(x) * y, x, y)),
+    "a sort": lambda x, y: lax.sort((y, jnp.sin(x)), num_keys=1)[::-1],
+}
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_an_output_that_the_only_argument_does_not_move(case):
+    def f(x, y):
+        moved, still = ALONE[case](x, y)
+        return jnp.sum(moved * doubled(still))
+
+    np.testing.assert_allclose(fg.grad(f)(X, Y), jax.grad(f)(X, Y), rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)
