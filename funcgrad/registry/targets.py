@@ -97,7 +97,7 @@ def functions_in(jaxpr: Any, scope: str = "") -> Iterator[tuple[str, Function]]:
         called = body(equation)
         name = name_as_scope(equation, called) if called is not None else ""
         for inner in bodies(equation):
-            yield from functions_in(inner, f"{here}/{name}".strip("/") if name else here)
+            yield from functions_in(inner, f"{here}/{name}".strip("/"))
 
 
 def only_argument(function: Function, rule: str) -> str:
