@@ -99,6 +99,21 @@ def test_a_tap_that_no_wanted_gradient_passes_is_computed_for_its_own_sake():
     np.testing.assert_allclose(readings["h"].cotangent["value"], X)
 
 
+def test_what_leaves_a_body_and_is_not_differentiated_has_no_cotangent_of_its_readers_inside_alone():
+    def body(x, w):
+        u = fg.name(jnp.sin(w), "u")
+        return x * u, u
+
+    def f(x, w):
+        y, u = jax.checkpoint(body)(x, w)
+        return jnp.sum(y) + jnp.sum(x * u**2)
+
+    _, readings = fg.grad(f, taps="u", stats="value")(X, 2 * X)
+    assert readings["u"].cotangent is None  # of which x would be a part
+    _, readings = fg.grad(lambda x, w: jnp.sum(body(x, w)[0]), taps="u", stats="value")(X, 2 * X)
+    np.testing.assert_array_equal(readings["u"].cotangent["value"], X)
+
+
 def test_without_taps_the_program_is_the_same():
     text = lambda f: jax.jit(f).lower(W, H, XS).as_text()
     assert text(fg.value_and_grad(nested)) == text(fg.value_and_grad(nested, taps=()))

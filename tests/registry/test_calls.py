@@ -66,6 +66,23 @@ def test_forward_mode_through_a_surrogate_that_reads_a_saved_value():
     np.testing.assert_allclose(found, jax.jvp(jnp.tanh, [V], [2 * V])[1], rtol=1e-14)
 
 
+def test_a_rule_that_is_no_derivative_runs_anew_each_time():
+    """It may read what has changed since: where nothing is traced, its J is not compiled."""
+    scale = [2.0]
+
+    @fg.op(name="turning", replace=True)
+    def turning(x):
+        return 1.0 * x
+
+    @turning.pullback("x", kind=fg.modified)
+    def turning_x(g):
+        return scale[0] * g
+
+    assert jax.jvp(turning, [V], [V])[1][0, 0] == 2 * V[0, 0]
+    scale[0] = -3.0
+    np.testing.assert_array_equal(jax.jvp(turning, [V], [V])[1], -3 * V)
+
+
 def test_saved_values_are_pushed_forward_with_the_tangents_that_are_batched():
     @fg.op(name="saved_product", replace=True)
     def saved_product(x, w):

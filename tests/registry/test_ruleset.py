@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 
 import funcgrad as fg
+from funcgrad.errors import RuleError
+from tests.raising import raises_sentence
 
 
 def guided(g, y):
@@ -43,3 +45,5 @@ def test_sets_are_values_that_print_and_diff():
     assert fg.RuleSet().diff(one) == "+ relu at '**': guided for x (modified)"
     assert one.diff(fg.RuleSet()) == "- relu at '**': guided for x (modified)"
     assert one.diff(one) == ""
+    with raises_sentence(RuleError, r"RuleSet\.diff: the other must be a set of rules, got 3\."):
+        one.diff(3)
