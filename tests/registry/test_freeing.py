@@ -35,6 +35,14 @@ def custom_tangent(big, i):
     fg.grad(lambda x: jnp.sum(f(f(x))))(X)
 
 
+def custom_tangent_within_a_tangent(big, i):
+    f = jax.custom_jvp(jnp.sin)
+    f.defjvp(lambda p, t: (jnp.sin(*p), t[0] * big[i]))
+    around = jax.custom_jvp(jnp.cos)
+    around.defjvp(lambda p, t: (jnp.cos(*p), f(p[0]) * t[0]))
+    fg.grad(lambda x: jnp.sum(around(around(x))))(X)
+
+
 def custom_rule(big, i):
     f = jax.custom_vjp(lambda x: x * big[i])
     f.defvjp(lambda x: (f(x), None), lambda _, g: (g * big[i],))
@@ -106,7 +114,7 @@ def test_what_is_closed_over_is_freed_with_the_caches_of_jax(use):
     assert sum(ref() is not None for ref in alive) == 0
 
 
-@pytest.mark.parametrize("use", [overridden, custom_tangent])
+@pytest.mark.parametrize("use", [overridden, custom_tangent, custom_tangent_within_a_tangent])
 def test_what_belongs_to_one_gradient_goes_with_it(use):
     """Without clearing anything: a loop that makes its rules anew must not fill the memory."""
     use(jnp.ones(100), 0)
