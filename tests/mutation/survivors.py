@@ -12,6 +12,9 @@ EXPLAINED: dict[str, str] = {
     "funcgrad/planning/activity.py Watching: False -> True": (
         "equivalent: it is asked of watched values, and where this default stands there are none"
     ),
+    "funcgrad/planning/holders/checkpoints.py _is_saved: False -> True": (
+        "equivalent: what is left is a measurement, which no rule reads, and what nothing reads is not saved"
+    ),
     "funcgrad/planning/planner.py _Planner.blocks: return True -> return None": _NEVER_ASKED,
     "funcgrad/planning/planner.py _Planner.blocks: True -> False": _NEVER_ASKED,
     "funcgrad/planning/planner.py _Planner.hooks: self.hooked -> True": (

@@ -161,6 +161,20 @@ def test_several_outputs_of_which_one_is_not_used_or_does_not_move():
     assert_as_jax(lambda x: jnp.sum(f(x)[0] * f(x)[1]), X)
 
 
+def test_an_output_whose_tangent_is_a_number_and_a_rule_put_in_for_one_argument():
+    """Where a rule was put in, every output may move; the tangent says that the second does not."""
+    f = jax.custom_jvp(lambda x, y: (x * y, y))
+    f.defjvp(lambda p, t: ((p[0] * p[1], p[1]), (p[0] * t[1] + t[0] * p[1], 0.0)))
+
+    def loss(x, y):
+        product, still = f(x, y)
+        return product * still
+
+    rules = fg.RuleSet().override("<lambda>", lambda g: 7.0 * g[0], "x")
+    found = fg.grad(loss, (0, 1), rules=rules)(2.0, 3.0)
+    np.testing.assert_array_equal(found, (7.0 * 3.0, 2.0 * 3.0))
+
+
 def test_an_output_of_integers():
     f = with_tangent(
         lambda x: (jnp.sin(x), jnp.argsort(x)),

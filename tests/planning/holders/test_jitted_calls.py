@@ -113,6 +113,7 @@ def test_a_jitted_function_that_decides_by_a_static_argument():
 OUTPUTS = {
     "some used": lambda x: jax.jit(lambda x: (jnp.sin(x), jnp.cos(x), jnp.argmax(x)))(x)[1].sum(),
     "an input": lambda x: sum(map(jnp.sum, jax.jit(lambda x: (x, x, jnp.sin(x)))(x))),
+    "one that its rule reads": lambda x: jnp.sum(jax.jit(lambda x: (jnp.sin(x), jnp.exp(jnp.cos(x))))(x)[1]),
     "one twice": lambda x: sum(map(jnp.sum, jax.jit(lambda x: [jnp.sin(x) ** 2] * 2)(x))),
     "a constant": lambda x: jnp.sum(jax.jit(lambda x: (jnp.sin(x), 2.0))(x)[0]) * jax.jit(lambda x: (x, 2.0))(x)[1],
     "nothing kept": lambda x: jnp.sum(jax.jit(lambda x: 2.0 * x)(x)),
