@@ -15,10 +15,11 @@ import jax
 from funcgrad.primitive import is_literal
 
 
-def gathered(jaxpr: Any, functions: Sequence[Callable[..., Any]]) -> list[Any]:
+def gathered(jaxpr: Any, functions: Sequence[Callable[..., Any]], is_meant: Callable[[Any], bool]) -> list[Any]:
     """The equations of a jaxpr, with one call in the place of those that a function of one array wrote.
 
-    Not where something else reads what the function computes on the way.
+    Not where something else reads what the function computes on the way, and only where the call `is_meant`: opened
+    again, its inside would be put together to the same call.
     """
     equations = list(jaxpr.eqns)
     for function in functions:
@@ -29,6 +30,8 @@ def gathered(jaxpr: Any, functions: Sequence[Callable[..., Any]]) -> list[Any]:
         at = 0
         while at < len(equations):
             call, n = _call_at(equations[at:], function, written, readers)
+            if n > 1 and not is_meant(call):
+                call, n = equations[at], 1
             found.append(call)
             at += n
         equations = found

@@ -4,7 +4,7 @@ import contextlib
 from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -298,7 +298,8 @@ class _Builder:
         self.everywhere.append(known)
         outside, self.known = self.known, ChainMap(known, *self.known.maps)
         read = lambda atom: Constant(atom.val, atom.aval) if is_literal(atom) else known[atom]  # noqa: E731
-        equations = [Equation.of(e) for e in (gathered(jaxpr, self.calls_of) if self.calls_of else jaxpr.eqns)]
+        written = gathered(jaxpr, self.calls_of, partial(self.is_call_meant, around)) if self.calls_of else jaxpr.eqns
+        equations = [Equation.of(e) for e in written]
         aliases = _labels(jaxpr, equations)
         labels = {v: (join(around.at(e.source).written, label_of(e.source)), e) for v, e in aliases.items()}
         passed = set(aliases.values())
@@ -311,7 +312,7 @@ class _Builder:
                 results = operands  # which carry the label already
             elif (inner := body(equation)) is None:
                 results = self.append(function, scope, operands, labels)
-            elif is_jit(equation) and self.is_meant(function, join(scope.path, escape(function.name))):
+            elif self.is_call_meant(around, equation):
                 results = self.append(Equation.of(without_donation(equation)), scope, operands, labels)
             elif self.whole and is_jit(equation) and self.whole(inner):
                 inside = scope if is_all_of_it and is_all(equation, jaxpr) else scope.inside(equation, inner)
@@ -326,6 +327,11 @@ class _Builder:
             known.update(zip(equation.outvars, results, strict=True))
         self.known = outside
         return [read(atom) for atom in jaxpr.outvars]
+
+    def is_call_meant(self, around: _Scope, equation: Any) -> bool:
+        """Whether an equation calls a jitted function that is meant by name where it stands."""
+        function = Equation.of(equation)
+        return is_jit(equation) and self.is_meant(function, join(around.at(equation).path, escape(function.name)))
 
     def append(
         self,

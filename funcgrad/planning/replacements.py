@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from funcgrad.errors import GradientError, RuleError
 from funcgrad.graph import Addresses, Measurement, Node, Structure, Value
-from funcgrad.naming import holds, matches, suggest
+from funcgrad.naming import escape, holds, matches, suggest
 from funcgrad.primitive import bodies
 from funcgrad.registry import Equation, Hook, Override, RuleSet, functions_in
 
@@ -53,11 +53,21 @@ def _matches_nothing(override: Override, covered: Sequence[Node], nodes: Sequenc
     if override.target.written_out is not None:
         near = "for JAX writes it out where it is called, and no such equations stand together; jit it"
     nothing = f"the graph has no {title} node" + (f", {near}" if near else "")
-    hint = f"its nodes are {', '.join(node.name for node in covered[:5])}" if covered else nothing
+    places = [node.name for node in covered] or _scopes_called(title, nodes)
+    hint = f"its nodes are {', '.join(places[:5])}" if places else nothing
     return (
         f"The override of {title} at '{override.at}' matches nothing; {hint.removesuffix('?')}"
         f"{'?' if hint.endswith('?') else '.'}"
     )
+
+
+def _scopes_called(name: str, nodes: Sequence[Node]) -> list[str]:
+    """The scopes of a name: a function that is opened, since no rule is meant for it there, stands as one."""
+    scopes: dict[str, None] = {}
+    for node in nodes:
+        parts = node.scope.split("/")
+        scopes |= {"/".join(parts[: i + 1]): None for i, part in enumerate(parts) if part == escape(name)}
+    return list(scopes)
 
 
 def _hooked(hook: Hook, addresses: Addresses) -> Sequence[Value]:

@@ -46,12 +46,24 @@ class Equation(Function):
     def _name(self) -> str:
         if self.source.primitive.name.startswith("custom_"):
             inner = self.source.params.get("call_jaxpr") or self.source.params.get("fun_jaxpr")
-            info = getattr(inner, "debug_info", None) or getattr(getattr(inner, "jaxpr", None), "debug_info", None)
-            name = getattr(info, "func_name", None) or self.source.primitive.name
+            name = getattr(self._info, "func_name", None) or self.source.primitive.name
             return wrapped_name(getattr(inner, "jaxpr", inner), name)
         if self.source.primitive.name in _CALLS:
             return self.source.params.get("name") or self.source.primitive.name
         return self.source.primitive.name
+
+    @property
+    def _info(self) -> Any:
+        """What JAX remembers of the function that was jitted, or given a derivative; None of a primitive."""
+        params = self.source.params
+        inner = params.get("call_jaxpr") or params.get("fun_jaxpr") or params.get("jaxpr")
+        return getattr(inner, "debug_info", None) or getattr(getattr(inner, "jaxpr", None), "debug_info", None)
+
+    @cached_property
+    def written_at(self) -> str | None:
+        """The function that it calls and where that stands, `act at model.py:3`; None of a primitive."""
+        is_call = self.source.primitive.name.startswith("custom_") or self.source.primitive.name in _CALLS
+        return getattr(self._info, "func_src_info", None) if is_call else None
 
     # -- what a rule can name ----------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
 """Which functions a replaced rule is meant for: an op of ours, a function of JAX's, or whatever has a name."""
 
 from collections.abc import Callable, Iterator
-from inspect import Parameter, signature
+from functools import partial
+from inspect import Parameter, signature, unwrap
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +26,8 @@ class Target(NamedTuple):
     names: frozenset[str] = frozenset()
     written_out: Callable[..., Any] | None = None
     """A function of one array that JAX writes out where it is called, in several equations."""
+    written_at: str | None = None
+    """Where the function stands that was passed, as JAX remembers it; None for a name, and where nobody knows."""
 
     @classmethod
     def of(cls, what: Any) -> "Target":
@@ -40,7 +44,7 @@ class Target(NamedTuple):
             name, equations = name_of(what), [e.name for e in equations_of(what)]
             only = equations if len(equations) == 1 else ()
             names = frozenset([name, f"_{name}", *only, *_also(name)])
-            return cls(name, None, names, what if len(equations) > 1 else None)
+            return cls(name, None, names, what if len(equations) > 1 else None, _written_at(what))
         raise RuleError(
             f"RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got "
             f"{printed(what)}."
@@ -50,7 +54,38 @@ class Target(NamedTuple):
         """Whether a function is meant."""
         if self.op is not None:
             return isinstance(function, Call) and function.op is self.op
-        return function.name in self.names
+        return function.name in self.names and self._is_it(function)
+
+    def _is_it(self, function: Function) -> bool:
+        """Whether a function of the right name may be the one that was passed, and no namesake.
+
+        Functions of JAX's call each other under several names, so one that stands in JAX will do for another. One of
+        somebody else's must stand where the one that was passed does; what a factory makes twice stands there twice.
+        """
+        if self.written_at is None:
+            return True
+        if isinstance(function, Call):
+            return False
+        found = function.written_at if isinstance(function, Equation) else None
+        if found is None:  # a primitive
+            return _is_in_jax(self.written_at) or f"{self.title} at" not in self.written_at
+        return found == self.written_at or (_is_in_jax(found) and _is_in_jax(self.written_at))
+
+
+def _written_at(function: Callable[..., Any]) -> str | None:
+    """A function and where it stands, as JAX writes it."""
+    while isinstance(function, partial):
+        function = function.func
+    function = unwrap(function)
+    code = getattr(function, "__code__", None)
+    return None if code is None else f"{name_of(function)} at {code.co_filename}:{code.co_firstlineno}"
+
+
+_JAX = str(Path(jax.__file__).parent)
+
+
+def _is_in_jax(written_at: str) -> bool:
+    return written_at.partition(" at ")[2].startswith(_JAX)
 
 
 def _also(name: str) -> tuple[str, ...]:

@@ -209,6 +209,67 @@ def test_a_function_that_jax_writes_out():
         fg.grad(halved, rules=rules)(X[0])
 
 
+def test_what_jax_writes_out_is_found_at_a_place_and_left_alone_elsewhere():
+    def encoded(x, inner=jax.nn.gelu):
+        with fg.scope("enc"):
+            x = inner(x)
+        with fg.scope("dec"):
+            return jnp.sum(jax.nn.gelu(x @ W))
+
+    straight = jax.custom_vjp(lambda x: jax.nn.gelu(x))
+    straight.defvjp(lambda x: (jax.nn.gelu(x), None), lambda _, g: (g,))
+    expected = jax.grad(lambda x: encoded(x, straight))(X)
+    for at in ("enc", "enc/**", "enc/gelu"):
+        rules = fg.RuleSet().override(jax.nn.gelu, lambda g: g, at=at)
+        np.testing.assert_allclose(fg.grad(encoded, rules=rules)(X), expected, rtol=1e-12)
+    silu = lambda x: jnp.sum(jax.nn.silu(x))
+    for f, function, nodes in ((encoded, jax.nn.gelu, "enc/gelu, dec/gelu"), (silu, jax.nn.silu, "silu")):
+        sentence = rf"The override of {function.__name__} at 'nowhere/\*\*' matches nothing; its nodes are {nodes}\."
+        with raises_sentence(RuleError, sentence):
+            fg.grad(f, rules=fg.RuleSet().override(function, lambda g: g, at="nowhere/**"))(X)
+
+
+@jax.jit
+def relu(x):
+    """A namesake of JAX's, and of our op."""
+    return jnp.maximum(x, 0)
+
+
+@jax.custom_jvp
+def cube(x):
+    return x**3
+
+
+cube.defjvps(lambda g, out, x: g)
+CUBE = cube
+
+
+@jax.custom_jvp
+def cube(x):
+    """Another one of the same name."""
+    return x**3
+
+
+cube.defjvps(lambda g, out, x: 2 * g)
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [(relu, 9 + 1 + 1), (jax.nn.relu, 1 + 9 + 1), (fg.ops.relu, 1 + 1 + 9), ("relu", 27)],
+    ids=["own", "jax", "op", "name"],
+)
+def test_an_override_of_a_function_is_for_none_of_its_namesakes(what, expected):
+    rules = fg.RuleSet().override(what, lambda g: 9 * g)
+    f = lambda x: jnp.sum(relu(x) + jax.nn.relu(x) + fg.ops.relu(x))
+    np.testing.assert_allclose(fg.grad(f, rules=rules)(jnp.ones(2)), expected)
+
+
+def test_custom_derivatives_of_one_name_are_told_apart():
+    rules = fg.RuleSet().override(CUBE, lambda g: 9 * g)
+    found = fg.grad(lambda x: jnp.sum(CUBE(x) + cube(x)), rules=rules)(jnp.ones(2))
+    np.testing.assert_allclose(found, 9 + 2)
+
+
 def test_the_outer_of_two_rules_stands_and_a_checkpoint_is_called_so():
     blk = jax.jit(lambda h: jnp.tanh(h) * 2)
     blk = jax.jit(named(blk, "blk"))
