@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 
 from funcgrad.adapters import ArrayCall, open_call, parameter_names
@@ -92,9 +93,9 @@ class Output(NamedTuple):
             )
 
     def ones(self, value: PyTree) -> list[Array]:
-        """The cotangents of `sources` where each is a loss, with this value: 1."""
+        """The cotangents of `sources` where each is a loss, with this value: 1; of an array, where its sum is one."""
         leaves = zip(self.leaves, jax.tree.leaves(value), strict=True)
-        return [one_like(x) for v, x in leaves if is_source(v)]
+        return [jnp.ones_like(x) if jnp.ndim(x) else one_like(x) for v, x in leaves if is_source(v)]
 
     def describe(self) -> str:
         """The output as `(f32[8,64], f32[])`."""

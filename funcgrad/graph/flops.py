@@ -30,6 +30,11 @@ def flops_of_equation(equation: Any) -> float:
     """FLOPs of one equation."""
     equation = downgraded(equation)
     name = equation.primitive.name
+    if isinstance(call := equation.params.get("call"), Call):
+        # Its primitive may be called as one of JAX's. An op's tangent is linear in as many outputs as the op has: its
+        # forward stands for its cost.
+        operands = tuple(v.aval for v in equation.invars[: call.tree.num_leaves])
+        return flops_of_call(call, operands)
     outputs = sum(prod(v.aval.shape) for v in equation.outvars)
     if name == "dot_general":
         contracted = equation.params["dimension_numbers"][0][0]
@@ -37,10 +42,6 @@ def flops_of_equation(equation: Any) -> float:
     if name == "conv_general_dilated":
         kernel, features = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec[0]
         return 2.0 * outputs * prod(kernel) / kernel[features] / prod(equation.params["lhs_dilation"])
-    if isinstance(call := equation.params.get("call"), Call):
-        # An op's tangent is linear in as many outputs as the op has: its forward stands for its cost.
-        operands = tuple(v.aval for v in equation.invars[: call.tree.num_leaves])
-        return flops_of_call(call, operands)
     if inner := bodies(equation):
         costs = [flops_of_jaxpr(body) for body in inner]
         holder = holder_of(equation)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from funcgrad.graph import Constant, Node, Structure, Value
+from funcgrad.registry import Call
 
 _MOVES = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "convert_element_type", "transpose", "copy", "name")
 _SCALES = ("mul", "div", "add", "sub", "select_n", "max", "stop_gradient")
@@ -30,16 +31,21 @@ class Suggestion:
 def find_patterns(structure: Structure) -> list[Suggestion]:
     """The suggestions for a graph and those inside of its nodes, in order."""
     found = []
-    makers = {v: node for node in structure.nodes for v in node.outputs}
+    makers = {v: node for node in structure.nodes for v in node.outputs if not _is_users(node)}
     look = Look(makers)
     for node in structure.nodes:
         for op, (matches, gain) in PATTERNS.items():
-            if matches(look, node):
+            if not _is_users(node) and matches(look, node):
                 found.append(Suggestion(op, node.name, gain))
                 break
         for body in node.bodies:
             found += find_patterns(body.structure)
     return found
+
+
+def _is_users(node: Node) -> bool:
+    """Whether it is an op of somebody else's, which may be called `div` and be none."""
+    return isinstance(node.function, Call) and not node.function.op.__module__.startswith("funcgrad.")
 
 
 @dataclass(frozen=True)

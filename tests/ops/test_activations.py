@@ -112,3 +112,9 @@ def test_soft_sign_of_complex_numbers_is_pulled_back_as_what_it_is():
         (at_zero,) = fg.vjp(ops.soft_sign, jnp.zeros(1, complex))[1](g[:1])
     np.testing.assert_allclose(found, expected, rtol=1e-14)
     np.testing.assert_allclose(at_zero, g[:1])
+
+
+def test_hard_tanh_orders_complex_numbers_as_its_forward_does():
+    x = jnp.array([2j, 1 + 2j, -0.7 + 0.1j, 0.3 - 2j, 3 + 0j, -3 + 1j])
+    (expected,) = jax.vjp(lambda x: jnp.where((x > -1) & (x < 1), x, 1 + 0j), x)[1](jnp.ones(6, complex))
+    np.testing.assert_array_equal(fg.vjp(ops.hard_tanh, x)[1](jnp.ones(6, complex))[0], expected)

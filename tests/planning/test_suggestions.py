@@ -67,3 +67,13 @@ def test_many_are_counted():
     line = fg.plan(f, X).table().splitlines()[-1]
     assert line.startswith("could be layer_norm at mul (")
     assert line.endswith(") and 2 more: see fg.ops")
+
+
+@pytest.mark.parametrize("name", ["div", "dot_general", "reduce_window_max", "conv_general_dilated"])
+def test_an_op_of_ones_own_is_not_taken_for_a_primitive_of_its_name(name):
+    own = fg.op(name=name, replace=True)(lambda a: jnp.tanh(a))
+    f = lambda x: jnp.sum(jax.lax.scan(lambda c, _: (own(c), None), own(x), None, length=2)[0])
+    plan = fg.plan(f, jnp.ones((2, 2)))
+    assert not plan.suggestions
+    assert plan.rows[0].forward_flops == 4
+    assert f"{name}" in str(plan)

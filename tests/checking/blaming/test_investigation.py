@@ -420,3 +420,10 @@ def test_a_variance_that_is_zero_is_no_dead_rectifier():
         return ((w * x - mean) * rstd).sum()
 
     assert not fg.blame(normalized, np.ones((1, 3)), np.ones((4, 3))).of_kind("dead")
+
+
+def test_of_an_output_that_is_no_scalar_the_sum_is_blamed():
+    w = jnp.array([[1.0, 0.0], [2.0, 4.0]])
+    report = fg.blame(lambda w: jnp.sqrt(w @ jnp.eye(2)), w)
+    assert [(f.kind, f.node) for f in report.findings] == [("backward", "sqrt")]
+    assert fg.blame(lambda w: w @ w, w).ok
