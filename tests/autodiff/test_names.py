@@ -145,11 +145,12 @@ def test_rest_arguments_and_keywords_of_one_name():
 def test_what_a_function_closes_over_is_no_value_of_it():
     closed_over = jnp.full(3, 2.0)
     f = lambda x: (x * closed_over).sum()
-    assert "const0" in str(fg.trace(f, X))
-    for request in ({"wrt": "const0"}, {"of": "const0"}, {"taps": "const0"}):
+    assert "closed_over" in str(fg.trace(f, X))
+    for request in ({"wrt": "closed_over"}, {"of": "closed_over"}, {"taps": "closed_over"}):
         with raises_sentence(
             GradientError,
-            r"'const0' is f64\[3\] that the function closes over, and not one of its values; pass it as an argument\.",
+            r"'closed_over' is f64\[3\] that the function closes over, and not one of its values; pass it as an "
+            r"argument\.",
         ):
             fg.grad(f, **request)(X)
 
