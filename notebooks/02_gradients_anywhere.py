@@ -127,11 +127,11 @@ for name, bar in queries.items():
     print(f"{name:48s} {bar.shape!s:18s} ‖·‖ = {jnp.linalg.norm(bar):.2e}")
 
 # %% [markdown]
-# `print(fg.trace(...))` also says what a block returns: `add#4`, its last addition. The cotangents there, together with
+# `print(fg.trace(...))` also says what a block returns: `add#2`, its last addition. The cotangents there, together with
 # that of the embedded patches (`model/add`), are how much gradient reaches each block; nothing ran twice for them.
 
 # %%
-stream = nnx.jit(fg.grad(loss, wrt=["model/add", "model/blocks/*/add#4"]))(model, *batch)
+stream = nnx.jit(fg.grad(loss, wrt=["model/add", "model/blocks/*/add#2"]))(model, *batch)
 print(list(stream))
 pictures.draw_norms({"after training": [float(jnp.linalg.norm(bar)) for bar in stream.values()]}, "place")
 
