@@ -8,6 +8,7 @@ from typing import Any
 from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
+from funcgrad.planning.around import Around, find_around
 from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
 from funcgrad.planning.flows import Flows
@@ -42,7 +43,7 @@ def make_plan(
         GradientError: the pass leads through a `while` loop.
     """
     rules, hooked = find_replacements(rules or RuleSet(), structure)
-    planner = _Planner(rules, hooked, frozenset(wanted), {tap.value: tap for tap in taps}, structure, segments)
+    planner = _Planner(rules, hooked, wanted, sources, {tap.value: tap for tap in taps}, structure, segments)
     watching = Watching(frozenset(planner.taps), planner.serves)
     activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
     return planner.plan(structure, activity, wanted, sources)
@@ -55,14 +56,16 @@ class _Planner:
         self,
         rules: RuleSet,
         hooked: Hooked,
-        wanted: frozenset[Value],
+        wanted: Sequence[Value],
+        sources: Sequence[Value],
         taps: dict[Value, Tap],
         whole: Structure,
         segments: Sequence[Collection[Value]],
     ):
         self.rules = rules
         self.hooked = hooked
-        self.wanted = wanted
+        self.wanted = frozenset(wanted)
+        self.sources = sources
         self.taps = taps
         self.whole = whole
         self.segments = segments
@@ -128,7 +131,8 @@ class _Planner:
     def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
         """The hooks of the values whose cotangents are whole in a graph."""
         values = (*structure.inputs, *(v for node in structure.nodes for v in node.outputs)) if self.hooked else ()
-        return {v: self.hooked[v] for v in values if v in self.hooked}
+        key = self.rules.key
+        return {v: tuple(h.at_value(v.name, key) for h in self.hooked[v]) for v in values if v in self.hooked}
 
     def step(self, node: Node, positions: tuple[int, ...], activity: Activity) -> Step:
         function = node.function
@@ -145,7 +149,7 @@ class _Planner:
         found = self.rules_at(node, function, positions)
         find = partial(captured, varied=activity.varied)
         pullbacks = [
-            rule_pullback(node, function, rule, at, node.outputs, (), self.rule_pulls, find)
+            rule_pullback(node, function, rule, at, node.outputs, (), self.rule_pulls, find, self.around(node, rule))
             for rule, at in found
             if rule
         ]
@@ -180,6 +184,13 @@ class _Planner:
         find = partial(self.rules.find, function, node=node.name) if self.rules.overrides else function.rules.get
         return rules_of(function, positions, find, node.name)
 
+    def around(self, node: Node, rule: Rule) -> Around | None:
+        """What a rule is told at a node beside what the node has."""
+        function = node.function
+        if not self.rules.overrides or isinstance(function, Measurement):
+            return None
+        return find_around(self.rules, self.rules.setting(function, rule, node), node, self.whole, self.sources)
+
     def is_apart(self, value: Value) -> bool:
         """Whether a value's cotangent is asked for by itself."""
         return value in self.wanted or value in self.taps
@@ -200,7 +211,9 @@ class _Planner:
         saved = node.outputs[outline.n_outputs :] if call.saving else self.saved(node, call.recording, outline)
         find = partial(captured, varied=activity.varied)
         pullbacks = [
-            rule_pullback(node, call.recording, rule, at, outputs, saved, self.rule_pulls, find)
+            rule_pullback(
+                node, call.recording, rule, at, outputs, saved, self.rule_pulls, find, self.around(node, rule)
+            )
             if rule
             else derived_pullback(node, call, at, outputs)
             for rule, at in self.rules_at(node, call, positions)

@@ -5,7 +5,7 @@ layers traces each rule once (see `funcgrad.planning.sharing`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.naming import at_node
+from funcgrad.planning.around import Around
 from funcgrad.planning.captures import closes_over_trace
 from funcgrad.planning.foreign import errors_from
 from funcgrad.planning.recording import Recording
@@ -34,17 +35,19 @@ def rule_pullback(
     saved: Sequence[Value],
     made: RulePulls,
     find: Callable[..., Sequence[Value | Constant]] | None = None,
+    around: Around | None = None,
 ) -> Pullback:
     """A rule for the inputs of a node at `positions`; equal ones are one function in `made`.
 
     `find` tells what the arrays stand for that a rule closes over, where these were traced with the node; rules that
-    are written down close over none.
+    are written down close over none. `around` is what the rule is told beside that.
     """
     avals, values = _avals(node), (*node.inputs, *outputs, *saved)
-    signature = function.key if isinstance(function, Equation) else function, rule, positions, avals
+    what = function.key if isinstance(function, Equation) else function
+    signature = what, rule, positions, avals, around and around.setting
     found = made.get(signature)
     if found is None:
-        found = made[signature] = _rule_pull(node, function, rule, positions, outputs, saved)
+        found = made[signature] = _rule_pull(node, function, rule, positions, outputs, saved, around)
     taken, targets, pull, arrays = found
     names = function.leaf_names(avals)
     if arrays:
@@ -52,7 +55,8 @@ def rule_pullback(
         held = find(node, arrays, reader=f"rule {rule.name}")
         taken = (*range(len(values), len(values) + len(held)), *taken)
         names, values = [*names, *(v.name for v in held)], (*values, *held)
-    return make_pullback(node, rule, outputs, targets, values, taken, pull, names)
+    made_here = make_pullback(node, rule, outputs, targets, values, taken, pull, names)
+    return replace(made_here, signal=around.signal, key=around.key) if around else made_here
 
 
 def derived_pullback(
@@ -151,16 +155,36 @@ def _rule_pull(
     positions: tuple[int, ...],
     outputs: Sequence[Value],
     saved: Sequence[Value],
+    around: Around | None,
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pull, tuple[Any, ...]]:
     """A rule as a flat function, and the arrays it takes first: those of the trace that it closes over."""
-    taken, targets, pull = function.pullback(rule, positions, _avals(node))
-    if not closes_over_trace(rule, node):
-        return taken, targets, pull, ()
+    setting, extra = (around.setting, around.avals) if around else (None, [])
+    taken, targets, pull = function.pullback(rule, positions, _avals(node), setting)
     operands = [(*node.inputs, *outputs, *saved)[t].aval for t in taken]
     g_avals = [v.aval for v in outputs if v.is_inexact]
+    if not closes_over_trace(rule, node):
+        if setting is None or not setting.reads_arguments:
+            return taken, targets, pull, ()
+        with at_node(node.name, lambda: node.line):
+            return *_without_unread(pull, taken, targets, [*operands, *g_avals, *extra]), ()
     with at_node(node.name, lambda: node.line):
-        closed, arrays = without_constants(jax.make_jaxpr(pull)(*operands, *g_avals))
+        closed, arrays = without_constants(jax.make_jaxpr(pull)(*operands, *g_avals, *extra))
     return taken, targets, as_function(closed), tuple(arrays)
+
+
+def _without_unread(
+    pull: Pull, taken: tuple[int, ...], targets: tuple[int, ...], avals: Sequence[Aval]
+) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
+    """A rule that takes what it really reads: what it replaces, and the forward, cost nothing unless they are run."""
+    smaller, used = prune(pull, avals)
+    n = len(taken)
+    late = tuple(i for i in used if i >= n)
+
+    def pull_used(*operands: Array) -> Sequence[Any]:
+        rest = operands[len(operands) - (len(avals) - n) :]
+        return smaller(*operands[: len(operands) - len(rest)], *[rest[i - n] for i in late])
+
+    return tuple(taken[i] for i in used if i < n), targets, pull_used
 
 
 @traced_once()

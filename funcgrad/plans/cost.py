@@ -27,11 +27,11 @@ class Costs:
         """FLOPs of one rule of a step."""
         node = step.node
         operands = [_seen(v, step) for v in pullback.needs]
-        operands += [v.aval for v in pullback.sources]
+        operands += pullback.operand_avals
         # What is derived from equal equations has functions that are not equal: each is made for its node.
         is_derived = isinstance(node.function, Equation) and not node.bodies and not step.saved
         what = _signature(pullback) if is_derived else pullback.pull
-        avals = tuple(v.aval for v in (*pullback.needs, *pullback.sources))
+        avals = (*(v.aval for v in pullback.needs), *pullback.operand_avals)
         with at_node(node.name, lambda: node.line):
             return self._of_function((what, avals), pullback.pull, operands)
 

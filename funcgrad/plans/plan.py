@@ -119,6 +119,14 @@ class Plan:
                 yield from step.pullbacks
 
     @property
+    def all_hooks(self) -> Iterator[tuple[Hook, ...]]:
+        """The hooks of its values, those inside of nodes included."""
+        yield from self.hooks.values()
+        for step in self.steps:
+            for body in step.bodies:
+                yield from body.all_hooks
+
+    @property
     def returns(self) -> tuple[Value, ...]:
         """What the reverse pass returns: the cotangents that are wanted, then what taps read."""
         return (*self.wanted, *self.readings)
@@ -130,6 +138,12 @@ class Plan:
         for step in self.steps:
             for body in step.bodies:
                 yield from body.all_taps
+
+    @property
+    def lasting(self) -> tuple[Value, ...]:
+        """The values whose cotangents are read again after their node: what is returned or measured, and signals."""
+        signals = (p.signal for p in self.pullbacks if p.signal is not None)
+        return (*self.returns, *(tap.value for tap in self.taps), *signals)
 
     @cached_property
     def step_of(self) -> dict[Node, Step]:

@@ -11,7 +11,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import at_node
 from funcgrad.primitive import on_mesh_of, typed
-from funcgrad.registry import Pull, Rule
+from funcgrad.registry import Pull, Rule, key_of_turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,10 @@ class Pullback:
     """What its needs are called there."""
     derivation: str = "jax.vjp"
     """What it is derived by, where it has no rule."""
+    signal: Value | None = None
+    """Another value whose cotangent it takes, a value of the whole graph that comes later."""
+    key: Any = None
+    """The random key that it takes."""
 
     @property
     def name(self) -> str:
@@ -62,7 +66,19 @@ class Pullback:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         needs, cotangents = map(as_array, read(self.needs, values)), [g[v] for v in self.sources]
         with at_node(self.node.name, lambda: self.node.line), on_mesh_of(cotangents):
-            return self.pull(*needs, *cotangents)
+            return self.pull(*needs, *cotangents, *self._handed(g))
+
+    def _handed(self, g: Mapping[Value, Array]) -> list[Any]:
+        """What it takes after the cotangents of its node."""
+        signal = [] if self.signal is None else [g[self.signal]]
+        return signal if self.key is None else [*signal, key_of_turn(self.key)]
+
+    @property
+    def operand_avals(self) -> list[Aval]:
+        """Of what `pull` takes after the values that it needs."""
+        signal = [] if self.signal is None else [self.signal.aval]
+        key = [] if self.key is None else [jax.typeof(self.key)]
+        return [*(v.aval for v in self.sources), *signal, *key]
 
 
 def as_array(x: Any, aval: Aval | None = None) -> Any:

@@ -31,9 +31,9 @@ def repeated_bytes(steps: Iterable[Step], remade: Collection[Value]) -> int:
     total, found = 0, dict[Hashable, int]()  # a graph of a thousand nodes has a few dozen rules
     for step in steps:
         for pullback in () if step.bodies or step.node.loops else step.pullbacks:
-            operands = (*pullback.needs, *pullback.sources)
-            is_late = tuple(v in remade or v in pullback.sources for v in operands)
-            key = (pullback.pull, is_late, tuple(v.aval for v in operands))
+            arriving = pullback.operand_avals
+            is_late = (*(v in remade for v in pullback.needs), *(True for _ in arriving))
+            key = (pullback.pull, is_late, (*(v.aval for v in pullback.needs), *arriving))
             if key not in found:
                 found[key] = _repeated(pullback, is_late)
             total += found[key]
@@ -41,7 +41,7 @@ def repeated_bytes(steps: Iterable[Step], remade: Collection[Value]) -> int:
 
 
 def _repeated(pullback: Pullback, is_late: Sequence[bool]) -> int:
-    avals = [v.aval for v in (*pullback.needs, *pullback.sources)]
+    avals = [*(v.aval for v in pullback.needs), *pullback.operand_avals]
     with at_node(pullback.node.name, lambda: pullback.node.line):
         # Inside a partial, for JAX writes the attributes that a function has over those of its own wrapper.
         structure = open_jaxpr(jax.make_jaxpr(partial(pullback.pull))(*avals))

@@ -48,8 +48,9 @@ class Step:
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """The node's outputs whose cotangents its rules take."""
-        return tuple(dict.fromkeys(v for p in self.pullbacks for v in p.sources))
+        """The node's outputs whose cotangents its rules take, and the value that they are told of."""
+        signals = (p.signal for p in self.pullbacks if p.signal is not None)
+        return tuple(dict.fromkeys((*(v for p in self.pullbacks for v in p.sources), *signals)))
 
     @cached_property
     def asks(self) -> dict[Value | Constant, str]:

@@ -76,28 +76,33 @@ class Linear(NamedTuple):
         return list(operands[: self.n_values]), list(operands[self.n_values :])
 
     def transpose(
-        self, pull: Callable[..., Sequence[Array]], values: Sequence[int], targets: Sequence[int]
+        self, pull: Callable[..., Sequence[Array]], values: Sequence[int], targets: Sequence[int], n_whole: int = 0
     ) -> Callable[..., Sequence[Array]]:
         """A per-example pullback over all levels.
 
         `pull` takes the operands at positions `values`, then cotangents, and returns a cotangent for each primal
         in `targets`. Where a primal does not carry a level's axis, it was broadcast along it, so its cotangents
-        are summed along it.
+        are summed along it. The last `n_whole` operands are the same for all examples.
         """
         for level in reversed(self.levels):
-            pull = _pull_level(pull, level, self, values, targets)
+            pull = _pull_level(pull, level, self, values, targets, n_whole)
         return pull
 
 
 def _pull_level(
-    pull: Callable[..., Sequence[Array]], level: Level, linear: Linear, values: Sequence[int], targets: Sequence[int]
+    pull: Callable[..., Sequence[Array]],
+    level: Level,
+    linear: Linear,
+    values: Sequence[int],
+    targets: Sequence[int],
+    n_whole: int,
 ) -> Callable[..., list[Array]]:
     operand_flags = tuple(level.batched[v] for v in values)
     target_flags = [level.batched[linear.n_values + linear.active.index(t)] for t in targets]
 
     def over_level(*operands: Array) -> list[Array]:
-        n_cotangents = len(operands) - len(operand_flags)
-        mapped = level.vmap(pull, operand_flags + (True,) * n_cotangents)
+        n_cotangents = len(operands) - len(operand_flags) - n_whole
+        mapped = level.vmap(pull, operand_flags + (True,) * n_cotangents + (False,) * n_whole)
         return [x if flag else x.sum(0) for x, flag in zip(mapped(*operands), target_flags, strict=True)]
 
     return over_level

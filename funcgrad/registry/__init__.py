@@ -11,6 +11,9 @@ from funcgrad.registry.function import rules_of as rules_of
 from funcgrad.registry.op import Op as Op
 from funcgrad.registry.op import op as op
 from funcgrad.registry.op import registered as registered
+from funcgrad.registry.random_keys import in_turn as in_turn
+from funcgrad.registry.random_keys import key_at as key_at
+from funcgrad.registry.random_keys import key_of_turn as key_of_turn
 from funcgrad.registry.rows import Row as Row
 from funcgrad.registry.rows import row as row
 from funcgrad.registry.rows import row_of as row_of
@@ -28,6 +31,7 @@ from funcgrad.registry.rule import unbroadcast as unbroadcast
 from funcgrad.registry.ruleset import Hook as Hook
 from funcgrad.registry.ruleset import Override as Override
 from funcgrad.registry.ruleset import RuleSet as RuleSet
+from funcgrad.registry.setting import Setting as Setting
 from funcgrad.registry.targets import Target as Target
 from funcgrad.registry.targets import equations_of as equations_of
 from funcgrad.registry.targets import functions_in as functions_in

@@ -37,6 +37,7 @@ from funcgrad.registry.cuts import batch_cut, describe_cut
 from funcgrad.registry.differential import Differential
 from funcgrad.registry.function import Function, Pull, Slot, leaf_names, targets_of, with_integers
 from funcgrad.registry.rule import Marker, Rule
+from funcgrad.registry.setting import Setting
 
 if TYPE_CHECKING:
     from funcgrad.registry.op import Op
@@ -244,12 +245,12 @@ class Call(Function):
         return Differential(self, linear)
 
     def pullback(
-        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval]
+        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval], setting: Setting | None = None
     ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
         """A rule for leaves at `positions` as a flat function over all levels; see `Function`."""
         targets = targets_of(self.argument_slots, rule, positions)
         linear = self.linear(avals[: self.tree.num_leaves], positions)
-        taken, pull = self.differential(linear).by_rule(rule, avals, targets)
+        taken, pull = self.differential(linear).by_rule(rule, avals, targets, setting)
         return taken, targets, pull
 
     def leaf_names(self, avals: Sequence[Aval]) -> list[str]:

@@ -18,6 +18,7 @@ from funcgrad.primitive import Linear, is_inexact, on_automatic_axes, vectorize
 from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.function import Pull, Reading, rules_of, targets_of
 from funcgrad.registry.rule import Rule
+from funcgrad.registry.setting import Setting
 
 if TYPE_CHECKING:
     from funcgrad.registry.call import Call, Outline
@@ -115,7 +116,9 @@ class Differential:
             found.update(zip(targets, pull(*[values[p] for p in taken], *g), strict=True))
         return [found.get(p) for p in self.linear.active]
 
-    def by_rule(self, rule: Rule, avals: Sequence[Aval], targets: tuple[int, ...]) -> tuple[tuple[int, ...], Pull]:
+    def by_rule(
+        self, rule: Rule, avals: Sequence[Aval], targets: tuple[int, ...], setting: Setting | None = None
+    ) -> tuple[tuple[int, ...], Pull]:
         """The positions of the values that a rule takes, and the rule as a function of these and the cotangents."""
         linear, call = self.linear, self.call
         one, primal_avals = call.peel(linear.levels, avals)
@@ -128,9 +131,11 @@ class Differential:
             primal_avals,
             _room(one, outline, primal_avals),
             partial(one.cotangents, outline),
+            outline.outputs,
+            one.plain.run,
         )
-        positions, pull = reading.flat(rule, targets)
-        pull = linear.transpose(pull, positions, targets)
+        positions, pull = reading.flat(rule, targets, setting)
+        pull = linear.transpose(pull, positions, targets, len(setting.operands) if setting else 0)
         return positions, on_automatic_axes(pull, avals, [avals[t] for t in targets])
 
     def derived(

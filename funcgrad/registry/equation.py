@@ -13,6 +13,7 @@ from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.function import Function, Pull, Reading, Slot, leaf_names, targets_of, with_integers
 from funcgrad.registry.rows import row_of
 from funcgrad.registry.rule import Marker, Rule
+from funcgrad.registry.setting import Setting
 
 # A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop
 # stands between the two.
@@ -121,7 +122,7 @@ class Equation(Function):
         return tuple(v.aval for v in self.source.outvars)
 
     def pullback(
-        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval]
+        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval], setting: Setting | None = None
     ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
         """A rule for inputs at `positions` as a flat function; see `Function`."""
         outputs = self.output_avals
@@ -129,9 +130,19 @@ class Equation(Function):
         core_axes = 2 if bodies(self.source) else 0
         room = Room(tuple(a.shape for a in outputs), tuple(a.shape for a in avals), core_axes)
         cotangents = partial(_cotangents, outputs)
-        reading = Reading(self.name, self.argument_slots, self._names.slots, self.statics, avals, room, cotangents)
+        reading = Reading(
+            self.name,
+            self.argument_slots,
+            self._names.slots,
+            self.statics,
+            avals,
+            room,
+            cotangents,
+            _tree(len(outputs)),
+            self.run,
+        )
         targets = targets_of(self.argument_slots, rule, positions)
-        taken, pull = reading.flat(rule, targets)
+        taken, pull = reading.flat(rule, targets, setting)
         return taken, targets, pull
 
     # -- what it is --------------------------------------------------------------------------------------------

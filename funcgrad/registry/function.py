@@ -18,6 +18,7 @@ from funcgrad.naming import name_here
 from funcgrad.primitive import is_inexact
 from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.rule import Marker, Rule
+from funcgrad.registry.setting import Setting, offer
 
 Pull = Callable[..., Sequence[Any]]
 """From the values that a rule reads and a cotangent per inexact output to those of its targets."""
@@ -80,9 +81,9 @@ class Function(ABC):
 
     @abstractmethod
     def pullback(
-        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval]
+        self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval], setting: Setting | None = None
     ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
-        """A rule for inputs at `positions` as a flat function.
+        """A rule for inputs at `positions` as a flat function; `setting` is what it asks for that is around it.
 
         Returns the positions of what it reads, among inputs, outputs and saved values; those of its targets; and the
         function.
@@ -144,14 +145,26 @@ class Reading(NamedTuple):
     room: Room
     cotangents: Callable[[Sequence[Array]], Mapping[str, PyTree]]
     """Those of the inexact outputs under the names that rules know."""
+    outputs: PyTreeDef
+    """The structure of what it returns."""
+    run: Callable[..., Sequence[Array]]
+    """The forward on flat leaves: the outputs, and no more."""
 
-    def flat(self, rule: Rule, targets: Sequence[int]) -> tuple[tuple[int, ...], Pull]:
+    @property
+    def where(self) -> str:
+        """What errors call the node."""
+        return name_here(self.name)
+
+    def flat(self, rule: Rule, targets: Sequence[int], setting: Setting | None = None) -> tuple[tuple[int, ...], Pull]:
         """The positions of the values that a rule takes; and the rule as a function of these and the cotangents.
 
-        It returns a cotangent per target.
+        It returns a cotangent per target. What the `setting` hands over each time comes after the cotangents.
         """
         named = [n for n in rule.needs if n in self.slots]
         positions = tuple(dict.fromkeys(p for n in named for p in self.slots[n].positions))
+        if setting is not None:
+            positions = tuple(dict.fromkeys((*positions, *self._read_around(setting))))
+        n_extra = len(setting.operands) if setting is not None else 0
         shapes = {n: s.take(self.avals) for a, s in self.arguments.items() if (n := f"{a}_aval") in rule.needs}
         statics = {n: v for n, v in self.statics.items() if n in rule.needs and n not in self.slots} | shapes
         served = {a: self.arguments[a].take(self.avals) for a in rule.arguments}
@@ -160,13 +173,23 @@ class Reading(NamedTuple):
         def pull(*operands: Array) -> list[Any]:
             values = dict(zip(positions, operands, strict=False))
             needs = {n: self.slots[n].take(values) for n in named}
-            cotangents = self.cotangents(operands[len(positions) :])
-            needs |= {n: g for n, g in cotangents.items() if n in rule.needs}
-            found = rule.apply(needs | statics, served, name_here(self.name), self.room)
+            g = operands[len(positions) : len(operands) - n_extra]
+            needs |= {n: x for n, x in self.cotangents(g).items() if n in rule.needs}
+            if setting is not None:
+                needs |= offer(setting, self, rule, values, g, operands[len(operands) - n_extra :])
+            found = rule.apply(needs | statics, served, self.where, self.room)
             result = dict(zip(order, found, strict=True))
             return [result[t] for t in targets]
 
         return positions, pull
+
+    def _read_around(self, setting: Setting) -> list[int]:
+        """The positions of what runs around a rule: the arguments, and what the rules read that it replaces."""
+        positions = list(range(len(self.avals))) if setting.reads_arguments else []
+        for below in setting.replaced:
+            if below.rule is not None:
+                positions += self.flat(below.rule, (), below.setting)[0]
+        return positions
 
 
 def with_integers(g: Sequence[Array], avals: Sequence[Aval]) -> list[Any]:

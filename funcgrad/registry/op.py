@@ -197,12 +197,15 @@ class Op:
         self.examples.append(Example(args, attributes))
         return self.examples[-1]
 
-    def check_rule(self, rule: Rule) -> None:
-        """RuleError unless every parameter of the rule names something this op can give it, or has a default."""
+    def check_rule(self, rule: Rule, around: tuple[str, ...] = ()) -> None:
+        """RuleError unless every parameter of the rule names something this op can give it, or has a default.
+
+        `around` is what else there is for a rule that is put in (`registry/setting.py`).
+        """
         for need in rule.needs:
-            if need not in self.known and need not in rule.defaults:
+            if need not in self.known and need not in around and need not in rule.defaults:
                 raise RuleError(
-                    f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self.known)}."
+                    f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self.known + around)}."
                 )
 
     def _written_signature(self) -> inspect.Signature:

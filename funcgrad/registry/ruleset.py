@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +13,9 @@ from funcgrad.errors import FuncgradError, RuleError, describe, require, said_by
 from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
+from funcgrad.registry.random_keys import key_at, key_of_turn
 from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
+from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
 from funcgrad.registry.targets import Target, functions_in, only_argument
 
 if TYPE_CHECKING:
@@ -56,9 +60,10 @@ class Override:
                 f"{', '.join(function.argument_slots)}."
             )
         for need in rule.needs:
-            if need not in function.known and need not in rule.defaults:
+            if need not in function.known and need not in AROUND and need not in rule.defaults:
                 raise RuleError(
-                    f"{node}: rule {rule.name} asks for '{need}'; it may ask for {', '.join(function.known)}."
+                    f"{node}: rule {rule.name} asks for '{need}'; it may ask for "
+                    f"{', '.join((*function.known, *AROUND))}."
                 )
         return rule
 
@@ -68,12 +73,37 @@ class Hook:
     """A function that changes the cotangent of the values at a place."""
 
     at: Where
-    function: Callable[[Array], Array]
+    function: Callable[..., Array]
+    key: Any = field(default=None, compare=False)
+    """That of its value, in a plan."""
 
     @property
     def name(self) -> str:
         """The function's name."""
         return name_of(self.function)
+
+    @cached_property
+    def asks_key(self) -> bool:
+        """Whether the function asks for a random key beside the cotangent."""
+        try:
+            return "key" in list(signature(self.function).parameters)[1:]
+        except (TypeError, ValueError):
+            return False
+
+    def at_value(self, name: str, key: Any) -> "Hook":
+        """The hook as it stands at one value, in a set that has this key.
+
+        Raises:
+            RuleError: it asks for a key, and the set has none.
+        """
+        if not self.asks_key:
+            return self
+        if key is None:
+            raise RuleError(
+                f"{name}: hook {self.name} asks for a random key, and the set has none; give it one in every step, as "
+                f"rules.with_key(jax.random.key(0))."
+            )
+        return replace(self, key=key_at(key, name))
 
     def changed(self, g: Array, value: str) -> Array:
         """The cotangent of a value, changed.
@@ -82,7 +112,8 @@ class Hook:
             RuleError: it is no longer like the value, or the function raised.
         """
         try:
-            found, aval = self.function(g), jax.typeof(g)
+            aval, given = jax.typeof(g), {"key": key_of_turn(self.key)} if self.asks_key else {}
+            found = self.function(g, **given)
         except (FuncgradError, FloatingPointError):
             raise
         except Exception as error:
@@ -111,6 +142,8 @@ class RuleSet:
     Args:
         overrides: what `override` was given.
         hooks: what `hook` was given.
+        signal: what `with_signal` was given.
+        key: what `with_key` was given.
 
     Example:
         >>> def guided_relu(g, y):
@@ -125,9 +158,11 @@ class RuleSet:
 
     overrides: tuple[Override, ...] = ()
     hooks: tuple[Hook, ...] = ()
+    signal: Where | None = None
+    key: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        listed = "; ".join(map(str, (*self.overrides, *self.hooks)))
+        listed = "; ".join(self._lines)
         return f"<RuleSet of {listed or 'no overrides'}; immutable: override(...) returns another set>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -144,7 +179,7 @@ class RuleSet:
                     f"A RuleSet with {what} cannot be pickled, because no other process can find "
                     f"a function that is defined inside another or has no name; define it at the top level of a module."
                 )
-        return type(self), (self.overrides, self.hooks)
+        return type(self), (self.overrides, self.hooks, self.signal, self.key)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> "Self":
         """Nothing of it changes, so its copy is itself."""
@@ -179,7 +214,11 @@ class RuleSet:
                 is one node.
             rule: a function as for `op.pullback`, or a `Rule`. For a function of JAX's it asks for the parameters of
                 the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`, where a
-                parameter is called so), and for `<argument>_aval`.
+                parameter is called so), and for `<argument>_aval`. Any may ask for what is around it: `pull`, the
+                J^T that it replaces, from a cotangent to that of its argument (a mapping, where it serves several);
+                `f`, the forward as a function of the arguments, of which those left out are the node's own; `node`;
+                `loss_g`, the cotangent of the value of `with_signal`; `key`, a random key made of that of `with_key`
+                for this node and this turn of a loop.
             arguments: the arguments it serves; may be left out for a function with one argument.
             at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
             kind: what the rule claims; `modified` by default.
@@ -208,7 +247,7 @@ class RuleSet:
                     raise RuleError(
                         f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
                     )
-            target.op.check_rule(rule)
+            target.op.check_rule(rule, AROUND)
         return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at))))
 
     def hook(self, at: str | Where, function: Callable[[Array], Array]) -> "Self":
@@ -220,7 +259,8 @@ class RuleSet:
         Args:
             at: a name or a glob of values, nodes, scopes or leaves of arguments, or an `fg.Where`.
             function: from a cotangent to one of the same shape and dtype: `lambda g: -g` reverses it,
-                `lambda g: jnp.clip(g, -1, 1)` clips it. Where several match, the first that was added comes first.
+                `lambda g: jnp.clip(g, -1, 1)` clips it. Where it has a parameter `key`, it gets a random key there
+                (see `with_key`). Where several match, the first that was added comes first.
 
         Returns:
             Another set.
@@ -238,18 +278,110 @@ class RuleSet:
             raise RuleError(f"hook: expected a function of a cotangent, got {type(function).__name__}.")
         return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function)))
 
+    def with_key(self, key: Any) -> "Self":
+        """A new set whose rules and hooks may ask for a random `key`.
+
+        Args:
+            key: as `jax.random.key(0)` gives it; another one in every step, or the noise is the same in all. Each
+                node's key is made of it and the node's name.
+
+        Returns:
+            Another set.
+
+        Raises:
+            RuleError: it is no key.
+
+        Example:
+            >>> noisy = lambda g, pull, key: pull(g + jax.random.normal(key, g.shape))
+            >>> rules = fg.RuleSet().override(jnp.tanh, noisy)
+            >>> gradient = lambda x, key: fg.grad(lambda x: jnp.tanh(x).sum(), rules=rules.with_key(key))(x)
+            >>> a, b = (gradient(jnp.ones(2), jax.random.key(i)) for i in range(2))
+            >>> bool(jnp.any(a != b))
+            True
+        """
+        try:
+            jax.random.fold_in(key, 0)
+        except (TypeError, ValueError):
+            raise RuleError(f"with_key: expected a random key, jax.random.key(0), got {describe(key)}.") from None
+        return replace(self, key=key)
+
+    def with_signal(self, at: str | Where) -> "Self":
+        """A new set whose rules may ask for the cotangent of one value, wherever they stand before it: `loss_g`.
+
+        Args:
+            at: the name of the value, or an `fg.Where`. Without it, `loss_g` is the cotangent of the output.
+
+        Returns:
+            Another set.
+
+        Raises:
+            RuleError: it is no place. What stands for no value, or for several, raises when the set is used in a plan.
+
+        Example:
+            >>> rules = fg.RuleSet().override(jnp.tanh, lambda g, loss_g: jnp.full_like(g, loss_g.sum()))
+            >>> loss = lambda x: (fg.name(jnp.tanh(x) * 2, "y") ** 2).sum()
+            >>> print(fg.grad(loss, rules=rules.with_signal("y"))(jnp.zeros(2)))
+            [0. 0.]
+        """
+        _check_place(at, "with_signal", "the name of a value")
+        return replace(self, signal=Where.of(at))
+
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
         """The rule for an argument of a function at a node; None where it is to be derived."""
         return self.replaced(function, argument, node) or function.rules.get(argument)
 
     def replaced(self, function: Function, argument: str, node: str) -> Rule | None:
         """The rule that overrides those of a function at a node; None where none does."""
-        for override in reversed(self.overrides):
+        found = self._standing(function, argument, node, len(self.overrides))
+        return found[1] if found else None
+
+    def _standing(self, function: Function, argument: str, node: str, n: int) -> tuple[int, Rule] | None:
+        """The latest of the first `n` overrides that serves an argument at a node: its number, and its rule."""
+        for i in reversed(range(n)):
+            override = self.overrides[i]
             if override.target.covers(function) and override.stands_at(node):
                 rule = override.bound(function, node)
                 if argument in rule.arguments:
-                    return rule
+                    return i, rule
         return None
+
+    def setting(self, function: Function, rule: Rule, node: Any, n: int | None = None) -> Setting | None:
+        """What a rule asks for that is around it at a node; None where it asks for nothing of that kind.
+
+        Args:
+            function: the node's.
+            rule: the one that stands there, of the first `n` overrides.
+            node: the node.
+            n: all, if None.
+
+        Raises:
+            RuleError: it asks for a key, and the set has none.
+        """
+        asked = asked_around(rule, function.known)
+        if not (self.overrides and asked):
+            return None
+        if "key" in asked and self.key is None:
+            raise RuleError(
+                f"{node.name}: rule {rule.name} asks for a random key, and the set has none; give it one in every "
+                f"step, as rules.with_key(jax.random.key(0))."
+            )
+        replaced = self._replaced_by(function, rule, node, len(self.overrides) if n is None else n)
+        return Setting(asked, replaced if "pull" in asked else (), node if "node" in asked else None)
+
+    def _replaced_by(self, function: Function, rule: Rule, node: Any, n: int) -> tuple[Replaced, ...]:
+        """What would stand for the arguments of a rule, the latest of the first `n` overrides, if it did not."""
+        groups: dict[tuple[int, Rule | None], list[str]] = {}
+        for argument in rule.arguments:
+            own = self._standing(function, argument, node.name, n)
+            below = self._standing(function, argument, node.name, own[0] if own else 0)
+            if below is None:
+                written = function.rules.get(argument)
+                below = (-1, written) if isinstance(written, Rule) else None
+            groups.setdefault(below or (-1, None), []).append(argument)
+        return tuple(
+            Replaced(r, tuple(arguments), self.setting(function, r, node, i + 1) if r is not None and i >= 0 else None)
+            for (i, r), arguments in groups.items()
+        )
 
     def means(self, function: Function, node: str) -> bool:
         """Whether a rule is meant for a function that holds others, at a node whose number is not known yet."""
@@ -285,8 +417,13 @@ class RuleSet:
         lines += [f"+ {x}" for x in others if x not in mine]
         return "\n".join(lines)
 
+    @property
+    def _lines(self) -> list[str]:
+        signal = [] if self.signal is None else [f"loss_g: the cotangent of '{self.signal}'"]
+        return [*map(str, (*self.overrides, *self.hooks)), *signal]
+
     def __str__(self) -> str:
-        return "\n".join(map(str, (*self.overrides, *self.hooks))) or "the ops' own rules"
+        return "\n".join(self._lines) or "the ops' own rules"
 
 
 def _check_place(at: object, what: str, expected: str) -> None:

@@ -31,7 +31,7 @@ def forward(
 def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any]:
     """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`; then what taps read."""
     values = dict(zip(plan.kept, kept, strict=True))
-    cotangents = Cotangents((*plan.returns, *(tap.value for tap in plan.taps)), plan.structure.loops, plan.hooks)
+    cotangents = Cotangents(plan.lasting, plan.structure.loops, plan.hooks)
     cotangents.add(plan.sources, seeds)
     for step in reversed(plan.steps):
         g = cotangents.pop(step.outputs)

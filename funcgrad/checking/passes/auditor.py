@@ -178,6 +178,8 @@ def _maker(pullback: Pullback) -> str:
 def _is_untestable(pullback: Pullback, leaves: Sequence[Any]) -> bool:
     """Whether there is no other derivative: the function cannot be derived, or it is JAX's in any case."""
     node = pullback.node
+    if pullback.signal is not None or pullback.key is not None:
+        return True  # it depends on more than its node
     if node.bodies or isinstance(node.function, Call):
         return False
     if holds_what_cannot_be_widened(node):

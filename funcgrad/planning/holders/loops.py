@@ -7,9 +7,12 @@ constants alone, which is computed once more instead of kept; and the rest, whic
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+
+import jax.numpy as jnp
 
 from funcgrad.aliases import Array
 from funcgrad.errors import GradientError
@@ -18,6 +21,7 @@ from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.holders.steps import BodyPlanner, reverse_pullback
 from funcgrad.plans import Plan, Recomputation, Step, as_array, few_fences
 from funcgrad.primitive import Scan, zeros_of
+from funcgrad.registry import in_turn
 from funcgrad.reverse import forward, reverse
 
 
@@ -133,6 +137,13 @@ class _ReverseLoop:
         entering = set(self.body.sources[len(self.found.outputs) :])
         return tuple(i for i in self.constants if self.inputs[i] in entering)
 
+    @cached_property
+    def draws(self) -> bool:
+        """Whether something inside asks for a random key."""
+        return any(p.key is not None for p in self.body.all_pullbacks) or any(
+            hook.key is not None for hooks in self.body.all_hooks for hook in hooks
+        )
+
     def pull(self, *operands: Any) -> list[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
         n_constants, n_needs = len(self.constant), len(self.needs)
@@ -141,11 +152,16 @@ class _ReverseLoop:
         y_bars = {k: x for k, x in g.items() if k >= self.loop.n_carry}
 
         def turn(state: Any, x: Any) -> tuple[Any, Any]:
-            return self._turn_back(constants, *state, *x)
+            slices, y_bars, *number = x
+            carry_bars, totals = state
+            with in_turn(*number) if number else nullcontext():
+                return self._turn_back(constants, carry_bars, totals, slices, y_bars)
 
         start = {k: g[k] if k in g else zeros_of(v.aval) for k, v in self.carried.items()}
         totals = {i: zeros_of(self.inputs[i].aval) for i in self.constants}
-        xs = (operands[n_constants:n_needs], y_bars)
+        xs: tuple[Any, ...] = (operands[n_constants:n_needs], y_bars)
+        if self.draws:  # a key for each turn
+            xs = (*xs, jnp.arange(self.loop.lengths[0]))
         (carry_bars, totals), (x_bars, inside) = self.loop.reversed.scan(turn, (start, totals), xs)
         bars = totals | {k + self.loop.n_constants: x for k, x in carry_bars.items()} | x_bars
         return [*(bars[p] for p in self.positions), *inside]

@@ -1,0 +1,254 @@
+"""What rules that are put in may ask for: `pull`, `f`, `node`, `key`, `loss_g`; against gradients worked out by JAX."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcgrad as fg
+from funcgrad.errors import RuleError
+from tests.raising import raises_sentence
+
+X = jnp.array([[0.3, -0.5, 1.0], [0.2, 0.1, -2.0]])
+W = jnp.arange(12.0).reshape(3, 4) / 10
+RULES = fg.RuleSet()
+
+
+def loss(x, w):
+    return jnp.sum(jnp.tanh(fg.ops.linear(x, w)) ** 2)
+
+
+def reversal(g, pull):
+    return -pull(g)
+
+
+def noise(g, pull, key):
+    return pull(g) + jax.random.normal(key, g.shape, g.dtype)
+
+
+def agree(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+GRADIENT = jax.grad(lambda x, w: jnp.sum(jnp.tanh(x @ w) ** 2), argnums=(0, 1))(X, W)
+
+
+@pytest.mark.parametrize("target", [(fg.ops.linear, "x"), ("tanh",), (jnp.tanh,), (jax.lax.tanh, "x")])
+def test_pull_is_what_the_rule_replaces(target):
+    function, *arguments = target
+    rules = RULES.override(function, reversal, *arguments)
+    agree(fg.grad(loss, rules=rules)(X, W), -GRADIENT[0])
+    agree(jax.jit(fg.grad(loss, rules=rules))(X, W), -GRADIENT[0])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: jnp.sum(jax.nn.softmax(x) ** 2),
+        lambda x: jnp.sum(jax.nn.relu(x) ** 2),
+        lambda x: jnp.sum(jax.nn.silu(x) ** 2),
+        lambda x: jnp.sum(jnp.cumsum(x) ** 2),
+    ],
+)
+def test_pull_of_what_is_derived(function):
+    name = fg.trace(function, X).nodes[0]
+    target = {"softmax": jax.nn.softmax, "relu": jax.nn.relu, "silu": jax.nn.silu}
+    target = target.get(name.scope.split("/")[-1], target.get(name.op_name, name.op_name))
+    agree(fg.grad(function, rules=RULES.override(target, reversal))(X), -jax.grad(function)(X))
+
+
+def test_pull_of_several_arguments_is_a_mapping():
+    def both(g, pull):
+        bars = pull(g)
+        return {"x": 2 * bars["x"], "w": 3 * bars["w"]}
+
+    found = fg.grad(loss, argnums=(0, 1), rules=RULES.override(fg.ops.linear, both, "x", "w"))(X, W)
+    agree(found[0], 2 * GRADIENT[0])
+    agree(found[1], 3 * GRADIENT[1])
+
+
+def test_pull_of_the_override_below():
+    doubled = RULES.override("tanh", lambda g, y: 2 * g * (1 - y**2))
+    stacked = doubled.override("tanh", reversal).override("tanh", lambda g, pull: 5 * pull(g))
+    agree(fg.grad(loss, rules=stacked)(X, W), -10 * GRADIENT[0])
+    # Of two arguments, one has an override below, the other its own rule.
+    below = RULES.override(fg.ops.linear, lambda g, w: 7 * g @ w.T, "x")
+    over = below.override(fg.ops.linear, lambda g, pull: pull(-g), "x", "w")
+    found = fg.grad(loss, argnums=(0, 1), rules=over)(X, W)
+    agree(found[0], -7 * GRADIENT[0])
+    agree(found[1], -GRADIENT[1])
+
+
+def test_pull_of_a_rule_below_that_asks_for_a_key():
+    rules = RULES.override("tanh", noise).override("tanh", reversal).with_key(jax.random.key(0))
+    alone = RULES.override("tanh", noise).with_key(jax.random.key(0))
+    agree(fg.grad(loss, rules=rules)(X, W), -fg.grad(loss, rules=alone)(X, W))
+
+
+def test_a_marked_argument_is_pulled_as_zeros():
+    rules = RULES.override(jnp.round, lambda g, pull: g + pull(g))
+    agree(fg.grad(lambda x: jnp.sum(3 * jnp.round(x)), rules=rules)(X), jnp.full(X.shape, 3.0))
+
+
+def test_f_at_changed_arguments():
+    def doubled_weight(g, f, x, w):
+        return jax.vjp(lambda x: f(x, 2 * w), x)[1](g)[0]
+
+    def own(g, f, x):
+        return jax.vjp(f, x)[1](g)[0]
+
+    def by_name(g, f, x, w):
+        return jax.vjp(lambda x: f(x, w=2 * w), x)[1](g)[0]
+
+    for rule, factor in ((doubled_weight, 2), (own, 1), (by_name, 2)):
+        agree(fg.grad(loss, rules=RULES.override(fg.ops.linear, rule, "x"))(X, W), factor * GRADIENT[0])
+
+
+def test_what_is_not_run_costs_nothing():
+    asks = RULES.override("tanh", lambda g, pull, f: g)
+    plain = RULES.override("tanh", lambda g: g)
+    plans = [fg.plan(loss, X, W, rules=rules) for rules in (asks, plain)]
+    assert plans[0].totals == plans[1].totals
+    read = [next(p.reads for p in plan.pullbacks if p.node.name == "tanh") for plan in plans]
+    assert read == [(), ()]
+
+
+def test_the_node_is_the_one_where_it_stands():
+    seen = []
+
+    def rule(g, node):
+        seen.append((node.name, node.op_name))
+        return g
+
+    fg.grad(lambda x: jnp.tanh(jnp.tanh(x)).sum(), rules=RULES.override("tanh", rule))(X)
+    assert set(seen) == {("tanh", "tanh"), ("tanh#2", "tanh")}
+
+
+def test_keys_differ_by_node_turn_and_seed_and_by_nothing_else():
+    def drawn(g, key):
+        return jax.random.normal(key, g.shape, g.dtype)
+
+    def loop(x):
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c), None), jnp.sin(x), None, length=3)[0].sum()
+
+    rules = RULES.override("tanh", drawn).override("sin", drawn)
+
+    def gradients(seed):
+        return fg.grad(loop, wrt=fg.Where("tanh") | "sin" | "x", rules=rules.with_key(jax.random.key(seed)))(X)
+
+    first, again, other = gradients(0), jax.jit(gradients)(0), gradients(1)
+    for name, g in first.items():
+        agree(g, again[name])
+    turns = first["tanh"]  # what arrives there in each turn: from the next one, and from the loss at the last
+    agree(turns[2], jnp.ones_like(X))
+    assert jnp.all(turns[0] != turns[1])
+    assert jnp.all(first["sin"] != first["x"])
+    assert jnp.all(first["x"] != other["x"])
+    assert jnp.all(turns[:2] != other["tanh"][:2])
+
+
+def test_a_hook_draws():
+    def noisy(g, key):
+        return g + jax.random.normal(key, g.shape, g.dtype)
+
+    rules = RULES.hook("h", noisy)
+
+    def named(x):
+        return jnp.sum(fg.name(2 * x, "h"))
+
+    a, b = (fg.grad(named, rules=rules.with_key(jax.random.key(i)))(X) for i in (0, 1))
+    assert jnp.all(a != b)
+    agree(jax.jit(lambda: fg.grad(named, rules=rules.with_key(jax.random.key(0)))(X))(), a)
+    with raises_sentence(
+        RuleError,
+        r"h: hook noisy asks for a random key, and the set has none; give it one in every step, as "
+        r"rules\.with_key\(jax\.random\.key\(0\)\)\.",
+    ):
+        fg.grad(named, rules=rules)(X)
+
+
+def net(x, w, v):
+    return jnp.sum(fg.name(jnp.tanh(x @ w) @ v, "logits") ** 2)
+
+
+V, FEEDBACK = jnp.ones((4, 2)), jnp.arange(8.0).reshape(2, 4)
+
+
+def broadcast(g, y, loss_g):
+    return (loss_g @ FEEDBACK) * (1 - y**2)
+
+
+def test_direct_feedback():
+    rules = RULES.override("tanh", broadcast).with_signal("logits")
+    h = jnp.tanh(X @ W)
+    expected = ((2 * (h @ V) @ FEEDBACK) * (1 - h**2)) @ W.T
+    agree(fg.grad(net, rules=rules)(X, W, V), expected)
+    agree(jax.jit(fg.grad(net, rules=rules))(X, W, V), expected)
+    # Without a name it is the cotangent of the output: of a loss, one.
+    ones = RULES.override("tanh", lambda g, loss_g, y: g * loss_g * (1 - y**2))
+    agree(fg.grad(net, rules=ones)(X, W, V), jax.grad(net)(X, W, V))
+
+
+def test_wrong_requests():
+    with raises_sentence(
+        RuleError,
+        r"tanh: rule noise asks for a random key, and the set has none; give it one in every step, as "
+        r"rules\.with_key\(jax\.random\.key\(0\)\)\.",
+    ):
+        fg.grad(loss, rules=RULES.override("tanh", noise))(X, W)
+    with raises_sentence(
+        RuleError, r"tanh: rule cut calls pull with f64\[4\], and the cotangent there is f64\[2,4\]\."
+    ):
+
+        def cut(g, pull):
+            return pull(g[0])
+
+        fg.grad(loss, rules=RULES.override("tanh", cut))(X, W)
+    with raises_sentence(RuleError, r"tanh: f takes x, got 2 of them\."):
+        fg.grad(loss, rules=RULES.override("tanh", lambda g, f: f(g, g)))(X, W)
+    with raises_sentence(RuleError, r"tanh: f takes x, got 'z'\."):
+        fg.grad(loss, rules=RULES.override("tanh", lambda g, f: f(z=g)))(X, W)
+    with raises_sentence(RuleError, r"tanh: f takes x as f64\[2,4\], got \(f64\[2,4\], f64\[2,4\]\)\."):
+        fg.grad(loss, rules=RULES.override("tanh", lambda g, f: f((g, g))))(X, W)
+    with raises_sentence(RuleError, r"with_key: expected a random key, jax\.random\.key\(0\), got i64\[\]\."):
+        RULES.with_key(3)
+
+
+def test_wrong_signals():
+    start = r"tanh: the rule asks for loss_g, the cotangent of "
+    rules = RULES.override("tanh", broadcast)
+    for at, sentence in {
+        "dot_general": start + r"'dot_general', which is made before it, so that the cotangent is not there yet; "
+        r"choose a value that comes later, or narrow at=\.",
+        "*": start + r"one value, and there is 'x', 'w', 'v', 'dot_general', 'tanh'; say which by "
+        r"rules\.with_signal\(name\)\.",
+        "logit": r"with_signal\('logit'\): no value or scope is named 'logit'; did you mean 'logits'\?",
+    }.items():
+        with raises_sentence(RuleError, sentence):
+            fg.grad(net, rules=rules.with_signal(at))(X, W, V)
+    with raises_sentence(
+        RuleError,
+        start + r"'reduce_sum', and one of the two is inside of a loop, a branch or a checkpoint; choose a value and "
+        r"nodes outside of these\.",
+    ):
+        fg.grad(
+            lambda x: jax.lax.scan(lambda c, _: (jnp.tanh(c), None), x, None, length=2)[0].sum(),
+            rules=RULES.override("tanh", lambda g, loss_g: g * loss_g),
+        )(X)
+
+
+def test_printed_and_compared():
+    rules = RULES.override("tanh", broadcast, kind=fg.modified).with_signal("logits")
+    assert str(rules).splitlines() == [
+        "tanh at '**': broadcast for its argument (modified)",
+        "loss_g: the cotangent of 'logits'",
+    ]
+
+
+def test_through_vmap_and_second_derivatives():
+    rules = RULES.override(fg.ops.linear, reversal, "x")
+    agree(jax.vmap(lambda x: fg.grad(loss, rules=rules)(x, W))(X), -GRADIENT[0])
+    over = fg.grad(lambda x: jnp.sum(jax.vmap(loss, (0, None))(x, W)), rules=rules)
+    agree(over(X), -GRADIENT[0])
+    twice = jax.grad(lambda x: fg.grad(loss, rules=rules)(x, W).sum())(X)
+    agree(twice, -jax.grad(lambda x: jax.grad(loss)(x, W).sum())(X))
