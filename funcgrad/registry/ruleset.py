@@ -238,6 +238,15 @@ class RuleSet:
             raise RuleError(f"hook: expected a function of a cotangent, got {type(function).__name__}.")
         return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function)))
 
+    def __or__(self, other: "RuleSet") -> "RuleSet":
+        """Both sets as one, in which the right one wins where both match; of hooks, the left one's come first.
+
+        Raises:
+            RuleError: the other is no set of rules.
+        """
+        require(other, RuleSet, "RuleSet |: the other", "a set of rules", RuleError)
+        return RuleSet(self.overrides + other.overrides, self.hooks + other.hooks)
+
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
         """The rule for an argument of a function at a node; None where it is to be derived."""
         return self.replaced(function, argument, node) or function.rules.get(argument)
