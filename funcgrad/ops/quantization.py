@@ -91,7 +91,7 @@ def ternarize(x: Array, threshold: Array) -> Array:
         [-1.  0.  0.  1.]
     """
     x, threshold = align(x, threshold)
-    return lax.stop_gradient(jnp.sign(x) * jnp.where(jnp.abs(x) <= threshold, 0, 1).astype(x.dtype))
+    return lax.stop_gradient(jnp.where(jnp.abs(x) <= threshold, 0, jnp.sign(x)))
 
 
 ternarize.mark(x=Marker.ZERO, threshold=Marker.ZERO)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
+import jax.numpy as jnp
+
 from funcgrad.aliases import Array
 from funcgrad.naming import Where
 from funcgrad.ops.contraction import widen
@@ -17,7 +19,7 @@ Function = Op | str | Callable[..., Any]
 
 @dataclass(frozen=True)
 class Curve:
-    """A function of `x` at some parameters: a value, so that two sets with the same ones are equal, and pickled alike."""
+    """A function of `x` at some parameters, as a value: sets made with the same ones are equal, and can be pickled."""
 
     title: str
     function: Callable[..., Any]
@@ -39,7 +41,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Slope:
-    """The rule `x_bar = g s(x)`; half precision in float32."""
+    """The rule `x_bar = g s(x)`, 0 where the slope is 0, whatever `g` is there; half precision in float32."""
 
     curve: Curve
     argument: str
@@ -52,7 +54,8 @@ class Slope:
 
     def __call__(self, **needs: Array) -> Array:
         """`g s(x)`."""
-        return widen(needs["g"]) * self.curve(widen(needs[self.argument]))
+        slope = self.curve(widen(needs[self.argument]))
+        return jnp.where(slope == 0, 0, widen(needs["g"]) * slope)
 
 
 def with_slope(of: Function, slope: Curve, smooth: Curve, at: str | Where) -> RuleSet:

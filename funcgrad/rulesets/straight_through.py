@@ -47,9 +47,10 @@ def passed_on(g: Array) -> Array:
 
 
 def itself(x: Array, *others: Any, **attributes: Any) -> Array:
-    """`y = x`, whatever else the flat function takes."""
-    del others, attributes
-    return x
+    """`y = x`, whatever else the flat function takes; along the axes that it has of other numbers too."""
+    del attributes
+    shapes = [other.shape for other in others if jnp.issubdtype(other.dtype, jnp.inexact)]
+    return jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, *shapes))
 
 
 def clipped(function: Function, low: float = -1.0, high: float = 1.0, *, at: str | Where = "**") -> RuleSet:
@@ -141,15 +142,15 @@ def affine(*, at: str | Where = "**") -> RuleSet:
 
 def affine_x(g: Array, x: Array, scale: Array, low: int, high: int, zero_point: Array | None = None) -> Array:
     """`x_bar = g [low <= round(x / s) + z <= high]`."""
-    g, ratio = align(g, _ratio(x, scale, zero_point))
-    whole = jnp.round(ratio)
+    x, scale, shift = _aligned(x, scale, zero_point)
+    whole = jnp.round(x / scale) + shift
     return jnp.where((whole >= low) & (whole <= high), g, 0)
 
 
 def unclipped(x: Array, scale: Array, zero_point: Array | None = None, *, low: int, high: int) -> Array:
     """`x`, and a constant where it is clipped."""
-    whole = jnp.round(_ratio(x, scale, zero_point))
-    x, whole = align(x, whole)
+    x, scale, shift = _aligned(x, scale, zero_point)
+    whole = jnp.round(x / scale) + shift
     return jnp.where((whole >= low) & (whole <= high), x, 0)
 
 
@@ -180,16 +181,17 @@ def lsq(scaled: bool = True, *, at: str | Where = "**") -> RuleSet:
 
 def lsq_x(g: Array, x: Array, scale: Array, low: int, high: int, zero_point: Array | None = None) -> Array:
     """`x_bar = g [low < v < high]`."""
-    g, v = align(g, _ratio(x, scale, zero_point))
-    return jnp.where((v > low) & (v < high), g, 0)
+    x, scale, shift = _aligned(x, scale, zero_point)
+    v = x / scale + shift
+    return jnp.where((v <= low) | (v >= high), 0, g)
 
 
 def lsq_scale_plain(g: Array, x: Array, scale: Array, low: int, high: int, zero_point: Array | None = None) -> Array:
     """`s_bar = g (round(v) - v)` inside, `g low`, `g high` where clipped; less `z` there."""
-    g, v = align(widen(g), _ratio(x, scale, zero_point))
-    shift = 0 if zero_point is None else zero_point.astype(v.dtype)
+    x, scale, shift = _aligned(x, scale, zero_point)
+    v = x / scale + shift
     outside = jnp.where(v <= low, low, high) - shift
-    return g * lax.stop_gradient(jnp.where((v > low) & (v < high), jnp.round(v) - v, outside))
+    return widen(g) * lax.stop_gradient(jnp.where((v <= low) | (v >= high), outside, jnp.round(v) - v))
 
 
 def lsq_scale(g: Array, x: Array, scale: Array, low: int, high: int, zero_point: Array | None = None) -> Array:
@@ -198,12 +200,11 @@ def lsq_scale(g: Array, x: Array, scale: Array, low: int, high: int, zero_point:
 
 
 def lsq_plain(x: Array, scale: Array, zero_point: Array | None = None, *, low: int, high: int) -> Array:
-    """The forward with a rounding that passes straight through: `v + const`, the constant being `round(v) - v`."""
-    v = _ratio(x, scale, zero_point)
-    scale, v = align(widen(scale), v)
-    shift = 0 if zero_point is None else zero_point.astype(v.dtype)
-    rounded = v + lax.stop_gradient(jnp.round(v) - v)
-    return scale * (jnp.where((v > low) & (v < high), rounded, jnp.where(v <= low, low, high)) - shift)
+    """The forward, with a rounding that passes straight through: it adds `round(v) - v`, taken as a constant."""
+    x, scale, shift = _aligned(x, scale, zero_point)
+    v = x / scale + shift
+    inside = x + scale * lax.stop_gradient(jnp.round(v) - v)
+    return jnp.where((v <= low) | (v >= high), scale * (jnp.where(v <= low, low, high) - shift), inside)
 
 
 def lsq_forward(x: Array, scale: Array, zero_point: Array | None = None, *, low: int, high: int) -> Array:
@@ -243,29 +244,30 @@ def pact(*, at: str | Where = "**") -> RuleSet:
 
 def pact_x(g: Array, x: Array, scale: Array, low: int, high: int, zero_point: Array | None = None) -> Array:
     """`x_bar = g [low <= v < high]`."""
-    g, v = align(g, _ratio(x, scale, zero_point))
+    x, scale, shift = _aligned(x, scale, zero_point)
+    v = x / scale + shift
     return jnp.where((v >= low) & (v < high), g, 0)
 
 
 def pact_scale(g: Array, x: Array, scale: Array, low: int, high: int, zero_point: Array | None = None) -> Array:
     """`s_bar = g high` where `v >= high`, `g low` where `v < low`; less `z`."""
-    g, v = align(widen(g), _ratio(x, scale, zero_point))
-    shift = 0 if zero_point is None else zero_point.astype(v.dtype)
+    x, scale, shift = _aligned(x, scale, zero_point)
+    v = x / scale + shift
     ends = jnp.where(v >= high, high, low) - shift
-    return jnp.where((v >= low) & (v < high), 0, g * ends)
+    return jnp.where((v >= low) & (v < high), 0, widen(g) * ends)
 
 
 def clipped_between(x: Array, scale: Array, zero_point: Array | None = None, *, low: int, high: int) -> Array:
     """`x`, and `s (low - z)`, `s (high - z)` where it is clipped."""
-    v = _ratio(x, scale, zero_point)
-    x, scale, v = align(x, scale, v)
-    shift = 0 if zero_point is None else zero_point.astype(v.dtype)
+    x, scale, shift = _aligned(x, scale, zero_point)
+    v = x / scale + shift
     ends = jnp.where(v >= high, high, low) - shift
     return jnp.where((v >= low) & (v < high), x, scale * ends)
 
 
-def _ratio(x: Array, scale: Array, zero_point: Array | None) -> Array:
-    """`v = x / s + z`, which is rounded and clipped; it moves nothing where it is compared."""
-    x, scale = align(widen(x), widen(scale))
-    v = x / scale
-    return v if zero_point is None else v + zero_point.astype(v.dtype)
+def _aligned(x: Array, scale: Array, zero_point: Array | None) -> tuple[Array, Array, Array]:
+    """`x`, `s` and `z` at one rank, in float32 at least; `v = x / s + z` is what is rounded and clipped."""
+    x, scale = widen(x), widen(scale)
+    shift = jnp.zeros((), x.dtype) if zero_point is None else zero_point.astype(x.dtype)
+    x, scale, shift = align(x, scale, shift)
+    return x, scale, shift

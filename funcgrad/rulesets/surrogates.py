@@ -22,7 +22,7 @@ from funcgrad.naming import Where
 from funcgrad.registry import RuleSet
 from funcgrad.rulesets.slopes import Curve, Function, titled, with_slope
 
-_MORE = """    of: the function that spikes, of one array: an op, a function of JAX's, or its name; `fg.ops.heaviside` by default.
+_MORE = """    of: what spikes, of one array, as `RuleSet.override` takes it; `fg.ops.heaviside` by default.
     at: at which nodes, as in `RuleSet.override`.
 
 Returns:
@@ -66,6 +66,17 @@ def _normal(x: Array, sigma: float) -> Array:
 def _normal_area(x: Array, sigma: float) -> Array:
     """Its area left of `x`, less one half."""
     return jax.lax.erf(x / (math.sqrt(2) * sigma)) / 2
+
+
+def _flanks(of: Callable[[Array, float], Array], x: Array, s: float, sigma: float) -> Array:
+    """Two wider ones, around `σ` and `-σ`."""
+    return of(x - sigma, s * sigma) + of(x + sigma, s * sigma)
+
+
+def _linear_then_log(x: Array) -> Array:
+    """`x` in (-1, 1), `sign(x) (1 + log|x|)` outside."""
+    within = jnp.abs(x) < 1
+    return jnp.where(within, x, jnp.sign(x) * (1 + jnp.log(jnp.where(within, 1, jnp.abs(x)))))
 
 
 def _parabolas(x: Array) -> Array:
@@ -137,8 +148,7 @@ def soft_sign(x: Array, alpha: float = 2.0) -> Array:
 def sigmoid(x: Array, slope: float = 25.0) -> Array:
     """`s = k σ(kx) σ(-kx)`, of `σ(kx)`.
 
-    Source: Bohte et al. 2002 of spike times, Zenke and Ganguli 2018 of spikes; default of snntorch, spikingjelly has
-    4.
+    Source: Bohte et al. 2002 of spike times, Zenke and Ganguli 2018 of spikes; default of snntorch; spikingjelly: 4.
 
     Args:
         slope: `k`, how steep.
@@ -174,7 +184,7 @@ def tanh(x: Array, slope: float = 1.0) -> Array:
 def atan(x: Array, alpha: float = 2.0) -> Array:
     """`s = α/2 / (1 + (π α x / 2)²)`, of `arctan(π α x / 2) / π`.
 
-    Source: Fang et al. 2021, eq. 12; default of snntorch and spikingjelly. spyx's, without the square, is another.
+    Source: Fang et al. 2021; default of snntorch and spikingjelly. spyx's, without the square, is another.
 
     Args:
         alpha: `α`, twice its height; its area is 1.
@@ -192,7 +202,8 @@ def atan(x: Array, alpha: float = 2.0) -> Array:
 def erf(x: Array, alpha: float = 2.0) -> Array:
     """`s = α/√π e^(-α²x²)`, of `erf(αx) / 2`.
 
-    Source: Esser et al. 2015; default of spikingjelly. norse's heavi_erfc is 2/k times this at α = k.
+    Source: Esser et al. 2015; Yin et al. 2020; default of spikingjelly. norse's heavi_erfc is 2/k times this at α =
+    k.
 
     Args:
         alpha: `α`, how steep; its area is 1.
@@ -228,7 +239,7 @@ def inverse_square_root(x: Array, alpha: float = 1.0) -> Array:
 def gaussian(x: Array, sigma: float = 0.5, scale: float = 0.5) -> Array:
     """`s = γ N(x; 0, σ²)`, of `γ Φ(x/σ)`.
 
-    Source: Yin et al. 2020, eq. 6; defaults of braintools.
+    Source: Yin et al. 2020; braintools' gaussian_grad and its defaults.
 
     Args:
         sigma: `σ`, its width.
@@ -243,19 +254,11 @@ def gaussian(x: Array, sigma: float = 0.5, scale: float = 0.5) -> Array:
     return scale * _normal(x, sigma)
 
 
-@_row(
-    lambda x, h, s, sigma, scale: (
-        scale
-        * (
-            (1 + h) * _normal_area(x, sigma)
-            - h * (_normal_area(x - sigma, s * sigma) + _normal_area(x + sigma, s * sigma))
-        )
-    )
-)
+@_row(lambda x, h, s, sigma, scale: scale * ((1 + h) * _normal_area(x, sigma) - h * _flanks(_normal_area, x, s, sigma)))
 def multi_gaussian(x: Array, h: float = 0.15, s: float = 6.0, sigma: float = 0.5, scale: float = 0.5) -> Array:
     """`s = γ ((1 + h) N(x; 0, σ²) - h N(x; σ, (sσ)²) - h N(x; -σ, (sσ)²))`, of `the same of their areas Φ`.
 
-    Source: Yin et al. 2021, eq. 8, with negative flanks; defaults of braintools.
+    Source: Yin et al. 2021, with negative flanks; braintools' multi_gaussian_grad and its defaults.
 
     Args:
         h: how much of the flanks.
@@ -269,15 +272,14 @@ def multi_gaussian(x: Array, h: float = 0.15, s: float = 6.0, sigma: float = 0.5
         >>> print(jnp.round(slope(jnp.array([-1.0, 0.0, 0.25])), 3))
         [0.043 0.439 0.385]
     """
-    flanks = _normal(x - sigma, s * sigma) + _normal(x + sigma, s * sigma)
-    return scale * ((1 + h) * _normal(x, sigma) - h * flanks)
+    return scale * ((1 + h) * _normal(x, sigma) - h * _flanks(_normal, x, s, sigma))
 
 
 @_row(lambda x, height, width: height * width * _parabolas(x / width))
 def triangle(x: Array, height: float = 0.3, width: float = 1.0) -> Array:
     """`s = γ max(0, 1 - |x|/w)`, of `γ w (u - u|u|/2), u = clip(x/w, -1, 1)`.
 
-    Source: Esser et al. 2016; Bellec et al. 2018, eq. 3, default there and in norse. braintools' relu_grad.
+    Source: Esser et al. 2016; Bellec et al. 2018, default there and in norse. braintools' relu_grad.
 
     Args:
         height: `γ`.
@@ -296,7 +298,7 @@ def triangle(x: Array, height: float = 0.3, width: float = 1.0) -> Array:
 def piecewise_quadratic(x: Array, alpha: float = 1.0) -> Array:
     """`s = max(0, α - α²|x|)`, of `u - u|u|/2, u = clip(αx, -1, 1)`.
 
-    Source: Bohte 2011; Neftci et al. 2019; name and default of spikingjelly. A triangle of area 1.
+    Source: Esser et al. 2016; name and default of spikingjelly. A triangle of area 1.
 
     Args:
         alpha: `α`, its height.
@@ -314,7 +316,7 @@ def piecewise_quadratic(x: Array, alpha: float = 1.0) -> Array:
 def boxcar(x: Array, width: float = 2.0, height: float = 0.5) -> Array:
     """`s = h where |x| < w/2, else 0`, of `h clip(x, -w/2, w/2)`.
 
-    Source: Wu et al. 2018, eq. 24; defaults of spyx. spikingjelly's Rect has w = 1/α and h = α.
+    Source: Wu et al. 2018; defaults of spyx. spikingjelly's Rect has w = 1/α and h = α.
 
     Args:
         width: `w`.
@@ -372,7 +374,7 @@ def piecewise_exp(x: Array, alpha: float = 1.0) -> Array:
 def slayer(x: Array, alpha: float = 1.0) -> Array:
     """`s = e^(-α|x|)`, of `sign(x) (1 - e^(-α|x|)) / α`.
 
-    Source: Shrestha and Orchard 2018, eq. 14; default of braintools.
+    Source: Shrestha and Orchard 2018; default of braintools.
 
     Args:
         alpha: `α`, how soon it falls.
@@ -413,7 +415,7 @@ def spike_rate_escape(x: Array, beta: float = 1.0, slope: float = 25.0) -> Array
 def sparse_fast_sigmoid(x: Array, slope: float = 25.0, bound: float = 1.0) -> Array:
     """`s = 1 / (1 + k|x|)² where |x| < B, else 0`, of `x / (1 + k|x|) of clip(x, -B, B)`.
 
-    Source: Perez-Nieves and Goodman 2021, eq. 7; defaults of snntorch, whose SFS passes where x > B instead.
+    Source: Perez-Nieves and Goodman 2021; defaults of snntorch, whose SFS passes where x > B instead.
 
     Args:
         slope: `k`, how soon it falls.
@@ -425,7 +427,7 @@ def sparse_fast_sigmoid(x: Array, slope: float = 25.0, bound: float = 1.0) -> Ar
         >>> print(jnp.round(slope(jnp.array([-1.0, 0.0, 0.25])), 3))
         [0.   1.   0.64]
     """
-    return jnp.where(jnp.abs(x) < bound, 1 / (1 + slope * jnp.abs(x)) ** 2, 0)
+    return jnp.where(jnp.abs(x) >= bound, 0, 1 / (1 + slope * jnp.abs(x)) ** 2)
 
 
 @_row(
@@ -434,7 +436,7 @@ def sparse_fast_sigmoid(x: Array, slope: float = 25.0, bound: float = 1.0) -> Ar
 def s2nn(x: Array, alpha: float = 4.0, beta: float = 1.0) -> Array:
     """`s = α σ(αx) σ(-αx) where x < 0, else β / (x + 1)`, of `σ(αx) where x < 0, else β log(x + 1) + 1/2`.
 
-    Source: Suetake et al. 2023, eq. 10; defaults of spikingjelly.
+    Source: Suetake et al. 2022; defaults of spikingjelly.
 
     Args:
         alpha: `α`, how steep left of the threshold.
@@ -537,7 +539,7 @@ def leaky_relu(x: Array, leak: float = 0.1, slope: float = 1.0) -> Array:
 def log_tailed_relu(x: Array, alpha: float = 0.0) -> Array:
     """`s = α where x <= 0, 1 up to 1, 1/x beyond`, of `αx, x, 1 + log x`.
 
-    Source: Cai et al. 2017, section 3.2; default of spikingjelly.
+    Source: Cai et al. 2017; default of spikingjelly.
 
     Args:
         alpha: `α`, what passes below the threshold.
@@ -548,20 +550,14 @@ def log_tailed_relu(x: Array, alpha: float = 0.0) -> Array:
         >>> print(jnp.round(slope(jnp.array([-1.0, 0.0, 0.25])), 3))
         [0. 0. 1.]
     """
-    return jnp.where(x > 0, 1 / jnp.maximum(x, 1), alpha)
+    return jnp.where(x <= 0, alpha, 1 / jnp.maximum(x, 1))
 
 
-@_row(
-    lambda x, alpha: jnp.where(
-        alpha * jnp.abs(x) < 1,
-        alpha * x,
-        jnp.sign(x) * (1 + jnp.log(jnp.where(alpha * jnp.abs(x) < 1, 1, alpha * jnp.abs(x)))),
-    )
-)
+@_row(lambda x, alpha: _linear_then_log(alpha * x))
 def fake_numerical_gradient(x: Array, alpha: float = 0.3) -> Array:
     """`s = min(α, 1/|x|)`, of `αx where α|x| < 1, else sign(x) (1 + log(α|x|))`.
 
-    Source: Lee et al. 2020, section 2.1 (spike count over membrane); default of spikingjelly.
+    Source: name and default of spikingjelly, which divides the spike by the membrane.
 
     Args:
         alpha: `α`, the most that passes.
