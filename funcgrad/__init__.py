@@ -30,6 +30,7 @@ Modules
     layers       networks as pure functions: chain, parallel, residual, repeat, dag
     networks     mlp, lenet, resnet, unet, vit, transformer_lm, lstm_lm; summary (also fg.summary): one as a table
     train        one jitted step for any optax optimizer, and a loop
+    rulesets     published methods as rules: straight_through, surrogates
     view         Scene: what is shown of graphs and plans, as data; what prints and draws it
     errors       what is raised
 """
@@ -38,6 +39,7 @@ from funcgrad import errors as errors
 from funcgrad import layers as layers
 from funcgrad import networks as networks
 from funcgrad import ops as ops
+from funcgrad import rulesets as rulesets
 from funcgrad import train as train
 from funcgrad import view as view
 from funcgrad.autodiff import Selector as Selector
@@ -102,6 +104,7 @@ __all__ = [
     "ops",
     "plan",
     "record",
+    "rulesets",
     "scope",
     "select",
     "subgradient",

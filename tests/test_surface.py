@@ -21,7 +21,7 @@ def test_everything_public_is_described_in_the_first_screen():
 
 
 def test_no_module_hides_a_function_of_the_same_name():
-    modules = {"errors", "layers", "networks", "ops", "train", "view"}
+    modules = {"errors", "layers", "networks", "ops", "rulesets", "train", "view"}
     for name in fg.__all__:
         assert isinstance(getattr(fg, name), types.ModuleType) == (name in modules), name
 

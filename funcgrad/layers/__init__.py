@@ -27,6 +27,8 @@ Layers
                  self- and cross-attention, grouped heads, rotary positions
     rnn_cell, gru_cell, lstm_cell
                  one step each, for recurrent
+    leaky_integrate_and_fire
+                 likewise, of spiking neurons
     embedding, unembed
                  a table of vectors, and logits by the same table
     patches, class_token, position_embedding, select
@@ -89,6 +91,7 @@ from funcgrad.layers.sequence import chain as chain
 from funcgrad.layers.sequence import repeat as repeat
 from funcgrad.layers.shaping import concatenate as concatenate
 from funcgrad.layers.shaping import flatten as flatten
+from funcgrad.layers.spiking import leaky_integrate_and_fire as leaky_integrate_and_fire
 from funcgrad.layers.tables import embedding as embedding
 from funcgrad.layers.tokens import class_token as class_token
 from funcgrad.layers.tokens import patches as patches
@@ -125,6 +128,7 @@ __all__ = [
     "gru_cell",
     "initializer",
     "layer_norm",
+    "leaky_integrate_and_fire",
     "linear",
     "lstm_cell",
     "max_pool1d",

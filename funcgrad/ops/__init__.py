@@ -33,6 +33,12 @@ Normalization and noise
     batch_norm, batch_norm_inference
     dropout, drop_path
 
+Few values, flat almost everywhere; fg.rulesets says what passes
+    heaviside, binarize, ternarize
+                 spikes and signs
+    fake_quantize, stochastic_round
+                 rounding to a grid
+
 Sequences
     attention    softmax-weighted sums; grouped heads, masks, blocks
     rotary       positions as rotations of queries and keys
@@ -118,6 +124,11 @@ from funcgrad.ops.pooling import max_pool3d as max_pool3d
 from funcgrad.ops.positions import rotary as rotary
 from funcgrad.ops.products import linear as linear
 from funcgrad.ops.products import matmul as matmul
+from funcgrad.ops.quantization import binarize as binarize
+from funcgrad.ops.quantization import fake_quantize as fake_quantize
+from funcgrad.ops.quantization import heaviside as heaviside
+from funcgrad.ops.quantization import stochastic_round as stochastic_round
+from funcgrad.ops.quantization import ternarize as ternarize
 from funcgrad.ops.rectifiers import celu as celu
 from funcgrad.ops.rectifiers import elu as elu
 from funcgrad.ops.rectifiers import hard_sigmoid as hard_sigmoid
@@ -153,6 +164,7 @@ __all__ = [
     "avg_pool3d",
     "batch_norm",
     "batch_norm_inference",
+    "binarize",
     "binary_cross_entropy",
     "broadcast_to",
     "celu",
@@ -173,6 +185,7 @@ __all__ = [
     "elu",
     "embedding",
     "exp",
+    "fake_quantize",
     "gelu",
     "global_avg_pool",
     "global_max_pool",
@@ -183,6 +196,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_silu",
     "hard_tanh",
+    "heaviside",
     "huber",
     "layer_norm",
     "leaky_relu",
@@ -227,12 +241,14 @@ __all__ = [
     "square",
     "squared_error",
     "squareplus",
+    "stochastic_round",
     "subtract",
     "sum",
     "swiglu",
     "take",
     "take_along_axis",
     "tanh",
+    "ternarize",
     "transpose",
     "where",
 ]

@@ -28,6 +28,7 @@ from funcgrad.ops.pooling import (
 )
 from funcgrad.ops.positions import rotary
 from funcgrad.ops.products import matmul
+from funcgrad.ops.quantization import fake_quantize, stochastic_round
 from funcgrad.ops.reductions import max, mean, sum
 from funcgrad.ops.shaping import broadcast_to, concatenate, reshape, transpose
 from funcgrad.ops.summation import einstein_sum
@@ -102,6 +103,9 @@ cross_entropy.example(_normal(2, 3, 5), _IDS)
 
 dropout.example(_normal(6, 5), _KEY, rate=0.4)
 drop_path.example(_normal(6, 5), _KEY, rate=0.4)
+
+fake_quantize.example(_normal(3, 4), np.array([[0.25], [0.5], [0.125]]), low=-4, high=3)
+stochastic_round.example(_normal(3, 4), _KEY)
 
 attention.example(_normal(2, 4, 2, 3), _normal(2, 5, 2, 3), _normal(2, 5, 2, 3), _normal(2, 4, 5), causal=True)
 rotary.example(_normal(2, 5, 2, 6), np.arange(5) * 7)

@@ -326,6 +326,20 @@ class RuleSet:
         _check_place(at, "with_signal", "the name of a value")
         return replace(self, signal=Where.of(at))
 
+    def __or__(self, other: "RuleSet") -> "RuleSet":
+        """Both sets as one, in which the right one wins where both match; of hooks, the left one's come first.
+
+        Raises:
+            RuleError: the other is no set of rules.
+        """
+        require(other, RuleSet, "RuleSet |: the other", "a set of rules", RuleError)
+        return RuleSet(
+            self.overrides + other.overrides,
+            self.hooks + other.hooks,
+            self.signal if other.signal is None else other.signal,
+            self.key if other.key is None else other.key,
+        )
+
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
         """The rule for an argument of a function at a node; None where it is to be derived."""
         return self.replaced(function, argument, node) or function.rules.get(argument)

@@ -26,6 +26,10 @@ REFUSED = [
         r"clip: cannot take x: i64\[3\]; bounds of int64 must be whole numbers, got low=0 and high=1\.5\.",
     ),
     (
+        lambda: ops.fake_quantize(X, 0.5, low=3, high=3),
+        r"fake_quantize: cannot take x: f64\[2,3\], scale: f64\[\]; low must be below high, got low=3 and high=3\.",
+    ),
+    (
         lambda: ops.scatter_add(jnp.ones(()), jnp.array([0]), jnp.ones(1)),
         r"scatter_add: cannot take x: f64\[\], indices: i64\[1\], updates: f64\[1\]; x must have an axis to index\.",
     ),
@@ -37,7 +41,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("call", "sentence"), REFUSED, ids=["elu", "clip", "whole bounds", "no axis", "updates"])
+@pytest.mark.parametrize(
+    ("call", "sentence"), REFUSED, ids=["elu", "clip", "whole bounds", "levels", "no axis", "updates"]
+)
 def test_an_op_says_what_it_cannot_take(call, sentence):
     with raises_sentence(ShapeError, sentence):
         call()
@@ -45,6 +51,8 @@ def test_an_op_says_what_it_cannot_take(call, sentence):
 
 ONES = jnp.ones((4, 2, 3), int)
 WHOLE = {
+    "fake_quantize": lambda: ops.fake_quantize(ONES, 0.5),
+    "stochastic_round": lambda: ops.stochastic_round(ONES, jax.random.key(0)),
     "gelu": lambda: ops.gelu(ONES),
     "squareplus": lambda: ops.squareplus(ONES),
     "layer_norm": lambda: ops.layer_norm(ONES),

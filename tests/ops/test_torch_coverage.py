@@ -15,6 +15,11 @@ NOT_IN_TORCH = {
     "sparse_plus": "PyTorch has no such activation",
     "sparse_sigmoid": "PyTorch has no such activation",
     "rotary": "PyTorch's own library has none",
+    "heaviside": "its own has no derivative; tests/rulesets has the surrogates of snntorch and norse",
+    "binarize": "PyTorch has no sign of two values",
+    "ternarize": "PyTorch has no such sign",
+    "fake_quantize": "PyTorch's goes straight through, as the rule sets do that tests/rulesets holds to it",
+    "stochastic_round": "PyTorch has no such rounding",
     "dropout": "its random numbers are others",
     "drop_path": "its random numbers are others",
 }

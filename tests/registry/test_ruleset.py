@@ -47,3 +47,17 @@ def test_sets_are_values_that_print_and_diff():
     assert one.diff(one) == ""
     with raises_sentence(RuleError, r"RuleSet\.diff: the other must be a set of rules, got 3\."):
         one.diff(3)
+
+
+def test_two_sets_are_joined_and_the_right_one_wins():
+    left = fg.RuleSet().override(fg.ops.relu, guided).override(fg.ops.tanh, reversed_sign).hook("a", guided)
+    right = fg.RuleSet().override(fg.ops.relu, reversed_sign, at="block3/*").hook("b", reversed_sign)
+    both = left | right
+    assert both.find(RELU, "x", "block3/relu").function is reversed_sign
+    assert both.find(RELU, "x", "block4/relu").function is guided
+    assert (right | left).find(RELU, "x", "block3/relu").function is guided
+    assert [hook.name for hook in both.hooks] == ["guided", "reversed_sign"]
+    assert (len(left.overrides), len(right.overrides)) == (2, 1)
+    assert left | fg.RuleSet() == left == fg.RuleSet() | left
+    with raises_sentence(RuleError, r"RuleSet \|: the other must be a set of rules, got None\."):
+        left | None

@@ -167,6 +167,14 @@ def test_pytrees_integers_keys_and_attributes():
     assert report.row("contract", "markers").detail == "key: non-differentiable"
 
 
+def test_the_rules_of_a_set_are_checked_in_the_place_of_the_ops_own():
+    own = fg.ops.relu.rules["x"]
+    rules = fg.RuleSet().override(fg.ops.relu, lambda g, y: 2.0 * g * (y > 0).astype(g.dtype), kind=own.kind, at="a/**")
+    assert [r.name for r in fg.check(fg.ops.relu, rules=rules, groups=["linearity"]).wrong] == []
+    assert "cotangent of x" in [r.name for r in fg.check(fg.ops.relu, rules=rules, groups=["values"]).wrong]
+    assert fg.ops.relu.rules["x"] is own
+
+
 def test_what_cannot_be_checked_says_so():
     with raises_sentence(
         CheckError,
@@ -180,6 +188,14 @@ def test_what_cannot_be_checked_says_so():
         r"costs\.",
     ):
         fg.check(made(bases.SINE), groups=["value"])
+    with raises_sentence(
+        CheckError,
+        r"fg\.check: rules= replaces no rule of op relu, but has tanh at '\*\*': <lambda> for x \(modified\); pass the "
+        r"op that the set is for\.",
+    ):
+        fg.check(fg.ops.relu, rules=fg.RuleSet().override(fg.ops.tanh, lambda g: g))
+    with raises_sentence(CheckError, r"rules must be a set of rules, got 3\."):
+        fg.check(fg.ops.relu, rules=3)  # pyright: ignore[reportArgumentType]
     with raises_sentence(
         CheckError, r"checked: the forward refuses an example, \(f64\[2,3\], f64\[2,3\]\): dot_general requires .*\."
     ):

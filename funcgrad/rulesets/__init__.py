@@ -1,0 +1,14 @@
+"""Published methods that change the backward pass: functions that return an `fg.RuleSet`, to be used as `rules=`.
+
+Sets are joined by `|`; the right one wins where both match.
+
+Modules
+    straight_through
+                 what passes where a function is flat: signs, rounding, quantization
+    surrogates   the slope of a smooth function in the place of a spike's
+"""
+
+from funcgrad.rulesets import straight_through as straight_through
+from funcgrad.rulesets import surrogates as surrogates
+
+__all__ = ["straight_through", "surrogates"]

@@ -1,0 +1,45 @@
+"""Every entry of the catalogue at its defaults, and what it is for."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+import funcgrad as fg
+from funcgrad.registry import Op
+from funcgrad.rulesets import straight_through, surrogates
+
+ROWS = {
+    name: row for name, row in vars(surrogates).items() if hasattr(row, "smooth") and row.__module__.endswith("gates")
+}
+"""The table of surrogates: what has a slope, and the function that it is of."""
+
+
+def public(module: Any) -> dict[str, Callable[..., fg.RuleSet]]:
+    """The functions of a module that return a set of rules."""
+    return {n: f for n, f in vars(module).items() if not n.startswith("_") and returns_rules(f, module)}
+
+
+def returns_rules(f: Any, module: Any) -> bool:
+    if not inspect.isfunction(f) or f.__module__ != module.__name__:
+        return False
+    return inspect.signature(f).return_annotation is fg.RuleSet
+
+
+ROUNDED = Op(lambda x: jnp.round(x), name="rounded", elementwise=True)
+SIGN = Op(lambda x: jnp.sign(x), name="signed", elementwise=True)
+
+SETS: dict[str, tuple[Op, fg.RuleSet]] = {
+    **{f"surrogates.{name}": (fg.ops.heaviside, row()) for name, row in ROWS.items()},
+    "straight_through.identity": (ROUNDED, straight_through.identity(ROUNDED)),
+    "straight_through.identity of two": (fg.ops.ternarize, straight_through.identity(fg.ops.ternarize)),
+    "straight_through.identity of noise": (fg.ops.stochastic_round, straight_through.identity(fg.ops.stochastic_round)),
+    "straight_through.clipped": (fg.ops.binarize, straight_through.clipped(fg.ops.binarize)),
+    "straight_through.clipped elsewhere": (ROUNDED, straight_through.clipped(ROUNDED, 0.0, float("inf"))),
+    "straight_through.polynomial": (SIGN, straight_through.polynomial(SIGN)),
+    "straight_through.affine": (fg.ops.fake_quantize, straight_through.affine()),
+    "straight_through.lsq": (fg.ops.fake_quantize, straight_through.lsq()),
+    "straight_through.lsq, unscaled": (fg.ops.fake_quantize, straight_through.lsq(scaled=False)),
+    "straight_through.pact": (fg.ops.fake_quantize, straight_through.pact()),
+}

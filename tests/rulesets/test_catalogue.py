@@ -1,0 +1,59 @@
+"""Every entry is what it claims to be: a derivative of the function that it names, value, printable, picklable."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import funcgrad as fg
+from funcgrad.rulesets import straight_through, surrogates
+from tests.rulesets.entries import ROWS, SETS, public
+
+X = np.random.default_rng(5).normal(size=(3, 4))
+SCALE = np.array([[0.25], [0.5], [0.125]])
+CASES = {
+    "ternarize": ([(X, np.array(0.5))], {}),
+    "fake_quantize": ([(X, SCALE), (9 * X, np.array(0.5), np.array([3]))], {"low": -4, "high": 3}),
+    "stochastic_round": ([(X, jax.random.key(0))], {}),
+}
+
+
+def test_every_function_of_the_catalogue_is_tried():
+    named = {f"{m.__name__.rpartition('.')[2]}.{n}" for m in (surrogates, straight_through) for n in public(m)}
+    assert named == {name.partition(" ")[0].rstrip(",") for name in SETS}
+    assert set(public(surrogates)) == set(ROWS)
+    assert len(ROWS) > 25
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_is_what_it_claims_to_be(name):
+    op, rules = SETS[name]
+    cases, attributes = CASES.get(op.name, ([(X,)], {}))
+    kinds = {override.rule.kind.name for override in rules.overrides}
+    assert kinds == {"surrogate"}
+    report = fg.check(op, cases, attributes, rules=rules, groups=("values", "linearity", "numerics"))
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_is_a_value(name):
+    _, rules = SETS[name]
+    assert rules | fg.RuleSet() == rules
+    assert "surrogate of" in str(rules)
+    if name.startswith("surrogates."):
+        again = ROWS[name.partition(".")[2]]()
+        assert again == rules
+        assert hash(again) == hash(rules)
+        loaded = pickle.loads(pickle.dumps(again))
+        assert loaded == rules
+
+
+def test_a_wrong_slope_is_found():
+    wrong = fg.RuleSet().override(
+        fg.ops.heaviside, lambda g, x: 1.01 * g / (1 + 25 * jnp.abs(x)) ** 2,
+        kind=SETS["surrogates.fast_sigmoid"][1].overrides[0].rule.kind,
+    )  # fmt: skip
+    report = fg.check(fg.ops.heaviside, [(X,)], rules=wrong, groups=("values",), fail_fast=True)
+    assert [row.name for row in report.wrong] == ["cotangent of x"]
