@@ -2,6 +2,7 @@
 
 Ops and rules
     op           make an op of a pure function; op.pullback registers J^T argument by argument
+    Region       several nodes with one output that a rule stands for together
     RuleSet      which rule stands where; override by op and node name
     Rule, Marker, exact, subgradient, surrogate, modified
                  what a rule is, and what it claims to be
@@ -66,6 +67,7 @@ from funcgrad.naming import scope as scope
 from funcgrad.networks import summary as summary
 from funcgrad.plans import Plan as Plan
 from funcgrad.registry import Marker as Marker
+from funcgrad.registry import Region as Region
 from funcgrad.registry import Rule as Rule
 from funcgrad.registry import RuleSet as RuleSet
 from funcgrad.registry import exact as exact
@@ -80,6 +82,7 @@ __all__ = [
     "Graph",
     "Marker",
     "Plan",
+    "Region",
     "Rule",
     "RuleSet",
     "Selector",

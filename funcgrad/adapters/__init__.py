@@ -9,6 +9,7 @@ what their modules compute themselves.
 
 from funcgrad.adapters.array_calls import ArrayCall as ArrayCall
 from funcgrad.adapters.library import Definition as Definition
+from funcgrad.adapters.module_scopes import noting_classes as noting_classes
 from funcgrad.adapters.modules import captured as read_beside
 from funcgrad.adapters.modules import members_of as members_of
 from funcgrad.adapters.modules import parameter_names as parameter_names

@@ -76,6 +76,24 @@ class _Frame:
         return {id(x): path for path, x in self.objects}
 
 
+_classes: ContextVar[dict[str, type] | None] = ContextVar("funcgrad_classes", default=None)
+
+
+@contextlib.contextmanager
+def noting_classes() -> Iterator[dict[str, type]]:
+    """The classes of the modules that functions are given or hold while they are traced, by their paths."""
+    token = _classes.set(found := {})
+    try:
+        yield found
+    finally:
+        _classes.reset(token)
+
+
+def _note(objects: Sequence[tuple[str, Any]]) -> None:
+    if (classes := _classes.get()) is not None:
+        classes.update((path, type(x)) for path, x in objects)
+
+
 _frames: ContextVar[tuple[_Frame, ...]] = ContextVar("funcgrad_modules", default=())
 
 
@@ -95,6 +113,7 @@ def named(fun: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
         classes = {c: library for library in libraries for c in library.classes([x for _, x in objects])}
         if not classes:
             return fun(*args, **kwargs)
+        _note(objects)
         root = _Frame(None, "", lambda: objects)
         naming = _naming(given, handed, closed_over)
         with instrumented(classes, _in_scope), _traced_as(naming), _running(root), _owner_of(fun):
@@ -173,6 +192,7 @@ def _scope_between(start: str, path: str) -> contextlib.AbstractContextManager[N
 def _anew(module: Any, frames: Sequence[_Frame], library: Library) -> _Frame:
     """A frame for a module that was put together inside the traced function: it stands where one like it does."""
     path = _path_of_one_alike(module, frames, library)
+    _note([(path, module)])
 
     def held() -> list[tuple[str, Any]]:
         return Search().objects(module, path)[1:]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 import jax
@@ -24,6 +25,7 @@ from funcgrad.graph import (
     Value,
     asks_for_values,
     trace_arguments,
+    with_regions,
     with_uses,
 )
 from funcgrad.naming import Where, escape, matches, unnumbered
@@ -265,6 +267,7 @@ class Request(NamedTuple):
     def _plan(
         self, tracing: Tracing, graph: Graph, call: ArrayCall, selection: Selection, parameters: Sequence[str]
     ) -> Traced:
+        graph = replace(graph, structure=with_regions(graph.structure, self.chosen))
         graph = with_uses(graph, self._asked(selection))
         output, auxiliary = Output(graph.output_tree, graph.structure.outputs), None
         if call.has_aux:

@@ -15,6 +15,7 @@ from funcgrad.graph.graphs import Graph as Graph
 from funcgrad.graph.graphs import read as read
 from funcgrad.graph.measuring import measurable as measurable
 from funcgrad.graph.measuring import measured as measured
+from funcgrad.graph.regions import with_regions as with_regions
 from funcgrad.graph.scenes import Wires as Wires
 from funcgrad.graph.structures import Body as Body
 from funcgrad.graph.structures import Structure as Structure

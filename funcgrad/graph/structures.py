@@ -1,7 +1,7 @@
 """A DAG without its arrays, and the DAGs that its nodes hold."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ class Structure:
     outputs: tuple[Value | Constant, ...]
     loops: tuple[int, ...] = ()
     """The lengths of the loops it is in."""
+    modules: Mapping[str, type] = field(default_factory=dict, repr=False)
+    """The classes of the modules that scopes are named after."""
 
     @property
     def values(self) -> Iterator[Value]:
@@ -54,6 +56,21 @@ class Structure:
             for body in node.bodies:
                 if body.found is None:
                     yield from body.structure.observed
+
+    def only_reader(self, node: Node) -> Node | None:
+        """The node that alone reads what another makes; None where several do, or the graph returns it."""
+        if len(node.outputs) != 1 or node.outputs[0] in self.outputs:
+            return None
+        readers = self._readers.get(node.outputs[0], ())
+        return readers[0] if len(readers) == 1 else None
+
+    @cached_property
+    def _readers(self) -> dict[Value | Constant, list[Node]]:
+        found: dict[Value | Constant, list[Node]] = {}
+        for node in self.nodes:
+            for x in dict.fromkeys(node.inputs):
+                found.setdefault(x, []).append(node)
+        return found
 
     @property
     def all_nodes(self) -> Iterator[Node]:

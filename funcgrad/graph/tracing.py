@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import jax
 
-from funcgrad.adapters import open_call, parameter_names
+from funcgrad.adapters import noting_classes, open_call, parameter_names
 from funcgrad.errors import GraphError, require_function
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.closures import name_closed_over
@@ -86,6 +86,8 @@ class Tracing(NamedTuple):
     returned: Returned
     constant_names: Sequence[str | None]
     """What the constants are called where the function closes over them."""
+    modules: Mapping[str, type]
+    """The classes of the modules that scopes are named after."""
 
     def open_graph(
         self,
@@ -107,6 +109,7 @@ class Tracing(NamedTuple):
             self.closed, self.arguments.input_names, whole, names, is_meant, calls_of, self.constant_names
         )
         structure, constants = self.returned.completed(structure, self.closed.consts)
+        structure = replace(structure, modules=self.modules)
         return Graph(structure, constants, self.arguments, self.returned.tree)
 
 
@@ -140,14 +143,14 @@ def trace_arguments(
             return returned.traced(function(*args, **kwargs))
 
     flat.__name__ = getattr(function, "__name__", flat.__name__)
-    with without_values():
+    with without_values(), noting_classes() as modules:
         inputs = arguments.inputs_among(jax.tree.leaves((tuple(args), kwargs)))
         traced = flat if whole is None else as_one_call(flat, arguments.positions(whole), len(inputs))
         closed = with_contents(jax.make_jaxpr(traced)(*inputs))
     _check_objects(closed)
     if holds_references(closed.jaxpr):
         closed = jax.make_jaxpr(jax.jit(as_function(closed)))(*closed.in_avals)
-    return Tracing(closed, arguments, inputs, returned, name_closed_over(function, closed.consts))
+    return Tracing(closed, arguments, inputs, returned, name_closed_over(function, closed.consts), modules)
 
 
 def _check_objects(closed: Any) -> None:

@@ -7,7 +7,7 @@ from funcgrad.errors import GradientError, RuleError
 from funcgrad.graph import Addresses, Measurement, Node, Structure, Value
 from funcgrad.naming import escape, holds, matches, suggest
 from funcgrad.primitive import bodies
-from funcgrad.registry import Equation, Hook, Override, RuleSet, functions_in
+from funcgrad.registry import Equation, Hook, Override, Region, RuleSet, functions_in
 
 Hooked = dict[Value, tuple[Hook, ...]]
 """The hooks of each value that has some, in the order in which they were added."""
@@ -48,6 +48,8 @@ def _standing(override: Override, addresses: Addresses) -> Override:
 
 
 def _matches_nothing(override: Override, covered: Sequence[Node], nodes: Sequence[Node]) -> str:
+    if override.target.region is not None and not covered:
+        return _matches_no_region(override, override.target.region, nodes)
     title = override.target.title
     near = suggest(title, list(dict.fromkeys(node.op_name for node in nodes)))
     if override.target.written_out is not None:
@@ -59,6 +61,21 @@ def _matches_nothing(override: Override, covered: Sequence[Node], nodes: Sequenc
         f"The override of {title} at '{override.at}' matches nothing; {hint.removesuffix('?')}"
         f"{'?' if hint.endswith('?') else '.'}"
     )
+
+
+def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]) -> str:
+    if region.of is not None:
+        why = f"the function holds no module of class {region.of.__name__} that it calls"
+    elif region.scope is not None:
+        scopes = dict.fromkeys("/".join(node.scope.split("/")[: i + 1]) for node in nodes for i in range(9))
+        near = suggest(region.scope, [scope for scope in scopes if scope])
+        why = "no scope is called so" + (f", {near.removesuffix('?')}" if near else "")
+    elif region.affine:
+        why = "the graph has no such product of activations with parameters (constants, or leaves of containers)"
+    else:
+        why = "no such operations stand one after the other, each the only reader of the one before"
+    question = "?" if "did you mean" in why else "."
+    return f"The override of {override.target.title} at '{override.at}' matches nothing; {why}{question}"
 
 
 def _scopes_called(name: str, nodes: Sequence[Node]) -> list[str]:

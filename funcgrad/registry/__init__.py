@@ -14,6 +14,9 @@ from funcgrad.registry.op import registered as registered
 from funcgrad.registry.random_keys import in_turn as in_turn
 from funcgrad.registry.random_keys import key_at as key_at
 from funcgrad.registry.random_keys import key_of_turn as key_of_turn
+from funcgrad.registry.region import Affine as Affine
+from funcgrad.registry.region import Merged as Merged
+from funcgrad.registry.region import Region as Region
 from funcgrad.registry.rows import Row as Row
 from funcgrad.registry.rows import row as row
 from funcgrad.registry.rows import row_of as row_of

@@ -125,12 +125,18 @@ class Equation(Function):
         self, rule: Rule, positions: tuple[int, ...], avals: Sequence[Aval], setting: Setting | None = None
     ) -> tuple[tuple[int, ...], tuple[int, ...], Pull]:
         """A rule for inputs at `positions` as a flat function; see `Function`."""
+        targets = targets_of(self.argument_slots, rule, positions)
+        taken, pull = self.reading(avals).flat(rule, targets, setting)
+        return taken, targets, pull
+
+    def reading(self, avals: Sequence[Aval]) -> Reading:
+        """All that a rule can read."""
         outputs = self.output_avals
         # A call broadcasts as `matmul` does, for all one knows.
         core_axes = 2 if bodies(self.source) else 0
         room = Room(tuple(a.shape for a in outputs), tuple(a.shape for a in avals), core_axes)
         cotangents = partial(_cotangents, outputs)
-        reading = Reading(
+        return Reading(
             self.name,
             self.argument_slots,
             self._names.slots,
@@ -141,9 +147,6 @@ class Equation(Function):
             _tree(len(outputs)),
             self.run,
         )
-        targets = targets_of(self.argument_slots, rule, positions)
-        taken, pull = reading.flat(rule, targets, setting)
-        return taken, targets, pull
 
     # -- what it is --------------------------------------------------------------------------------------------
 

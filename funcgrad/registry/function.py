@@ -149,6 +149,8 @@ class Reading(NamedTuple):
     """The structure of what it returns."""
     run: Callable[..., Sequence[Array]]
     """The forward on flat leaves: the outputs, and no more."""
+    affine: Callable[[Sequence[Any]], Any] | None = None
+    """Of an affine region, what it is made of (`registry/region.py`)."""
 
     @property
     def where(self) -> str:
@@ -162,8 +164,10 @@ class Reading(NamedTuple):
         """
         named = [n for n in rule.needs if n in self.slots]
         positions = tuple(dict.fromkeys(p for n in named for p in self.slots[n].positions))
-        if setting is not None:
-            positions = tuple(dict.fromkeys((*positions, *self._read_around(setting))))
+        asks_affine = self.affine is not None and "affine" in rule.needs
+        if setting is not None or asks_affine:
+            around = self._read_around(setting) if setting is not None else []
+            positions = tuple(dict.fromkeys((*positions, *around, *(range(len(self.avals)) if asks_affine else ()))))
         n_extra = len(setting.operands) if setting is not None else 0
         shapes = {n: s.take(self.avals) for a, s in self.arguments.items() if (n := f"{a}_aval") in rule.needs}
         statics = {n: v for n, v in self.statics.items() if n in rule.needs and n not in self.slots} | shapes
@@ -175,6 +179,8 @@ class Reading(NamedTuple):
             needs = {n: self.slots[n].take(values) for n in named}
             g = operands[len(positions) : len(operands) - n_extra]
             needs |= {n: x for n, x in self.cotangents(g).items() if n in rule.needs}
+            if asks_affine and self.affine is not None:
+                needs["affine"] = self.affine([values[i] for i in range(len(self.avals))])
             if setting is not None:
                 needs |= offer(setting, self, rule, values, g, operands[len(operands) - n_extra :])
             found = rule.apply(needs | statics, served, self.where, self.room)

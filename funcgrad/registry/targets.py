@@ -15,6 +15,7 @@ from funcgrad.registry.call import Call
 from funcgrad.registry.equation import Equation
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
+from funcgrad.registry.region import Merged, Region
 from funcgrad.registry.rule import name_of
 
 
@@ -28,6 +29,8 @@ class Target(NamedTuple):
     """A function of one array that JAX writes out where it is called, in several equations."""
     written_at: str | None = None
     """Where the function stands that was passed, as JAX remembers it; None for a name, and where nobody knows."""
+    region: Region | None = None
+    """Nodes that are taken as one."""
 
     @classmethod
     def of(cls, what: Any) -> "Target":
@@ -38,22 +41,28 @@ class Target(NamedTuple):
         """
         if isinstance(what, Op):
             return cls(what.name, what)
+        if isinstance(what, type):
+            what = Region(of=what)
+        if isinstance(what, Region):
+            return cls(what.title, region=what)
         if isinstance(what, str) and what:
             return cls(what, None, frozenset([what, *_also(what)]))
-        if callable(what) and not isinstance(what, type):
+        if callable(what):
             name, equations = name_of(what), [e.name for e in equations_of(what)]
             only = equations if len(equations) == 1 else ()
             names = frozenset([name, f"_{name}", *only, *_also(name)])
             return cls(name, None, names, what if len(equations) > 1 else None, _written_at(what))
         raise RuleError(
-            f"RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got "
-            f"{printed(what)}."
+            f"RuleSet.override expects an op, a function of JAX's, the name of a node's function, a class of modules "
+            f"or an fg.Region, got {printed(what)}."
         )
 
     def covers(self, function: Function) -> bool:
         """Whether a function is meant."""
         if self.op is not None:
             return isinstance(function, Call) and function.op is self.op
+        if self.region is not None or isinstance(function, Merged):
+            return isinstance(function, Merged) and function.region == self.region
         return function.name in self.names and self._is_it(function)
 
     def _is_it(self, function: Function) -> bool:
@@ -141,7 +150,7 @@ def only_argument(function: Function, rule: str) -> str:
     Raises:
         RuleError: the function has several.
     """
-    arguments = tuple(function.argument_slots)
+    arguments = function.inputs if isinstance(function, Merged) else tuple(function.argument_slots)
     if len(arguments) != 1:
         raise RuleError(
             f"{name_here(function.name)} has several arguments ({', '.join(arguments)}); say which the rule serves: "

@@ -259,9 +259,11 @@ def guided(g, y):
 RULES = fg.RuleSet()
 OVERRIDES = [
     (lambda: RULES.override(3, guided),
-     "RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got 3."),
+     "RuleSet.override expects an op, a function of JAX's, the name of a node's function, a class of modules or an "
+     "fg.Region, got 3."),
     (lambda: RULES.override("", guided),
-     "RuleSet.override expects an op, a function of JAX's, or the name of a node's function, got ''."),
+     "RuleSet.override expects an op, a function of JAX's, the name of a node's function, a class of modules or an "
+     "fg.Region, got ''."),
     (lambda: RULES.override("relu", guided, at=["a", "b"]),
      "override: at= takes one place, a glob over names of nodes, as 'encoder/**', got ['a', 'b']; join several, as "
      "fg.Where('a') | 'b'."),

@@ -1,0 +1,115 @@
+"""Several nodes with one output as one: a scope, a module, a chain, a product with what is affine after it.
+
+A rule may stand for all of them: a linear layer with its bias, an attention block, a convolution with the batch norm
+that follows. The nodes become the call of a function with named arguments, of which some are parameters.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from funcgrad.aliases import Array
+from funcgrad.errors import RuleError, printed
+from funcgrad.registry.equation import Equation
+from funcgrad.registry.function import Reading
+
+
+@dataclass(frozen=True)
+class Region:
+    """Which nodes a rule stands for together: for `RuleSet.override`, in the place of an op.
+
+    One of its arguments says which; `at=` of the override may narrow it. The rule asks for the inputs by name: `x` is
+    what comes from other nodes (`x0`, `x1`, ... if that is several), parameters have the last part of theirs, `kernel`.
+    `parameters` is the tuple of these names; `f` and `pull` are those of the whole. Of an affine region, `affine` has
+    the product, and weight and bias with all that is merged into them (`Affine`).
+
+    Where regions overlap, a node belongs to that of the override added last; other overrides do not reach inside.
+
+    Args:
+        scope: the name of a scope, or a glob: all nodes in it, call by call.
+        of: a class of modules of Flax NNX or Equinox: what each call of such a module computes.
+        ops: a chain of nodes by the names of their functions, each the only reader of the one before.
+        affine: the names of products (`"dot_general"`, `"conv_general_dilated"`, `"linear"`): each of activations with
+            parameters, and after it, as long as nothing else reads them, sums and products with parameters: a bias, a
+            batch norm at its running statistics.
+
+    Raises:
+        RuleError: none of them is given, or several.
+
+    Example:
+        >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")
+        >>> def loss(x, w, b):
+        ...     with fg.scope("dense"):
+        ...         y = x @ w + b
+        ...     return jnp.sum(y)
+        >>> print(fg.grad(loss, rules=rules)(jnp.ones(2), jnp.ones((2, 2)), jnp.ones(2)))
+        [4. 4.]
+    """
+
+    scope: str | None = None
+    of: type | None = None
+    ops: tuple[str, ...] = ()
+    affine: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("ops", "affine"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        if sum(map(bool, (self.scope, self.of, self.ops, self.affine))) != 1:
+            raise RuleError(
+                "fg.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of "
+                "operations, affine= products."
+            )
+        if self.scope is not None and not isinstance(self.scope, str):
+            raise RuleError(f"fg.Region: a scope is given by its name, got {printed(self.scope)}; a class by of=.")
+
+    @property
+    def title(self) -> str:
+        """What it is called where rules are listed."""
+        if self.of is not None:
+            return self.of.__name__
+        if self.scope is not None:
+            return f"region {self.scope}"
+        return "-".join(self.ops) or f"affine {'|'.join(self.affine)}"
+
+
+class Affine(NamedTuple):
+    """A region `y = product(x, weight) + bias`, at the values of a node."""
+
+    product: Callable[[Array, Array], Array]
+    """Linear in both."""
+    weight: Array
+    """With the scale that follows merged into it."""
+    bias: Array
+    """In the shape of the output."""
+
+
+@dataclass(frozen=True, eq=False)
+class Merged(Equation):
+    """The nodes of a region as the call of one function."""
+
+    region: Region = field(default_factory=Region)
+    parameters: tuple[str, ...] = ()
+    """Its arguments that are parameters, or depend on nothing else."""
+    affine: Callable[[Sequence[Any]], Affine] | None = field(default=None, repr=False)
+    """Of an affine one, from the leaves of its inputs."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Its arguments that are no parameters."""
+        return tuple(a for a in self.argument_slots if a not in self.parameters)
+
+    @cached_property
+    def statics(self) -> dict[str, Any]:
+        """What rules may ask for by name beside values."""
+        return {"parameters": self.parameters}
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names that a rule may ask for."""
+        return (*super().known, *(("affine",) if self.affine is not None else ()))
+
+    def reading(self, avals: Sequence[Any]) -> Reading:
+        """All that a rule can read."""
+        return super().reading(avals)._replace(affine=self.affine)
