@@ -137,9 +137,13 @@ def _fixed(structure: Structure, parameters: set[Value]) -> set[Value]:
 
 def _groups(region: Region, structure: Structure, fixed: Collection[Value], modules: Any) -> Iterator[_Group]:
     if region.affine or region.ops:
+        after: set[Value] = set()
         for start in structure.nodes:
             nodes = grown(start, region.affine, structure, fixed) if region.affine else _chain(start, region, structure)
-            if nodes:
+            comes_after = not after.isdisjoint(start.inputs)
+            if nodes or comes_after:
+                after.update(start.outputs)
+            if nodes and not (region.first and comes_after):
                 name = "affine" if region.affine else "-".join(region.ops)
                 yield _Group(region, nodes, start.name, name, start.scope)
         return

@@ -41,8 +41,10 @@ def _standing(override: Override, addresses: Addresses) -> Override:
     try:
         nodes = addresses.find_nodes(override.at, covered)
     except GradientError as error:
+        if override.optional:
+            return replace(override, nodes=frozenset())
         raise RuleError(f"The override of {title} at '{override.at}': {_lowered(error)}") from None
-    if not nodes:
+    if not nodes and not override.optional:
         raise RuleError(_matches_nothing(override, covered, addresses.nodes))
     return replace(override, nodes=frozenset(node.name for node in nodes))
 

@@ -33,6 +33,7 @@ class Region:
         affine: the names of products (`"dot_general"`, `"conv_general_dilated"`, `"linear"`): each of activations with
             parameters, and after it, as long as nothing else reads them, sums and products with parameters: a bias, a
             batch norm at its running statistics.
+        first: of affine regions only those that no other product comes before, of those with the same names.
 
     Raises:
         RuleError: none of them is given, or several.
@@ -51,6 +52,7 @@ class Region:
     of: type | None = None
     ops: tuple[str, ...] = ()
     affine: tuple[str, ...] = ()
+    first: bool = False
 
     def __post_init__(self) -> None:
         for name in ("ops", "affine"):
@@ -71,7 +73,8 @@ class Region:
             return self.of.__name__
         if self.scope is not None:
             return f"region {self.scope}"
-        return "-".join(self.ops) or f"affine {'|'.join(self.affine)}"
+        first = "first " if self.first else ""
+        return "-".join(self.ops) or f"{first}affine {'|'.join(self.affine)}"
 
 
 class Affine(NamedTuple):

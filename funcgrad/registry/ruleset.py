@@ -14,6 +14,7 @@ from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.op import Op
 from funcgrad.registry.random_keys import key_at, key_of_turn
+from funcgrad.registry.region import Region
 from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
 from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
 from funcgrad.registry.targets import Target, functions_in, only_argument
@@ -30,6 +31,8 @@ class Override:
     rule: Rule
     """Its arguments are none where it serves the only one of its function."""
     at: Where
+    optional: bool = False
+    """Whether it may match no node."""
     nodes: frozenset[str] | None = field(default=None, compare=False)
     """The names of the nodes at which it stands in one graph; None as long as there is no graph (`planning`)."""
 
@@ -200,16 +203,17 @@ class RuleSet:
 
     def override(
         self,
-        function: Op | str | Callable[..., Any],
+        function: Op | str | Region | Callable[..., Any],
         rule: PureFunction | Rule,
         *arguments: str,
         at: str | Where = "**",
         kind: Kind = modified,
+        optional: bool = False,
     ) -> "Self":
         """A new set in which `rule` stands for the pullback of a function at the nodes that `at` stands for.
 
         Args:
-            function: an op; a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
+            function: an op; an `fg.Region`, or a class of modules; a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
                 prints as the name of a node's function (`"relu"`, `"dot_general"`). A jitted function that is meant
                 is one node.
             rule: a function as for `op.pullback`, or a `Rule`. For a function of JAX's it asks for the parameters of
@@ -222,6 +226,7 @@ class RuleSet:
             arguments: the arguments it serves; may be left out for a function with one argument.
             at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
             kind: what the rule claims; `modified` by default.
+            optional: whether it may match no node: of sets that are for many models. Else that raises.
 
         Returns:
             Another set.
@@ -248,7 +253,7 @@ class RuleSet:
                         f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
                     )
             target.op.check_rule(rule, AROUND)
-        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at))))
+        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional)))
 
     def hook(self, at: str | Where, function: Callable[[Array], Array]) -> "Self":
         """A new set in which the cotangents of the values that `at` stands for are changed by a function.
