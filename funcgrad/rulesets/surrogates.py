@@ -184,7 +184,7 @@ def tanh(x: Array, slope: float = 1.0) -> Array:
 def atan(x: Array, alpha: float = 2.0) -> Array:
     """`s = α/2 / (1 + (π α x / 2)²)`, of `arctan(π α x / 2) / π`.
 
-    Source: Fang et al. 2021; default of snntorch and spikingjelly. spyx's, without the square, is another.
+    Source: Fang et al. 2021; default of snntorch and spikingjelly. spyx's arctan is 1/πk times this at α = 2k.
 
     Args:
         alpha: `α`, twice its height; its area is 1.

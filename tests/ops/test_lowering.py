@@ -11,7 +11,7 @@ from tests.lowering import defers, lowered
 from tests.ops.asserting import Flat
 from tests.ops.cases import CASES, Case
 
-RANDOM = ("dropout", "drop_path")
+RANDOM = ("dropout", "drop_path", "stochastic_round")
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.primary], ids=lambda c: c.op.name)

@@ -29,6 +29,7 @@ BATCH = {
     "scatter_add": "indices updates",
     "dropout": "x",
     "drop_path": "x",
+    "stochastic_round": "x",
     "group_norm": "x",
     "batch_norm": "x",
     "global_max_pool": "x",
