@@ -5,7 +5,7 @@ A batch norm at its running statistics is such a scale and shift. They are merge
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,11 +25,12 @@ def grown(start: Node, products: Sequence[str], structure: Structure, fixed: Col
     """A product of activations with parameters and the affine nodes after it; none where it is no such product."""
     if not any(matches(p, start.op_name) for p in products) or _operands(start, fixed) is None:
         return ()
-    nodes, channels = [start], {y for _, y in channels_of(start, fixed)}
+    nodes, channels = [start], channels_of([start], fixed)
     while (reader := structure.only_reader(nodes[-1])) is not None:
-        if not _is_affine(reader, nodes[-1].outputs[0], structure, fixed, channels):
+        if not _is_affine(reader, nodes[-1].outputs[0], structure, fixed, {y for _, y in channels}):
             break
         nodes.append(reader)
+        channels = channels_of(nodes, fixed)
     return tuple(nodes)
 
 
@@ -41,7 +42,8 @@ def affine_of(
     operands = _operands(first, fixed)
     assert operands is not None
     x, w = (first.inputs[p] for p in operands)
-    at, channels = inputs.index(x), channels_of(first, fixed)
+    at, channels = inputs.index(x), channels_of(nodes, fixed)
+    views = [node for node in after if _moved(node) is not None]
 
     def affine(leaves: Sequence[Any]) -> Affine:
         known = dict(zip(inputs, leaves, strict=True))
@@ -50,7 +52,7 @@ def affine_of(
             others = arrays_of(first.inputs, known)
             arrays = [jnp.zeros_like(v) if i not in operands else v for i, v in enumerate(others)]
             arrays[operands[0]], arrays[operands[1]] = x, w
-            return first.run(*arrays)[0]
+            return reduce(lambda z, view: view.run(z)[0], views, first.run(*arrays)[0])
 
         without_x = [jnp.zeros_like(v) if i == at else v for i, v in enumerate(leaves)]
         (bias,) = run(*without_x)
@@ -70,8 +72,27 @@ def arrays_of(values: Sequence[Value | Constant], known: Mapping[Any, Any]) -> l
     return [x.content if isinstance(x, Constant) and x not in known else known[x] for x in values]
 
 
-def channels_of(node: Node, fixed: Collection[Value]) -> list[tuple[int, int]]:
-    """Pairs (axis of the weight, axis of the output) along which both run, of a product."""
+def channels_of(nodes: Sequence[Node], fixed: Collection[Value]) -> list[tuple[int, int]]:
+    """Pairs (axis of the weight, axis of the output) along which both run, of a product and what comes after it."""
+    pairs = _channels_of_product(nodes[0], fixed)
+    for node in nodes[1:]:
+        if (moved := _moved(node)) is not None:
+            pairs = [(w, moved[y]) for w, y in pairs if y in moved]
+    return pairs
+
+
+def _moved(node: Node) -> dict[int, int] | None:
+    """Where a node puts the axes longer than one, if it does nothing else: `vmap` writes such ones after products."""
+    if node.primitive == "transpose" and isinstance(node.function, Equation):
+        return {axis: i for i, axis in enumerate(node.function.source.params["permutation"])}
+    if node.primitive not in ("reshape", "squeeze", "expand_dims"):
+        return None
+    before, after = ([i for i, n in enumerate(v.aval.shape) if n > 1] for v in (node.inputs[0], node.outputs[0]))
+    old, new = node.inputs[0].aval.shape, node.outputs[0].aval.shape
+    return dict(zip(before, after, strict=True)) if [old[i] for i in before] == [new[i] for i in after] else None
+
+
+def _channels_of_product(node: Node, fixed: Collection[Value]) -> list[tuple[int, int]]:
     operands = _operands(node, fixed)
     assert operands is not None
     w, y = node.inputs[operands[1]].aval, node.outputs[0].aval
@@ -104,6 +125,8 @@ def _operands(node: Node, fixed: Collection[Value]) -> tuple[int, int] | None:
 
 def _is_affine(node: Node, z: Value, structure: Structure, fixed: Collection[Value], channels: Collection[int]) -> bool:
     """Whether a node takes `z` to `s * z + t`, with `s` and `t` that are parameters of one number per channel."""
+    if _moved(node) is not None:
+        return True
     if len(node.outputs) != 1 or node.outputs[0].aval.shape != z.aval.shape or not node.outputs[0].is_inexact:
         return False
     if node.primitive in _UNARY:

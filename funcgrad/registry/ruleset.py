@@ -213,7 +213,8 @@ class RuleSet:
         """A new set in which `rule` stands for the pullback of a function at the nodes that `at` stands for.
 
         Args:
-            function: an op; an `fg.Region`, or a class of modules; a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
+            function: an op; an `fg.Region`, or a class of modules;
+                a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
                 prints as the name of a node's function (`"relu"`, `"dot_general"`). A jitted function that is meant
                 is one node.
             rule: a function as for `op.pullback`, or a `Rule`. For a function of JAX's it asks for the parameters of

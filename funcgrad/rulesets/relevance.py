@@ -289,8 +289,8 @@ def norm(stabilizer: float = 1e-6) -> RuleSet:
 
     Example:
         >>> rules = fg.rulesets.relevance.norm()
-        >>> print(fg.grad(lambda x: (x + x**2).sum(), rules=rules)(jnp.array([3.0])).round(3))
-        [1.75]
+        >>> print(fg.grad(lambda x: (x + 3 * x).sum(), rules=rules)(jnp.array([3.0])).round(3))
+        [1.]
     """
 
     def share(g: Array, x: Array, pull: Any, f: Any) -> Array:
@@ -319,7 +319,8 @@ def norm(stabilizer: float = 1e-6) -> RuleSet:
     for function in ("div", "mul"):
         by_number = Where(op=function, when=lambda node: _is_number(node.inputs[1]))
         rules = rules.override(function, Rule(_pass, ("x",), modified, "norm"), at=by_number, optional=True)
-    return rules
+    of_number = Where(op="mul", when=lambda node: _is_number(node.inputs[0]))
+    return rules.override("mul", Rule(_pass, ("y",), modified, "norm"), at=of_number, optional=True)
 
 
 # -- composites -------------------------------------------------------------------------------------------------------
