@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import jax
 
 from funcgrad.adapters import noting_classes, open_call, parameter_names
-from funcgrad.errors import GraphError, require_function
+from funcgrad.errors import GraphError, called_with
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.closures import name_closed_over
 from funcgrad.graph.concreteness import without_values
@@ -65,9 +65,9 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         >>> [node.name for node in graph.nodes], graph(jnp.ones((4, 2)), jnp.ones((2, 3))).shape
         (['linear', 'tanh'], (4, 3))
     """
-    require_function("trace", function)
     parameters = parameter_names(function, len(args))
-    with open_call(function, parameters, args, kwargs, is_pure=True) as call:
+    given = (args, kwargs)
+    with called_with("trace", function, *given), open_call(function, parameters, *given, is_pure=True) as call:
         arguments = Arguments.of(parameters, call.args, call.kwargs)
         return trace_arguments(call.fun, arguments, call.args, call.kwargs).open_graph()
 
