@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from funcgrad.errors import describe
 from funcgrad.graph import Node, Structure, Value
+from funcgrad.naming import unnumbered
 from funcgrad.plans.cost import Costs, bytes_of
 from funcgrad.plans.pullback import Pullback
 from funcgrad.view import Row, RowRead, RowRule, Totals
@@ -77,7 +78,21 @@ def _rows(
 def _rule(pullback: Pullback) -> RowRule:
     rule, label = pullback.rule, pullback.label
     kind = rule.kind.name if rule and label != "label" else label
-    return RowRule(pullback.arguments, pullback.name, kind, label)
+    return RowRule(_arguments(pullback), pullback.name, kind, label)
+
+
+def _arguments(pullback: Pullback) -> tuple[str, ...]:
+    """What gets a cotangent; where the node holds graphs, the leaf of an argument by the name that it has inside."""
+    if not pullback.node.bodies:
+        return pullback.arguments
+    node, body = pullback.node, pullback.node.bodies[0]
+    inside, positional = body.structure.inputs, body.holder.input_names if body.holder.jaxprs else ()
+    names = []
+    for p, name in zip(pullback.positions, pullback.arguments, strict=True):
+        i = p - body.holder.offset
+        own = inside[i].name.removeprefix(f"{node.name}/") if 0 <= i < len(positional) else ""
+        names.append(own if own and unnumbered(own) != positional[i] else name)
+    return tuple(names)
 
 
 def _shapes(node: Node) -> tuple[str, ...]:
