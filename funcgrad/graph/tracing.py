@@ -200,7 +200,9 @@ def open_jaxpr(
     return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
 
 
-_HANDING_ON = frozenset({"convert_element_type", "copy", "name", "reduce_precision", "sharding_constraint", "transpose"})
+_HANDING_ON = frozenset(
+    {"convert_element_type", "copy", "name", "reduce_precision", "sharding_constraint", "transpose"}
+)
 """The primitives of which the result is the same parameter still, in another dtype or order of axes."""
 
 
