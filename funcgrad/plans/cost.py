@@ -14,6 +14,7 @@ from funcgrad.plans.pullback import Pullback
 from funcgrad.registry import Equation
 
 if TYPE_CHECKING:
+    from funcgrad.plans.plan import Plan
     from funcgrad.plans.step import Step
 
 
@@ -22,6 +23,10 @@ class Costs:
 
     def __init__(self) -> None:
         self._found: dict[Hashable, float] = {}
+
+    def of_step(self, step: "Step") -> float:
+        """FLOPs of what is run again for the rules of a step, and of these."""
+        return self.of_remaking(step) + sum(self.of_pullback(p, step) for p in step.pullbacks)
 
     def of_pullback(self, pullback: Pullback, step: "Step") -> float:
         """FLOPs of one rule of a step."""
@@ -44,6 +49,20 @@ class Costs:
             # Inside a partial, for JAX writes the attributes that a function has over those of its own wrapper.
             self._found[key] = flops_of_jaxpr(jax.make_jaxpr(partial(function))(*avals).jaxpr)
         return self._found[key]
+
+
+def additions(plan: "Plan") -> "dict[Step, float]":
+    """FLOPs of adding to cotangents that are there already, by the step whose rules add to them.
+
+    The first cotangent of a value is stored: one that n nodes read costs n - 1 additions of its size.
+    """
+    there, loops, found = set(plan.sources), plan.structure.loops, {}
+    for step in reversed(plan.steps):
+        found[step] = 0.0
+        for v in (v for pullback in step.pullbacks for v in pullback.targets):
+            found[step] += prod(v.seen_from(loops).shape) if v in there else 0
+            there.add(v)
+    return found
 
 
 def _seen(value: Value | Constant, step: "Step") -> Aval:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from funcgrad.errors import describe
 from funcgrad.graph import Node, Structure, Value
 from funcgrad.naming import unnumbered
-from funcgrad.plans.cost import Costs, bytes_of
+from funcgrad.plans.cost import Costs, additions, bytes_of
 from funcgrad.plans.pullback import Pullback
 from funcgrad.view import Row, RowRead, RowRule, Totals
 
@@ -47,6 +47,7 @@ def _rows(
     plan: "Plan", given: set[Value], counted: set[Value], costs: Costs, depth: int, kept: set[Value] | None
 ) -> Iterator[Row]:
     """The rows of a graph; inside a node, only what the node saves (`kept`) takes memory until the reverse pass."""
+    adding = additions(plan)
     for node in plan.structure.nodes:
         step, turns = plan.step_of.get(node), prod(node.loops)
         forward = turns * node.flops
@@ -66,7 +67,7 @@ def _rows(
             reads=tuple(RowRead(name, v.name, v in given) for v, name in reads.items() if v not in inside),
             new_bytes=sum(map(bytes_of, new)),
             forward_flops=forward,
-            backward_flops=turns * (costs.of_remaking(step) + sum(costs.of_pullback(p, step) for p in step.pullbacks)),
+            backward_flops=turns * (adding[step] + costs.of_step(step)),
             remakes=tuple(again.name for again in step.runs_again),
             hooks=tuple(hook.name for v in node.outputs for hook in plan.hooks.get(v, ())),
             depth=depth,
