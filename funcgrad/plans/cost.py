@@ -1,5 +1,6 @@
 """What a plan costs: FLOPs of its nodes and rules (`graph.flops`), bytes from shapes. Nothing runs."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from math import prod
@@ -52,17 +53,16 @@ class Costs:
 
 
 def additions(plan: "Plan") -> "dict[Step, float]":
-    """FLOPs of adding to cotangents that are there already, by the step whose rules add to them.
+    """FLOPs of adding cotangents up, by step: a value that n nodes read costs n - 1 additions of its size.
 
-    The first cotangent of a value is stored: one that n nodes read costs n - 1 additions of its size.
+    Its readers have equal shares of these, so that layers that are alike cost the same, the one that comes first in
+    reverse order, whose cotangent is stored, as well.
     """
-    there, loops, found = set(plan.sources), plan.structure.loops, {}
-    for step in reversed(plan.steps):
-        found[step] = 0.0
-        for v in (v for pullback in step.pullbacks for v in pullback.targets):
-            found[step] += prod(v.seen_from(loops).shape) if v in there else 0
-            there.add(v)
-    return found
+    targets = {step: [v for pullback in step.pullbacks for v in pullback.targets] for step in plan.steps}
+    uses = Counter(v for own in targets.values() for v in own)
+    seeds, loops = Counter(plan.sources), plan.structure.loops
+    shares = {v: prod(v.seen_from(loops).shape) * (n + seeds[v] - 1) / n for v, n in uses.items()}
+    return {step: sum((shares[v] for v in own), 0.0) for step, own in targets.items()}
 
 
 def _seen(value: Value | Constant, step: "Step") -> Aval:

@@ -26,7 +26,7 @@ def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
         kept_bytes=sum(r.new_bytes for r in rows),
         input_bytes=sum(bytes_of(v) for v in plan.kept if v in given),
         forward_flops=sum(r.forward_flops for r in outermost),
-        backward_flops=sum(r.backward_flops for r in outermost),
+        backward_flops=float(round(sum(r.backward_flops for r in outermost))),  # of shares, which may be fractions
         kinds=tuple(kinds.most_common()),
         pruned=len(plan.pruned),
         remade=sum(len(r.remakes) for r in rows),
