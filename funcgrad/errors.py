@@ -3,7 +3,10 @@
 Every message is one sentence: which node, what was expected, what was found, what to do.
 """
 
+import contextlib
+import inspect
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -75,6 +78,39 @@ def require_function(name: str, fun: Any) -> None:
     """GradientError unless `fun`, the first argument of the function `name`, can be called."""
     if not callable(fun):
         raise GradientError(f"{name} takes a function first, got {printed(fun)}.")
+
+
+@contextlib.contextmanager
+def called_with(name: str, fun: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """GradientError where `fun`, which the function `name` took first, is no function, or takes other arguments.
+
+    Whether it does is asked only where the code inside raised a TypeError: a signature may say less than is true.
+    """
+    require_function(name, fun)
+    try:
+        yield
+    except TypeError:
+        try:
+            signature = inspect.signature(fun)
+        except (TypeError, ValueError):
+            signature = None
+        if signature is None or (wrong := _wrong_call(signature, args, kwargs)) is None:
+            raise
+        called = getattr(fun, "__name__", "f").replace("<lambda>", "f")
+        needed = (p for p in signature.parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD)
+        written = ", ".join([called, *(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else str(p) for p in needed)])
+        raise GradientError(
+            f"{name} takes a function and its arguments, as fg.{name}({written}), and cannot call {called}: {wrong}."
+        ) from None
+
+
+def _wrong_call(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+    """Why a function cannot be called so; None where it can."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def said_by(error: BaseException) -> str:

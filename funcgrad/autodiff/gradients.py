@@ -13,7 +13,7 @@ from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
-from funcgrad.errors import GradientError, describe, require_function
+from funcgrad.errors import GradientError, called_with, describe, require_function
 from funcgrad.graph import Statistic
 from funcgrad.naming import Where
 from funcgrad.plans import Plan
@@ -237,9 +237,8 @@ def plan(
         >>> [step.node.name for step in plan.steps], [value.name for value in plan.kept]
         (['linear', 'tanh', 'sum'], ['x', 'tanh'])
     """
-    require_function("plan", fun)
     request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)
-    with request.traced_at(args, kwargs, runs=False) as (_, traced):
+    with called_with("plan", fun, args, kwargs), request.traced_at(args, kwargs, runs=False) as (_, traced):
         return replace(traced.plan, temp_bytes=_temp_bytes(traced.plan)) if compiled else traced.plan
 
 

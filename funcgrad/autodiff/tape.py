@@ -11,7 +11,7 @@ from funcgrad.aliases import PyTree
 from funcgrad.autodiff.named_values import Names
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Selection, Unreachable, Wrt
-from funcgrad.errors import GradientError, require_function
+from funcgrad.errors import GradientError, called_with
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import reverse
@@ -113,10 +113,9 @@ def record(
         >>> print(y, x_bar, y_bar)
         [3. 8.] [3. 4.] [1. 2.]
     """
-    require_function("vjp", fun)
     everything = tuple(range(len(primals)))
     request = Request(fun, everything, has_aux, wrt is None, of, wrt, unreachable, rules)
-    with request.traced_at(primals, {}, opens=False) as (call, traced):
+    with called_with("vjp", fun, primals, {}), request.traced_at(primals, {}, opens=False) as (call, traced):
         output, auxiliary, kept, _ = traced.run()
         auxiliary = call.close(auxiliary)
     tape = Tape(traced.plan, kept, traced.selection, traced.output)

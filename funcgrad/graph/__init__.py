@@ -5,6 +5,7 @@ from funcgrad.graph.addresses import Found as Found
 from funcgrad.graph.addresses import hint as hint
 from funcgrad.graph.addresses import leaves_at as leaves_at
 from funcgrad.graph.addresses import merged as merged
+from funcgrad.graph.addresses import nearest_ops as nearest_ops
 from funcgrad.graph.addresses import refuse_shared as refuse_shared
 from funcgrad.graph.addresses import with_uses as with_uses
 from funcgrad.graph.arguments import Arguments as Arguments

@@ -23,6 +23,7 @@ from funcgrad.graph.values import Measurement, Node, Value
 from funcgrad.naming import Where, choose, is_glob, matches, suggest
 from funcgrad.primitive import bodies
 from funcgrad.registry import Equation, Target
+from funcgrad.view import listed
 
 _LIST = "print(fg.trace(...)) lists the names."
 
@@ -170,8 +171,7 @@ class Addresses:
             target = Target.of(op)
             title, applies = target.title, lambda node: target.covers(node.function)
         if not any(map(applies, self.nodes)):
-            near = suggest(title, list(dict.fromkeys(node.op_name for node in self.nodes)))
-            self._nowhere(f"No node is a {title}; {near or 'print(fg.trace(...)) lists them.'}")
+            self._nowhere(f"No node is a {title}; {nearest_ops(title, self.nodes)}")
         return frozenset(filter(applies, among))
 
     def _nowhere(self, sentence: str) -> NoReturn:
@@ -183,6 +183,8 @@ class Addresses:
         if found := self._named(path):
             if is_name:
                 refuse_shared((v.name for v in found.values()), self.structure)
+            else:
+                self._refuse_uses(path, found)
             return found, False
         may = set(self.among)
         scoped: dict[str, Value] = {}
@@ -196,6 +198,8 @@ class Addresses:
             refuse_shared([path], self.structure)
             return {name: inputs[name] for name in found}, True
         leaves, uses = _of_one_argument(path, inputs), self._uses_at(path)
+        if leaves and not is_name:
+            self._refuse_uses(path, leaves)
         if leaves and uses and is_name:
             self._nowhere(
                 f"'{path}' could be '{leaves[0]}' or '{next(iter(uses))}'; write the name of the argument in front, or "
@@ -219,6 +223,16 @@ class Addresses:
                     made[node.function] = copy
             found |= {made[use].name: made[use] for own in uses.values() for use in chosen_uses(reader, own)}
         return found
+
+    def _refuse_uses(self, glob: str, names: Iterable[str]) -> None:
+        """GradientError if what a glob finds by name is named like a use, and it would stand for uses as well."""
+        for v in self.used_at(glob):
+            if any(matches(glob, use) or matches(glob, use.partition("/")[2]) for use in self._uses_of(v)):
+                written = glob.replace("@", r"\@")
+                self._nowhere(
+                    f"'{glob}' could be '{next(iter(names))}', which is named so, or uses of '{v.name}'; write "
+                    f"r'{written}' for what is named so, and a use by its whole name."
+                )
 
     def is_named(self, path: str) -> bool:
         """Whether a path or glob is the name of something by itself."""
@@ -269,8 +283,20 @@ class Addresses:
         known = [v.name for v in self.among if v.is_inexact]
         names = [*known, *self._by_maker, *self._scopes]
         before = (suggest(written, names) for written, _ in splits(path))
-        near = next(filter(None, before), "") or hint(path, names) or _LIST
+        inner = {v.name.partition("/")[2] for v in self.structure.inputs}
+        near = next(filter(None, before), "") or hint(path, names, inner) or _LIST
         return f"No value or scope is named '{path}'; {near}"
+
+    def near(self, where: Where, nodes: Iterable[Node]) -> str:
+        """The end of a sentence about a path that stands for nothing in the whole graph: where the nodes are, if near.
+
+        Nothing for any other place.
+        """
+        path = where.path
+        if where.joined[0] or path is None or self._nodes_at(path, self.nodes) or self.has(where):
+            return ""
+        names = (name for n in nodes for name in (n.name, *(v.name for v in n.outputs), *_prefixes(n.scope)))
+        return suggest(path, list(dict.fromkeys(names)))
 
     def _uses_of(self, value: Value) -> list[str]:
         """The names of the uses of a value."""
@@ -350,9 +376,18 @@ def _of_one_argument(path: str, names: Iterable[str]) -> list[str]:
     return found
 
 
-def hint(path: str, names: Sequence[str]) -> str:
-    """The end of a sentence about a path that stands for nothing: what is below it, or what is named much like it."""
-    below = any(name.startswith(f"{path}/") for name in names)
+def nearest_ops(op: str, nodes: Iterable[Node]) -> str:
+    """The end of a sentence about an op that no node applies: those whose names are much like it, else the first."""
+    ops = list(dict.fromkeys(node.op_name for node in nodes))
+    return suggest(op, ops) or (f"its ops are {listed(ops, 5)}." if ops else "it has no nodes.")
+
+
+def hint(path: str, names: Sequence[str], inner: Collection[str] = ()) -> str:
+    """The end of a sentence about a path that stands for nothing: what is below it, or what is named much like it.
+
+    What is below may have names of which a first part may be left out: `inner` is the rest of these.
+    """
+    below = any(name.startswith(f"{path}/") for name in (*names, *inner))
     return f"what is below it matches '{path}/**'." if below else suggest(path, names)
 
 

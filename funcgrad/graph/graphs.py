@@ -13,7 +13,7 @@ from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.scenes import make_scene
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
-from funcgrad.view import BOXES, Scene, to_dot, to_html, to_mermaid, to_text
+from funcgrad.view import BOXES, Scene, page_width, to_dot, to_html, to_mermaid, to_text
 
 
 @partial(
@@ -68,7 +68,7 @@ class Graph:
         return make_scene(self.structure)
 
     def __str__(self) -> str:
-        return to_text(self.scene)
+        return to_text(self.scene, width=page_width())
 
     def to_mermaid(self, most: int = BOXES) -> str:
         """The graph in the language of mermaid.js, scopes folded so that it has about `most` boxes."""

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import jax
 
 from funcgrad.adapters import noting_classes, open_call, parameter_names
-from funcgrad.errors import GraphError, require_function
+from funcgrad.errors import GraphError, called_with
 from funcgrad.graph.arguments import Arguments
 from funcgrad.graph.closures import name_closed_over
 from funcgrad.graph.concreteness import without_values
@@ -65,9 +65,9 @@ def trace(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Graph:
         >>> [node.name for node in graph.nodes], graph(jnp.ones((4, 2)), jnp.ones((2, 3))).shape
         (['linear', 'tanh'], (4, 3))
     """
-    require_function("trace", function)
     parameters = parameter_names(function, len(args))
-    with open_call(function, parameters, args, kwargs, is_pure=True) as call:
+    given = (args, kwargs)
+    with called_with("trace", function, *given), open_call(function, parameters, *given, is_pure=True) as call:
         arguments = Arguments.of(parameters, call.args, call.kwargs)
         return trace_arguments(call.fun, arguments, call.args, call.kwargs).open_graph()
 
@@ -200,6 +200,12 @@ def open_jaxpr(
     return Structure(tuple(builder.nodes), tuple(inputs), tuple(constants), tuple(outputs))
 
 
+_HANDING_ON = frozenset(
+    {"convert_element_type", "copy", "name", "reduce_precision", "sharding_constraint", "transpose"}
+)
+"""The primitives of which the result is the same parameter still, in another dtype or order of axes."""
+
+
 class _Scope(NamedTuple):
     """Where an equation stands."""
 
@@ -276,7 +282,7 @@ class _Builder:
         self.scopes: dict[str, _Scope] = {}
         """Where the nodes stand that may hold graphs, by their names."""
         self.own: dict[Value | Constant, str] = {}
-        """The leaves of arguments, by the names that they go by in loops and branches too."""
+        """The leaves of arguments, by the names that they go by in loops and branches too; and what hands them on."""
         self.calls: tuple[Any, ...] = ()
         """The equations whose bodies are being opened, the outermost first."""
         self.everywhere = [] if everywhere is None else everywhere
@@ -352,6 +358,8 @@ class _Builder:
             outputs = [Value(name, equation.outvars[0].aval, self.loops)]
         else:
             name, outputs = self.values(equation, join(scope.path, escape(function.name)), labels)
+        if not is_op and equation.primitive.name in _HANDING_ON and (own := self.own.get(operands[0])):
+            self.own[outputs[0]] = own
         inputs, around = tuple(operands), Surroundings(self.known, self.everywhere)
         self.scopes[name] = scope
         self.nodes.append(Node(name, scope.path, function, inputs, tuple(outputs), (), equation, self.calls, around))

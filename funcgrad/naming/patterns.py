@@ -17,6 +17,7 @@ from funcgrad.errors import GradientError
 
 _TOKEN = re.compile(r"(\\.|\*\*/|/\*\*|\*\*|\*)", re.DOTALL)
 _GLOBS = {"**/": r"(?:.*/)?", "/**": r"(?:/.*)?", "**": r".*", "*": r"(?:[^/\\]|\\.)*"}
+_ALL_INSIDE = re.compile(r"(/\*\*?)+$")
 _KEPT = ("\\\\", "\\*", "\\/")
 """The escapes that names are written with."""
 
@@ -98,8 +99,10 @@ def _picture(control: str) -> str:
 def suggest(pattern: str, names: Sequence[str], most: int = 2) -> str:
     """The names that are most like one that nothing has, as the end of an error: "did you mean 'h'?"; else nothing.
 
-    A name with the same last segments, in another scope, is nearer than one that is spelled much like it.
+    A name with the same last segments, in another scope, is nearer than one that is spelled much like it. Of a glob
+    over all that is in a scope, it is the scope that is looked for.
     """
+    pattern = _ALL_INSIDE.sub("", pattern)
     ends = [name for name in names if name.endswith(f"/{pattern}") or pattern.endswith(f"/{name}")]
     last = pattern.rpartition("/")[2]
     by_last = {name.rpartition("/")[2]: name for name in reversed(names)}

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from funcgrad.errors import GradientError, RuleError
-from funcgrad.graph import Addresses, Measurement, Node, Structure, Value
+from funcgrad.graph import Addresses, Constant, Measurement, Node, Structure, Value, nearest_ops
 from funcgrad.naming import escape, holds, matches, suggest
 from funcgrad.primitive import bodies
 from funcgrad.registry import Equation, Hook, Override, Region, RuleSet, functions_in
@@ -29,7 +30,7 @@ def find_replacements(rules: RuleSet, structure: Structure) -> tuple[RuleSet, Ho
     _check_reach(overrides, structure)
     hooked: Hooked = {}
     for hook in rules.hooks:
-        for v in _hooked(hook, addresses):
+        for v in _hooked(hook, addresses, structure):
             hooked[v] = (*hooked.get(v, ()), hook)
     return replace(rules, overrides=overrides), hooked
 
@@ -45,24 +46,33 @@ def _standing(override: Override, addresses: Addresses) -> Override:
             return replace(override, nodes=frozenset())
         raise RuleError(f"The override of {title} at '{override.at}': {_lowered(error)}") from None
     if not nodes and not override.optional:
-        raise RuleError(_matches_nothing(override, covered, addresses.nodes))
+        raise RuleError(_matches_nothing(override, covered, addresses))
     return replace(override, nodes=frozenset(node.name for node in nodes))
 
 
-def _matches_nothing(override: Override, covered: Sequence[Node], nodes: Sequence[Node]) -> str:
+def _matches_nothing(override: Override, covered: Sequence[Node], addresses: Addresses) -> str:
     if override.target.region is not None and not covered:
-        return _matches_no_region(override, override.target.region, nodes)
+        return _matches_no_region(override, override.target.region, addresses.nodes)
     title = override.target.title
-    near = suggest(title, list(dict.fromkeys(node.op_name for node in nodes)))
-    if override.target.written_out is not None:
-        near = "for JAX writes it out where it is called, and no such equations stand together; jit it"
-    nothing = f"the graph has no {title} node" + (f", {near}" if near else "")
-    places = [node.name for node in covered] or _scopes_called(title, nodes)
-    hint = f"its nodes are {', '.join(places[:5])}" if places else nothing
-    return (
-        f"The override of {title} at '{override.at}' matches nothing; {hint.removesuffix('?')}"
-        f"{'?' if hint.endswith('?') else '.'}"
-    )
+    scopes = [] if covered else _scopes_called(title, addresses.nodes)
+    written = [scope for scope in scopes if _fits_scope(override, scope)]
+    places = [node.name for node in covered] or ([] if written else scopes)
+    if places:
+        near = addresses.near(override.at, covered)
+        reason = f"its nodes are {', '.join(places[:5])}{f'; {near}' if near else '.'}"
+    elif override.target.written_out is not None:
+        reason = (
+            f"the graph has no {title} node, for JAX writes it out where it is called, and no such equations stand "
+            f"together; jit it."
+        )
+    elif written:
+        reason = (
+            f"'{written[0]}' is no node, for the function is written out there; pass the function itself in the place "
+            f"of its name, or jit it."
+        )
+    else:
+        reason = f"the graph has no {title} node, {nearest_ops(title, addresses.nodes)}"
+    return f"The override of {title} at '{override.at}' matches nothing; {reason}"
 
 
 def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]) -> str:
@@ -89,11 +99,52 @@ def _scopes_called(name: str, nodes: Sequence[Node]) -> list[str]:
     return list(scopes)
 
 
-def _hooked(hook: Hook, addresses: Addresses) -> Sequence[Value]:
+def _fits_scope(override: Override, scope: str) -> bool:
+    """Whether a function that stands as a scope is meant by an override."""
+    return override.at.may_be(lambda path: holds(path, scope), override.target.title)
+
+
+def _hooked(hook: Hook, addresses: Addresses, structure: Structure) -> Sequence[Value]:
     try:
         return tuple(addresses.find(hook.at).values.values())
     except GradientError as error:
-        raise RuleError(f"The hook {hook.name} at '{hook.at}': {_lowered(error)}") from None
+        reason = _taken_by_a_body(hook, structure) or _lowered(error)
+        raise RuleError(f"The hook {hook.name} at '{hook.at}': {reason}") from None
+
+
+class _Taken(NamedTuple):
+    """What the body of a node takes."""
+
+    node: Node
+    outside: Value | Constant
+    """What goes in."""
+    returned: Value | Constant | None
+    """What the turn before returned, in a carry."""
+
+
+def _taken_by_a_body(hook: Hook, structure: Structure) -> str:
+    """Why there is no hook on what a body takes, and what makes it; nothing where no body takes what is meant."""
+    taken: dict[Value, _Taken] = {}
+    for node in structure.all_nodes:
+        for body in node.bodies:
+            outside = node.inputs[body.holder.offset :]
+            returned = {i: body.structure.outputs[o] for o, i in body.holder.feedback}
+            taken |= {v: _Taken(node, outside[i], returned.get(i)) for i, v in enumerate(body.structure.inputs)}
+    try:
+        v = next(iter(Addresses(structure, taken).find(hook.at).values.values()))
+    except GradientError:
+        return ""
+    node, outside, returned = taken[v]
+    what = f"a turn of '{node.name}' takes" if node.holder and node.holder.feedback else f"'{node.name}' takes"
+    while outside in taken:
+        outside = taken[outside].outside
+    instead = [f"'{outside.name}', which goes in"] if isinstance(outside, Value) else []
+    if isinstance(returned, Value) and returned not in taken:
+        instead.append(f"'{returned.name}', which a turn returns")
+    return (
+        f"'{v.name}' is what {what}, whose cotangent is not whole there; hook "
+        f"{', or '.join(instead) or 'what makes it'}."
+    )
 
 
 def _lowered(error: GradientError) -> str:

@@ -1,5 +1,6 @@
 """What a plan costs: FLOPs of its nodes and rules (`graph.flops`), bytes from shapes. Nothing runs."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from math import prod
@@ -14,6 +15,7 @@ from funcgrad.plans.pullback import Pullback
 from funcgrad.registry import Equation
 
 if TYPE_CHECKING:
+    from funcgrad.plans.plan import Plan
     from funcgrad.plans.step import Step
 
 
@@ -22,6 +24,10 @@ class Costs:
 
     def __init__(self) -> None:
         self._found: dict[Hashable, float] = {}
+
+    def of_step(self, step: "Step") -> float:
+        """FLOPs of what is run again for the rules of a step, and of these."""
+        return self.of_remaking(step) + sum(self.of_pullback(p, step) for p in step.pullbacks)
 
     def of_pullback(self, pullback: Pullback, step: "Step") -> float:
         """FLOPs of one rule of a step."""
@@ -44,6 +50,19 @@ class Costs:
             # Inside a partial, for JAX writes the attributes that a function has over those of its own wrapper.
             self._found[key] = flops_of_jaxpr(jax.make_jaxpr(partial(function))(*avals).jaxpr)
         return self._found[key]
+
+
+def additions(plan: "Plan") -> "dict[Step, float]":
+    """FLOPs of adding cotangents up, by step: a value that n nodes read costs n - 1 additions of its size.
+
+    Its readers have equal shares of these, so that layers that are alike cost the same, the one that comes first in
+    reverse order, whose cotangent is stored, as well.
+    """
+    targets = {step: [v for pullback in step.pullbacks for v in pullback.targets] for step in plan.steps}
+    uses = Counter(v for own in targets.values() for v in own)
+    seeds, loops = Counter(plan.sources), plan.structure.loops
+    shares = {v: prod(v.seen_from(loops).shape) * (n + seeds[v] - 1) / n for v, n in uses.items()}
+    return {step: sum((shares[v] for v in own), 0.0) for step, own in targets.items()}
 
 
 def _seen(value: Value | Constant, step: "Step") -> Aval:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from funcgrad.errors import describe
 from funcgrad.graph import Node, Structure, Value
-from funcgrad.plans.cost import Costs, bytes_of
+from funcgrad.naming import unnumbered
+from funcgrad.plans.cost import Costs, additions, bytes_of
 from funcgrad.plans.pullback import Pullback
 from funcgrad.view import Row, RowRead, RowRule, Totals
 
@@ -25,7 +26,7 @@ def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
         kept_bytes=sum(r.new_bytes for r in rows),
         input_bytes=sum(bytes_of(v) for v in plan.kept if v in given),
         forward_flops=sum(r.forward_flops for r in outermost),
-        backward_flops=sum(r.backward_flops for r in outermost),
+        backward_flops=float(round(sum(r.backward_flops for r in outermost))),  # of shares, which may be fractions
         kinds=tuple(kinds.most_common()),
         pruned=len(plan.pruned),
         remade=sum(len(r.remakes) for r in rows),
@@ -46,6 +47,7 @@ def _rows(
     plan: "Plan", given: set[Value], counted: set[Value], costs: Costs, depth: int, kept: set[Value] | None
 ) -> Iterator[Row]:
     """The rows of a graph; inside a node, only what the node saves (`kept`) takes memory until the reverse pass."""
+    adding = additions(plan)
     for node in plan.structure.nodes:
         step, turns = plan.step_of.get(node), prod(node.loops)
         forward = turns * node.flops
@@ -65,7 +67,7 @@ def _rows(
             reads=tuple(RowRead(name, v.name, v in given) for v, name in reads.items() if v not in inside),
             new_bytes=sum(map(bytes_of, new)),
             forward_flops=forward,
-            backward_flops=turns * (costs.of_remaking(step) + sum(costs.of_pullback(p, step) for p in step.pullbacks)),
+            backward_flops=turns * (adding[step] + costs.of_step(step)),
             remakes=tuple(again.name for again in step.runs_again),
             hooks=tuple(hook.name for v in node.outputs for hook in plan.hooks.get(v, ())),
             depth=depth,
@@ -77,7 +79,21 @@ def _rows(
 def _rule(pullback: Pullback) -> RowRule:
     rule, label = pullback.rule, pullback.label
     kind = rule.kind.name if rule and label != "label" else label
-    return RowRule(pullback.arguments, pullback.name, kind, label)
+    return RowRule(_arguments(pullback), pullback.name, kind, label)
+
+
+def _arguments(pullback: Pullback) -> tuple[str, ...]:
+    """What gets a cotangent; where the node holds graphs, the leaf of an argument by the name that it has inside."""
+    if not pullback.node.bodies:
+        return pullback.arguments
+    node, body = pullback.node, pullback.node.bodies[0]
+    inside, positional = body.structure.inputs, body.holder.input_names if body.holder.jaxprs else ()
+    names = []
+    for p, name in zip(pullback.positions, pullback.arguments, strict=True):
+        i = p - body.holder.offset
+        own = inside[i].name.removeprefix(f"{node.name}/") if 0 <= i < len(positional) else ""
+        names.append(own if own and unnumbered(own) != positional[i] else name)
+    return tuple(names)
 
 
 def _shapes(node: Node) -> tuple[str, ...]:

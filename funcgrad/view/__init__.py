@@ -23,5 +23,6 @@ from funcgrad.view.scene import Totals as Totals
 from funcgrad.view.scene import Wire as Wire
 from funcgrad.view.tables import to_table as to_table
 from funcgrad.view.text import to_text as to_text
+from funcgrad.view.words import listed as listed
 from funcgrad.view.words import quantity as quantity
 from funcgrad.view.words import shorter_paths as shorter_paths

@@ -1,7 +1,6 @@
 """A scene of a plan as a table: a line per box, or per scope where they are many; below, what is true of the whole."""
 
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from funcgrad.view.columns import Cell, Column, lay_out
 from funcgrad.view.folding import Folder, Readers, makes, readers_of
 from funcgrad.view.outline import Line, outline
 from funcgrad.view.scene import Box, Facts, Row, RowRule, Scene
-from funcgrad.view.words import cut, listed, parts_of, quantity, shorter_paths
+from funcgrad.view.words import indentation, listed, parts_of, quantity, shorter_lists, shorter_paths, wrapped
 
 _COLUMNS = (
     Column("node", least=20),
@@ -37,11 +36,13 @@ def to_table(scene: Scene, width: int | None = None, lines: int | None = None) -
     head, *body = lay_out(_COLUMNS, cells, width)
     rule = "─" * max(map(len, (head, *body)))
     facts = [] if scene.facts is None else _facts(scene.facts, len(scene.boxes))
-    return "\n".join([head, rule, *body, rule, *(part for fact in facts for part in _wrapped(fact, width))])
+    return "\n".join(
+        [head, rule, *body, rule, *(part for fact in facts for part in wrapped(printable(fact), width, 9))]
+    )
 
 
 def _cells(line: Line, readers: Readers, width: int | None) -> tuple[Cell, ...]:
-    indent = "  " * line.depth if width is None else " " * min(2 * line.depth, width // 5)
+    indent = indentation(line.depth, width)
     box = line.box
     if box and box.row:
         return (_indented(_box_names(box, line.base), indent), *_of_row(box.row))
@@ -52,7 +53,7 @@ def _cells(line: Line, readers: Readers, width: int | None) -> tuple[Cell, ...]:
     if line.is_open:
         return (_indented(shorter_paths(names[0]), indent), *[""] * 6)
     shown = [names[0]] if len(names) == 1 else [" … ".join(names), f"{names[0]} …"]
-    rules, made = _counted_rules(folder, len(line.items)), _shorter_lists(makes(folder, readers))
+    rules, made = _counted_rules(folder, len(line.items)), shorter_lists(makes(folder, readers))
     return (_indented(shown, indent), made, rules, "", *_sums([folder]))
 
 
@@ -75,15 +76,9 @@ def _box_names(box: Box, base: str) -> list[str]:
 def _of_row(row: Row) -> tuple[Cell, ...]:
     numbers = (quantity(row.new_bytes, "B") if row.new_bytes else "", quantity(row.forward_flops))
     if not row.rules:
-        return _shorter_lists(row.shapes), "(pruned)", "", *numbers, ""
-    reads = _shorter_lists(list(map(str, row.reads)))
-    return _shorter_lists(row.shapes), _rule_texts(row), reads, *numbers, quantity(row.backward_flops)
-
-
-def _shorter_lists(items: Sequence[str], between: str = ", ") -> list[str]:
-    """A list of a few items, then of ever fewer."""
-    few = min(len(items), 4)
-    return [listed(items, 4, between), *(between.join([*items[:k], "…"]) for k in range(few - 1, 0, -1))]
+        return shorter_lists(row.shapes), "(pruned)", "", *numbers, ""
+    reads = shorter_lists(list(map(str, row.reads)))
+    return shorter_lists(row.shapes), _rule_texts(row), reads, *numbers, quantity(row.backward_flops)
 
 
 def _rule_texts(row: Row) -> list[str]:
@@ -102,7 +97,7 @@ def _rule_texts(row: Row) -> list[str]:
         whole.append(f"{to}{name}{claim}")
         bare.append(f"{to}{name}{kind}")
         short.append(f"{to}{re.sub(f'^{re.escape(row.op)}_', '…_', name)}{kind}")
-    return [listed(whole, 4, "; "), listed(bare, 4, "; "), *_shorter_lists(short, "; ")]
+    return [listed(whole, 4, "; "), listed(bare, 4, "; "), *shorter_lists(short, "; ")]
 
 
 def _kinds_of(rule: RowRule) -> tuple[str, str]:
@@ -176,12 +171,3 @@ def _facts(facts: Facts, n_nodes: int) -> list[str]:
     if facts.suggestions:
         lines.append(f"could be {listed(facts.suggestions, 3, between='; ')}: see fg.ops")
     return lines
-
-
-def _wrapped(fact: str, width: int | None) -> list[str]:
-    """A fact on lines that fit, those after the first below its text."""
-    text = printable(fact)
-    if width is None:
-        return [text]
-    lines = textwrap.wrap(text, width, subsequent_indent=" " * 9, break_long_words=False, break_on_hyphens=False)
-    return [cut(line, width) for line in lines]

@@ -1,6 +1,7 @@
 """How lists, counts and long names are written, wherever something is shown."""
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,6 +10,12 @@ def listed(items: Sequence[str], most: int = 8, between: str = ", ") -> str:
     """The first few, and how many more: a loop may have as many operands as a model has parameters."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return between.join(items[:most]) + more
+
+
+def shorter_lists(items: Sequence[str], between: str = ", ") -> list[str]:
+    """A list of a few items, then of ever fewer."""
+    few = min(len(items), 4)
+    return [listed(items, 4, between), *(between.join([*items[:k], "…"]) for k in range(few - 1, 0, -1))]
 
 
 def quantity(x: int | float, unit: str = "") -> str:
@@ -45,6 +52,19 @@ def cut(text: str, width: int) -> str:
             break
         end += 1
     return text[:end].rstrip() + "…"
+
+
+def indentation(depth: int, width: int | None) -> str:
+    """How far a line stands in: two columns for each level, as long as four fifths of the page are left."""
+    return " " * (2 * depth if width is None else min(2 * depth, width // 5))
+
+
+def wrapped(text: str, width: int | None, indent: int) -> list[str]:
+    """A text on lines that fit, those after the first further in; one line where there is no limit."""
+    if width is None:
+        return [text]
+    lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+    return [cut(line, width) for line in lines]
 
 
 def parts_of(path: str) -> list[str]:

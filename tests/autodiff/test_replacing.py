@@ -3,6 +3,8 @@
 The oracle is the same model with a `jax.custom_vjp` in the place of the function, under `jax.grad`.
 """
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -207,6 +209,12 @@ def test_a_function_that_jax_writes_out():
     )
     with raises_sentence(RuleError, sentence):
         fg.grad(halved, rules=rules)(X[0])
+    sentence = (
+        r"The override of softmax at '\*\*' matches nothing; 'softmax' is no node, for the function is written out "
+        r"there; pass the function itself in the place of its name, or jit it\."
+    )
+    with raises_sentence(RuleError, sentence):
+        fg.grad(lambda x: jnp.sum(jax.nn.softmax(x)), rules=fg.RuleSet().override("softmax", lambda g: g))(X)
 
 
 def test_what_jax_writes_out_is_found_at_a_place_and_left_alone_elsewhere():
@@ -348,6 +356,46 @@ def test_a_whole_loop_has_a_rule():
 def test_mistakes(rules, sentence):
     with raises_sentence(RuleError, sentence):
         fg.grad(lambda x: jnp.sum(jax.nn.relu(x @ W)), rules=rules)(X)
+
+
+def scanned(p, x):
+    def turn(c, w):
+        return lax.scan(lambda c, _: (jnp.tanh(c @ w), None), c, None, 2)[0], w.sum()
+
+    c, sums = lax.scan(turn, 2 * x, p)
+    return c.sum() + sums.sum()
+
+
+def chosen(p, x):
+    return lax.cond(x.sum() > 0, lambda x: jnp.tanh(x @ p[0]), lambda x: x @ p[0], 2 * x).sum()
+
+
+def swapped(p, x):
+    return lax.scan(lambda c, w: ((c[1], c[0]), jnp.sum(c[0] @ w)), (3 * x, x), p)[1].sum()
+
+
+WHOLE = "whose cotangent is not whole there; hook"
+
+
+@pytest.mark.parametrize(
+    ("f", "at", "sentence"),
+    [
+        (scanned, "scan/carry0", rf"'scan/carry0' is what a turn of 'scan' takes, {WHOLE} 'mul', which goes in, or "
+                                 r"'scan#2', which a turn returns\."),
+        (scanned, "scan/p", rf"'scan/p' is what a turn of 'scan' takes, {WHOLE} 'p', which goes in\."),
+        (scanned, "scan#2/*", rf"'scan#2/p' is what a turn of 'scan#2' takes, {WHOLE} 'p', which goes in\."),
+        (scanned, "scan#2/carry0", rf"'scan#2/carry0' is what a turn of 'scan#2' takes, {WHOLE} 'mul', which goes in, "
+                                   r"or 'tanh', which a turn returns\."),
+        (chosen, "cond/in1", rf"'cond/in1' is what 'cond' takes, {WHOLE} 'mul', which goes in\."),
+        (swapped, "scan/carry0", rf"'scan/carry0' is what a turn of 'scan' takes, {WHOLE} 'mul', which goes "
+                                       r"in\."),
+        (scanned, "scan/in9", r"no value or scope is named 'scan/in9'; .*"),
+    ],
+)  # fmt: skip
+def test_a_hook_on_what_a_body_takes(f, at, sentence):
+    p = jnp.stack([jnp.eye(3), 2 * jnp.eye(3)])
+    with raises_sentence(RuleError, rf"The hook <lambda> at '{re.escape(at)}': {sentence}"):
+        fg.plan(f, p, jnp.ones((2, 3)), rules=fg.RuleSet().hook(at, lambda g: g))
 
 
 def test_mistakes_in_a_hook():

@@ -1,5 +1,7 @@
 """What is no argument of the kind that is expected: one sentence says what is, and what was found."""
 
+import functools
+
 import jax.numpy as jnp
 import pytest
 
@@ -42,6 +44,43 @@ def test_taps_and_statistics(found):
         GradientError, rf"No statistic is called {found}; there are .*, or pass a function of arrays\."
     ):
         fg.grad(loss, taps="**", stats=["norm", WRONG[found]])
+
+
+def two_heads(p, x, *, scale):
+    return jnp.sum(p * x) * scale
+
+
+TAKES = r"takes a function and its arguments, as fg\.{0}\(two_heads, p, x, scale=scale\), and cannot call two_heads:"
+
+
+@pytest.mark.parametrize("name", ["trace", "plan", "audit", "blame", "vjp"])
+@pytest.mark.parametrize(
+    ("args", "kwargs", "wrong"),
+    [
+        ((), {}, "missing a required argument: 'p'"),
+        ((X,), {"scale": 1.0}, "missing a required argument: 'x'"),
+        ((X, X, X), {"scale": 1.0}, "too many positional arguments"),
+        ((X, X), {"scale": 1.0, "vanish": 1}, "got an unexpected keyword argument 'vanish'"),
+    ],
+    ids=["none", "one", "three", "keyword"],
+)
+def test_a_function_with_other_arguments_than_it_takes(name, args, kwargs, wrong):
+    if name == "vjp" and kwargs:
+        pytest.skip("vjp takes no keyword arguments of the function's")
+    with raises_sentence(GradientError, rf"{name} {TAKES.format(name)} {wrong}\."):
+        getattr(fg, name)(two_heads, *args, **kwargs)
+
+
+def test_what_a_function_raises_itself_is_left_alone():
+    def wrong(x):
+        return x + "a"
+
+    def says_less(x):  # a decorator may give an argument, so that the signature says more than is needed
+        return fg.trace(functools.wraps(two_heads)(lambda p: jnp.sum(p)), x)
+
+    with pytest.raises(TypeError, match="str"):
+        fg.trace(wrong, X)
+    assert len(says_less(X).nodes) == 1
 
 
 def test_nothing_watched():

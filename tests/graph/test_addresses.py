@@ -241,7 +241,25 @@ BAD = {
     ),
     "a function that nothing applies": (
         lambda: fg.grad(loss, wrt=fg.Where(op=jax.nn.relu))(P, X),
-        r"No node is a relu; print\(fg\.trace\(\.\.\.\)\) lists them\.",
+        r"No node is a relu; its ops are .*tanh.*\.",
+    ),
+    "the end of some paths without their heads": (
+        lambda: fg.grad(loss, wrt=~fg.Where("enc"))(P, X),
+        r"No value or scope is named 'enc'; what is below it matches 'enc/\*\*'\.",
+    ),
+    "all inside of a scope, misspelled": (
+        lambda: fg.grad(loss, wrt="blok3/**")(P, X),
+        r"No value or scope is named 'blok3/\*\*'; did you mean 'block3' or 'block3/x1'\?",
+    ),
+    "uses of a value, and a name like theirs": (
+        lambda: fg.grad(named_like_a_use, wrt="p/w@*")({"w": X, "w@x": X}),
+        r"'p/w@\*' could be 'p/w@x', which is named so, or uses of 'p/w'; write r'p/w\\@\*' for what is named so, and "
+        r"a use by its whole name\.",
+    ),
+    "the same without the argument": (
+        lambda: fg.grad(named_like_a_use, wrt="w@*")({"w": X, "w@x": X}),
+        r"'w@\*' could be 'p/w@x', which is named so, or uses of 'p/w'; write r'w\\@\*' for what is named so, and a "
+        r"use by its whole name\.",
     ),
     "a turn of parameters": (
         lambda: fg.freeze(fg.Where("w", turn=0)),
@@ -253,6 +271,21 @@ BAD = {
         r"of=fg\.Where\('cell', turn=-1\) for that of the last\.",
     ),
 }  # fmt: skip
+
+
+def named_like_a_use(p):
+    return jnp.sum(p["w"] * p["w@x"]) + jnp.sum(p["w"])
+
+
+def test_a_name_like_that_of_a_use():
+    p = {"w": jnp.arange(1.0, 4.0), "w@x": jnp.arange(3.0)}
+    for wrt in (r"p/w\@*", r"w\@*"):
+        (found,) = fg.grad(named_like_a_use, wrt=wrt)(p).items()
+        assert found[0] == "p/w@x"
+        np.testing.assert_array_equal(found[1], p["w"])
+    np.testing.assert_array_equal(fg.grad(named_like_a_use, wrt="p/w@mul")(p), p["w@x"])
+    only = {"w@x": jnp.arange(3.0)}
+    assert list(fg.grad(lambda p: jnp.sum(p["w@x"] ** 2), wrt="p/w@*")(only)) == ["p/w@x"]
 
 
 def first_is_named(node):
@@ -277,7 +310,12 @@ def test_places_that_are_nowhere_get_one_sentence(case):
 @pytest.mark.parametrize(
     ("at", "sentence"),
     [
-        ("block4", r"The override of tanh at 'block4' matches nothing; its nodes are block3/tanh\."),
+        ("block4", r"The override of tanh at 'block4' matches nothing; its nodes are block3/tanh; did you mean "
+                   r"'block3' or 'block3/x1'\?"),
+        ("blok3/**", r"The override of tanh at 'blok3/\*\*' matches nothing; its nodes are block3/tanh; did you mean "
+                   r"'block3' or 'block3/x1'\?"),
+        ("block3/tahn", r"The override of tanh at 'block3/tahn' matches nothing; its nodes are block3/tanh; did you "
+                   r"mean 'block3/tanh' or 'block3'\?"),
         ("tail", r"The override of tanh at 'tail' matches nothing; its nodes are block3/tanh\."),
         (~fg.Where("block4"), r"The override of tanh at '~block4': no value or scope is named 'block4'; did you mean "
                               r"'block3' or 'block3/x1'\?"),

@@ -287,6 +287,35 @@ def test_what_a_loop_takes_of_an_argument_is_called_after_it():
     assert inmost == [f"{name}/params/out", f"{name}/in1", f"{name}/params/blocks/w"]
 
 
+@pytest.mark.parametrize(
+    "handed",
+    [lambda w: w.astype(jnp.float32), lambda w: jnp.swapaxes(w, 1, 2), lambda w: fg.name(w, "own"),
+     lambda w: fg.name(jnp.swapaxes(w.astype(jnp.float32), 1, 2), "own")],
+    ids=["cast", "transposed", "named", "all of these"],
+)  # fmt: skip
+def test_a_parameter_keeps_its_name_in_another_dtype_or_order(handed):
+    def loss(params, x):
+        w = handed(params["blocks"]["w"])
+        turn = lambda h, w: (jnp.tanh(h @ w.astype(h.dtype)), jnp.sum(w))
+        return jnp.sum(jax.lax.scan(jax.checkpoint(turn), x, w)[0])
+
+    (scan,) = (node for node in fg.trace(loss, STACKED, X).nodes if node.bodies)
+    (checkpoint,) = scan.bodies[0].structure.nodes
+    assert scan.bodies[0].structure.inputs[-1].name == "scan/params/blocks/w"
+    assert checkpoint.bodies[0].structure.inputs[-1].name == f"{checkpoint.name}/params/blocks/w"
+    found = fg.grad(loss, wrt="scan/params/blocks/w")(STACKED, X)
+    expected = handed(jax.grad(loss)(STACKED, X)["blocks"]["w"])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_what_is_made_of_a_parameter_has_a_name_of_its_own():
+    def loss(params, x):
+        return jnp.sum(jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), x, 2.0 * params["blocks"]["w"])[0])
+
+    (scan,) = (node for node in fg.trace(loss, STACKED, X).nodes if node.bodies)
+    assert scan.bodies[0].structure.inputs[-1].name == "scan/slice0"
+
+
 def test_the_slices_of_stacked_parameters_have_a_cotangent_at_each_turn():
     expected = jax.grad(layers)(STACKED, X)
     found, readings = fg.grad(layers, wrt=["net/scan/params/**"], taps="net/scan/params/blocks/w")(STACKED, X)

@@ -106,6 +106,29 @@ def test_flops_of_jax_code(f, flops):
     assert fg.plan(f, X).totals.forward_flops == flops
 
 
+def test_the_sums_of_cotangents_are_counted_everywhere_in_the_same_way():
+    """By hand, of 12 entries: the sine's rule takes a cosine and a product, each other rule a product or nothing."""
+
+    def block(x, w):
+        return x + jnp.sin(x) * w  # x is read twice: one addition; w of the first block as well, by the second
+
+    def unrolled(x, w):
+        return jnp.sum(block(block(x, w), w))
+
+    def looped(x, w):
+        return jnp.sum(jax.lax.scan(lambda x, _: (block(x, w), None), x, None, 2)[0])
+
+    rows = {r.node: r.backward_flops for r in fg.plan(unrolled, X, X, argnums=(0, 1)).rows}
+    products, sine, addition = 2 * X.size, 2 * X.size, X.size
+    half = addition / 2  # of two readers, each has one half
+    block_rows = {"sin": sine + half, "mul": products + half, "add": half}
+    assert rows == block_rows | {f"{name}#2": flops for name, flops in block_rows.items()} | {"reduce_sum": 0}
+    only_x = fg.plan(unrolled, X, X).totals.backward_flops
+    assert only_x == 2 * (sine + X.size + addition)
+    loop, *inside, _ = fg.plan(looped, X, X, argnums=(0, 1)).rows
+    assert loop.backward_flops == sum(r.backward_flops for r in inside) == 2 * (sine + products + 2 * addition)
+
+
 def test_flops_agree_with_xla():
     """XLA counts the compiled program; on matrix products the two must be close."""
     width = 256

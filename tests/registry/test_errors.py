@@ -277,7 +277,7 @@ OVERRIDES = [
     (lambda: fg.plan(fg.ops.relu, jnp.ones(3), rules=RULES.override(fg.ops.relu, guided, at="block9/*")),
      "The override of relu at 'block9/*' matches nothing; its nodes are relu."),
     (lambda: fg.plan(fg.ops.tanh, jnp.ones(3), rules=RULES.override(fg.ops.relu, guided, at="block9/*")),
-     "The override of relu at 'block9/*' matches nothing; the graph has no relu node."),
+     "The override of relu at 'block9/*' matches nothing; the graph has no relu node, its ops are tanh."),
 ]  # fmt: skip
 
 

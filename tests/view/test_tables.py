@@ -213,6 +213,21 @@ def test_print_fits_the_terminal_and_a_page_where_there_is_none(plans, monkeypat
     assert str(plans["folded"]) == plans["folded"].table(64, 60)
 
 
+def test_what_loops_and_branches_take_of_an_argument_has_its_name():
+    def loss(p, x):
+        def turn(h, w):
+            twice = lambda h: h @ w["w"] + w["b"]
+            return jax.checkpoint(lambda h: jax.lax.cond(h.sum() > 0, twice, jnp.sin, h))(h), None
+
+        return jnp.sum(jax.lax.scan(turn, x, p)[0])
+
+    p = {"w": jnp.ones((2, 3, 3)), "b": jnp.ones((2, 3))}
+    rows = fg.plan(loss, p, jnp.ones(3), argnums=(0, 1)).rows
+    names = {row.op: set(rule.arguments) for row in rows for rule in row.rules if rule.name == "reverse"}
+    assert names["scan"] == {"p/w", "p/b", "carry0"}
+    assert names["cond"] == {"p/w", "p/b", "in2"}
+
+
 def test_hooks_inside_of_loops_are_listed():
     rules = fg.RuleSet().hook("cell/linear", jnp.negative).hook("h", jnp.positive)
     plan = fg.plan(rnn, W, H, XS, rules=rules, argnums=(0, 1))

@@ -1,6 +1,8 @@
 """A graph can be read at 20 nodes and at 2,000: as text, as Mermaid, as DOT, as HTML."""
 
+import contextlib
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +63,51 @@ def test_a_long_graph_without_scopes_shows_its_ends():
     assert any(line.split() == ["…", "1940", "more"] for line in lines)
     assert lines[1].split()[0] == "sin"
     assert lines[-2].split()[0] == "mul#1000"
+
+
+def towers(params, x):
+    """Names and lists of arguments that are too long for a page, in scopes too deep for one."""
+    scopes = [fg.scope(f"a_block_with_a_long_name{i}") for i in range(9)]
+    with contextlib.ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(scope)
+        x = ops.tanh(ops.linear(x, params["the_first_of_all_weights"]))
+        x = fg.name(ops.linear(x, params["the_second_of_all_weights"]), "hidden") * params["a_factor_for_everything"]
+    return x, jnp.sum(x)
+
+
+def nested_turns(x, depth=14):
+    f = jnp.tanh
+    for _ in range(depth):
+        f = partial(lambda f, x: jax.lax.scan(lambda c, _: (f(c), None), x, None, 2)[0], f)
+    return f(x)
+
+
+LONG = {"the_first_of_all_weights": W, "the_second_of_all_weights": W, "a_factor_for_everything": jnp.ones((3, 4))}
+
+
+@pytest.mark.parametrize("width", [50, 72, 100])
+def test_a_graph_fits_the_page(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for graph in (fg.trace(towers, LONG, X), fg.trace(nested_turns, X), fg.trace(tower, PARAMS, X, 200)):
+        lines = str(graph).splitlines()
+        assert max(map(len, lines)) <= width
+        assert max(len(line) - len(line.lstrip()) for line in lines) <= width // 5
+
+
+def test_what_is_too_long_is_shortened_before_it_is_cut():
+    scene, box = fg.trace(towers, LONG, X).scene, "a_block_with_a_long_name"
+    whole, page = (to_text(scene, width=width).splitlines() for width in (None, 100))
+    path = "/".join(f"{box}{i}" for i in range(9))
+    line = f"  {path}/linear    linear(x, params/the_first_of_all_weights) -> {path}/linear: f64[3,4]"
+    assert whole[1].split() == line.split()
+    assert whole[3].endswith(f"-> {path}/hidden: f64[3,4]")
+    assert page[:3] == [
+        "graph(params/a_factor_for_everything: f64[3,4], params/the_first_of_all_weights: f64[4,4],",
+        "      params/the_second_of_all_weights: f64[4,4], x: f64[3,4])",
+        f"  **/{box}8/linear    linear(x, params/the_first_of_all_weights) -> f64[3,4]",
+    ]
+    assert page[4].split()[-2:] == ["**/hidden:", "f64[3,4]"]  # which is not the name of the node
 
 
 def test_many_inputs_are_counted():
@@ -222,5 +269,7 @@ def test_a_node_of_many_values_has_a_line_that_can_be_read():
         return jax.lax.scan(lambda c, r: ([x * 1.5 for x in c], None), xs, None, length=2)[0]
 
     traced = fg.trace(f, [X] * 30)
-    assert max(map(len, str(traced).splitlines())) < 400
-    assert "and 22 more) -> scan.0: f64[3,4]" in str(traced)
+    assert str(traced).splitlines()[1].split("->")[1] == " f64[3,4], f64[3,4], f64[3,4], f64[3,4] and 26 more"
+    whole = to_text(traced.scene)
+    assert max(map(len, whole.splitlines())) < 400
+    assert "and 22 more) -> scan.0: f64[3,4]" in whole

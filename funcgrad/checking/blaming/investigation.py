@@ -24,7 +24,7 @@ from funcgrad.checking.blaming.origins import (
 )
 from funcgrad.checking.blaming.uses import LevelsByUse, Uses
 from funcgrad.checking.blaming.zero_gradients import Blocks, find_zero_gradients
-from funcgrad.errors import GradientError, require_function
+from funcgrad.errors import GradientError, called_with
 from funcgrad.graph import Graph, Measurement, Node, Structure, Value
 from funcgrad.planning import find_replacements
 from funcgrad.primitive import bodies
@@ -184,10 +184,10 @@ def blame(
     >>> report.forward.kind, report.forward.node
     ('forward', 'head/log')
     """
-    require_function("blame", f)
     watch, thresholds = Watch.of("**", _THOROUGH), Thresholds(vanishing, exploding, dead)
     request = Request(f, positions(argnums), has_aux, of=of, wrt=wrt, unreachable="zero", rules=rules, watch=watch)
-    traced, readings = _passed(request, args, kwargs)
+    with called_with("blame", f, args, kwargs):
+        traced, readings = _passed(request, args, kwargs)
     structure = traced.plan.structure
     constants = dict(zip(structure.constants, traced.constants, strict=True))
     conditions = Conditions(structure, constants, readings)

@@ -13,7 +13,7 @@ from funcgrad.autodiff.selection import Wrt
 from funcgrad.checking.passes.auditor import Auditor
 from funcgrad.checking.passes.failures import Failure
 from funcgrad.checking.passes.shared_arguments import compare_shared_arguments
-from funcgrad.errors import CheckError, GradientError, describe, require_function
+from funcgrad.errors import CheckError, GradientError, called_with, describe
 from funcgrad.registry import RuleSet
 
 
@@ -122,9 +122,9 @@ def audit(
     >>> fg.audit(loss, w, x, rules=rules).failures[0].node
     'head/sigmoid'
     """
-    require_function("audit", f)
     request = Request(f, positions(argnums), has_aux, of=of, wrt=wrt, unreachable="zero", rules=rules)
-    with request.traced_at(args, kwargs, runs=False) as (_, traced):  # descriptions have a sentence of its own, below
+    # Descriptions in the place of arrays have a sentence of their own, below.
+    with called_with("audit", f, args, kwargs), request.traced_at(args, kwargs, runs=False) as (_, traced):
         pass
     for x in (*traced.inputs, *traced.constants):
         if isinstance(x, jax.ShapeDtypeStruct | Tracer):

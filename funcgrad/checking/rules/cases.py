@@ -35,7 +35,10 @@ class Case:
         try:
             bound = op.signature.bind(*example.arguments, **example.attributes)
         except TypeError as error:
-            raise CheckError(f"{op.name}: an example is no call of it, ({example}): {error}.") from None
+            raise CheckError(
+                f"{op.name}: an example is no call of it, ({example}), {error}; cases= takes a list of tuples of "
+                f"arguments, [({', '.join(op.arguments)}), ...]."
+            ) from None
         bound.apply_defaults()
         paths, tree = jax.tree_util.tree_flatten_with_path(tuple(bound.arguments[n] for n in op.arguments))
         self.leaves = [_as_float64(x) for _, x in paths]

@@ -201,7 +201,9 @@ def test_what_cannot_be_checked_says_so():
     ):
         fg.check(made(bases.PRODUCT), [(np.ones((2, 3)), np.ones((2, 3)))])
     with raises_sentence(
-        CheckError, r"checked: an example is no call of it, \(f64\[2,3\]\): missing a required argument: 'w'\."
+        CheckError,
+        r"checked: an example is no call of it, \(f64\[2,3\]\), missing a required argument: 'w'; cases= takes a list "
+        r"of tuples of arguments, \[\(x, w\), \.\.\.\]\.",
     ):
         fg.check(made(bases.PRODUCT), [np.ones((2, 3))])
     with raises_sentence(CheckError, r"checked: no arguments can be made up, because .*\."):
