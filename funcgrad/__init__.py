@@ -24,6 +24,7 @@ Gradients
     record       run forward and keep a Tape, which can be pulled many times
     select, freeze
                  a Selector: which parameters, for gradients, steps and optimizers
+    with_rules   a function whose jax.grad obeys rules
     accumulate   add gradients of several losses and minibatches
 
 Modules
@@ -55,6 +56,7 @@ from funcgrad.autodiff import record as record
 from funcgrad.autodiff import select as select
 from funcgrad.autodiff import value_and_grad as value_and_grad
 from funcgrad.autodiff import vjp as vjp
+from funcgrad.autodiff import with_rules as with_rules
 from funcgrad.checking import audit as audit
 from funcgrad.checking import blame as blame
 from funcgrad.checking import check as check
@@ -118,4 +120,5 @@ __all__ = [
     "value_and_grad",
     "view",
     "vjp",
+    "with_rules",
 ]

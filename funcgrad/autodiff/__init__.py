@@ -10,6 +10,7 @@ from funcgrad.autodiff.jacobians import jacobian as jacobian
 from funcgrad.autodiff.parameters import Selector as Selector
 from funcgrad.autodiff.parameters import freeze as freeze
 from funcgrad.autodiff.parameters import select as select
+from funcgrad.autodiff.ruled import with_rules as with_rules
 from funcgrad.autodiff.tape import Tape as Tape
 from funcgrad.autodiff.tape import record as record
 from funcgrad.autodiff.tape import vjp as vjp

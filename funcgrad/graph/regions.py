@@ -32,9 +32,18 @@ def with_regions(structure: Structure, rules: RuleSet) -> Structure:
     meant = [(o.target.region, o.at) for o in reversed(rules.overrides) if o.target.region is not None]
     if not meant:
         return structure
-    # Whoever passes parameters passes a container of them; an array by itself is what they are applied to.
-    parameters = {*structure.constants, *(v for v in structure.inputs if "/" in v.name)}
-    return _Regions(tuple(meant), structure).within(structure, parameters)
+    return _Regions(tuple(meant), structure).within(structure, _parameters(structure))
+
+
+def _parameters(structure: Structure) -> set[Value]:
+    """The inputs and constants that are parameters.
+
+    Whoever passes parameters passes a container of them: an array by itself is what they are applied to. Where no
+    argument is one, it is an array that the function closes over.
+    """
+    everything = (*structure.inputs, *structure.constants)
+    data = [v for v in structure.inputs if "/" not in v.name] or [v for v in everything if "/" not in v.name]
+    return {v for v in everything if v not in data}
 
 
 @dataclass(frozen=True)
@@ -157,9 +166,8 @@ def _groups(region: Region, structure: Structure, fixed: Collection[Value], modu
             runs[-1][1].append(node)
         previous = scope
     for scope, nodes in runs:
-        if any(node.outputs and set(node.outputs).difference(fixed) for node in nodes):
-            around, _, last = scope.rpartition("/")
-            yield _Group(region, tuple(nodes), scope, region.of.__name__ if region.of else last, around)
+        around, _, last = scope.rpartition("/")
+        yield _Group(region, tuple(nodes), scope, region.of.__name__ if region.of else last, around)
 
 
 def _scope_meant(region: Region, scope: str, modules: Any) -> str | None:

@@ -234,5 +234,5 @@ def test_relevance_is_conserved_through_residual_branches_and_batch_norm():
 
 
 def test_what_does_not_conserve_is_refused():
-    with pytest.raises(ValueError, match="alpha - beta must be 1 and both at least 0.*got alpha=2 and beta=2"):
+    with pytest.raises(ValueError, match=r"alpha - beta must be 1 and both at least 0.*got alpha=2 and beta=2"):
         relevance.alpha_beta(2, 2)
