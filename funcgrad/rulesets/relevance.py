@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from funcgrad import ops
 from funcgrad.aliases import Array
+from funcgrad.errors import RuleError
 from funcgrad.naming import Where
 from funcgrad.registry import Affine, Region, Rule, RuleSet, modified
 
@@ -145,7 +146,7 @@ def alpha_beta(
         The set of rules.
 
     Raises:
-        ValueError: one is negative, or their difference is not 1.
+        RuleError: one is negative, or their difference is not 1.
 
     Example:
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
@@ -155,7 +156,7 @@ def alpha_beta(
         [[ 2. -1.]]
     """
     if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
-        raise ValueError(
+        raise RuleError(
             f"alpha_beta: alpha - beta must be 1 and both at least 0, so that relevance is conserved, got alpha="
             f"{alpha:g} and beta={beta:g}."
         )

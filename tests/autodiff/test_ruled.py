@@ -57,6 +57,20 @@ def test_libraries():
         return jnp.sum(jnp.tanh(m(X)) ** 2)
 
     agree(nnx.grad(fg.with_rules(of_flax, REVERSED))(linear), jax.tree.map(lambda g: -g, nnx.grad(of_flax)(linear)))
+
+    class Twice(nnx.Module):  # its variables in another order than that of their names
+        def __init__(self):
+            self.b, self.a = nnx.Param(jnp.ones((2, 2))), nnx.Param(jnp.eye(2))
+
+        def __call__(self, x):
+            return jnp.tanh(x @ self.b) @ self.a
+
+    def of_two(m):
+        return jnp.sum(m(X) ** 2)
+
+    found, own = nnx.grad(fg.with_rules(of_two, REVERSED))(Twice()), nnx.grad(of_two)(Twice())
+    agree(found.b[...], -own.b[...])
+    agree(found.a[...], own.a[...])
     module = eqx.nn.Linear(2, 3, key=jax.random.key(0))
 
     def of_equinox(m):

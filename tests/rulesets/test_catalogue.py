@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
+from funcgrad.errors import RuleError
 from funcgrad.rulesets import straight_through, surrogates
+from tests.raising import raises_sentence
 from tests.rulesets.entries import ROWS, SETS, public
 
 X = np.random.default_rng(5).normal(size=(3, 4))
@@ -57,3 +59,12 @@ def test_a_wrong_slope_is_found():
     )  # fmt: skip
     report = fg.check(fg.ops.heaviside, [(X,)], rules=wrong, groups=("values",), fail_fast=True)
     assert [row.name for row in report.wrong] == ["cotangent of x"]
+
+
+def test_relevance_that_is_not_conserved_is_refused():
+    with raises_sentence(
+        RuleError,
+        r"alpha_beta: alpha - beta must be 1 and both at least 0, so that relevance is conserved, got alpha=2 and "
+        r"beta=2\.",
+    ):
+        fg.rulesets.relevance.alpha_beta(2, 2)
