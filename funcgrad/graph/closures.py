@@ -16,10 +16,14 @@ def name_closed_over(function: Callable[..., Any], arrays: Sequence[Any]) -> lis
     if not arrays:
         return []
     paths: dict[int, tuple[Any, ...]] = {}
-    seen: set[int] = set()
+    seen, unnamed = set[int](), set(map(id, arrays))
     for name, value in read_beside(function, set()):
+        if not unnamed:  # the walk would be a tenth of a second trace
+            break
         for path, leaf in _leaves(value, (name,), seen):
-            paths.setdefault(id(leaf), path)
+            if id(leaf) in unnamed:
+                unnamed.discard(id(leaf))
+                paths[id(leaf)] = path
     found = [paths.get(id(x)) for x in arrays]
     names = iter(paths_of([path for path in found if path is not None]))
     return [None if path is None else next(names) for path in found]

@@ -417,7 +417,9 @@ class RuleSet:
     def reaches_into(self, jaxpr: Any) -> bool:
         """Whether a rule may be meant for something inside a jaxpr."""
         targets = [override.target for override in self.overrides]
-        return any(t.region for t in targets) or any(t.covers(f) for _, f in functions_in(jaxpr) for t in targets)
+        if any(target.region for target in targets):
+            return True
+        return bool(targets) and any(t.covers(f) for _, f in functions_in(jaxpr) for t in targets)
 
     def diff(self, other: "RuleSet") -> str:
         """What `other` replaces or changes that this set does not (`+`), and the other way round (`-`).
