@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from funcgrad import ops
 from funcgrad.aliases import Array, Aval
@@ -108,7 +109,7 @@ def direct(
     """`x_bar = e B`: each layer is told the cotangent `e` of the network's output, by a fixed matrix of its own.
 
     `B` is uniform in [-c, c], c = 1 / √n for a layer's input of `n` numbers. The axes of `e` but the last are also the
-    first of `x`: the examples. Source: Nøkland 2016, eq. 7 and section 4.
+    first of `x` over which it does not sum: the examples. Source: Nøkland 2016, eq. 7 and section 4.
 
     Args:
         key: what the matrices are drawn from, as `jax.random.key(0)`.
@@ -159,7 +160,7 @@ def target_projection(
         at: at which nodes, as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified.
+        The set of rules; their kind is modified, though not even linear in the cotangent: they do not ask for it.
 
     Example:
         >>> rules = fg.rulesets.feedback.target_projection(jnp.eye(2), jax.random.key(0))
@@ -236,29 +237,44 @@ class Projected:
 
     @property
     def __signature__(self) -> Signature:
-        return _asking("g", "node", f"{self.x}_aval", *(("loss_g",) if self.targets is None else ()))
+        asked = _asking("node", f"{self.x}_aval", *(("loss_g",) if self.targets is None else ()))
+        dimensions = Parameter("dimension_numbers", Parameter.KEYWORD_ONLY, default=None)
+        return asked.replace(parameters=[*asked.parameters.values(), dimensions])
 
     @property
     def rule(self) -> Rule:
         """It, as it is put in."""
         return Rule(self, (self.x,), modified, self.title)
 
-    def __call__(self, g: Array, node: Node, loss_g: Array | None = None, **avals: Aval) -> Array:
+    def __call__(self, node: Node, loss_g: Array | None = None, dimension_numbers: Any = None, **avals: Aval) -> Array:
         """`e B`, or `-t B`."""
-        del g
         (aval,) = avals.values()
         e = loss_g if self.targets is None else -self.targets
         rows = e.shape[:-1]
-        if not e.ndim or aval.shape[: len(rows)] != rows:
+        axes = self._free_axes(aval, dimension_numbers)[: len(rows)]
+        if not e.ndim or tuple(aval.shape[a] for a in axes) != rows:
             what = "the signal" if self.targets is None else "the targets"
             raise RuleError(
                 f"{node.name}: {self.title} takes {what} with the leading axes of {self.x}, {describe(aval)}, "
                 f"got {describe(e)}."
             )
-        n = math.prod(aval.shape[len(rows) :])
+        axes = (*axes, *(a for a in range(len(aval.shape)) if a not in axes))
+        shape = [aval.shape[a] for a in axes]
+        n = math.prod(shape[len(rows) :])
         matrix = jax.random.uniform(key_at(self.key, node.name), (e.shape[-1], n), aval.dtype, -1, 1)
         matrix = matrix * like(self.scale(n) if callable(self.scale) else self.scale, matrix)
-        return (e.astype(aval.dtype) @ matrix).reshape(aval.shape)
+        x_bar = (e.astype(aval.dtype) @ matrix).reshape(shape)
+        return jnp.transpose(x_bar, [axes.index(a) for a in range(len(axes))])
+
+    def _free_axes(self, aval: Aval, dimension_numbers: Any) -> tuple[int, ...]:
+        """The axes of `x` over which the product does not sum, in order; a `vmap` may have put them last."""
+        axes = tuple(range(len(aval.shape)))
+        if isinstance(dimension_numbers, lax.ConvDimensionNumbers):
+            return dimension_numbers.lhs_spec[:1]
+        if dimension_numbers is None:
+            return axes
+        summed = dimension_numbers[0][self.x == "rhs"]
+        return tuple(a for a in axes if a not in summed)
 
 
 def _exchanged(name: str, make: Callable[..., Array], of: Function, weight: str | None, at: str | Where) -> RuleSet:

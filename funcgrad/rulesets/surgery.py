@@ -2,7 +2,8 @@
 
 `at=` names the value, as `RuleSet.hook` takes it: an intermediate, a leaf of the parameters, one use `w@node`. A number
 may be one that is traced, so that a schedule changes it in each step of one compiled program. The cotangent of a value
-under the model's own `vmap` is that of the whole batch.
+under the model's own `vmap` is that of the whole batch, along whichever axis JAX has put it there: for `per_example`
+name a value outside of it.
 """
 
 from collections.abc import Mapping
