@@ -1,8 +1,10 @@
 """Credit assignment without the transposed weights, or without any backward pass: feedback alignment and the like.
 
 Each entry but `perturbation` stands for the cotangent of what a linear layer takes, and leaves that of its weight as it
-is: `fg.ops.linear` by default; `of="dot_general", weight="rhs"` for Flax NNX and `x @ w`, `weight="lhs"` for Equinox's
-`w @ x`. A fixed matrix is drawn from a key and the node's name: the same in every step, and in all turns of a loop.
+is: at `fg.ops.linear` by default; with `of="dot_general"` at the layers of Flax NNX and `x @ w`, and with
+`weight="lhs"` beside that at Equinox's, which write `w @ x`. A product of two activations, as attention has, is to be
+left out by `at=`. A fixed matrix is drawn from a key and the node's name: the same in every step, and in all turns of a
+loop.
 """
 
 import inspect
@@ -246,10 +248,10 @@ class Projected:
         """It, as it is put in."""
         return Rule(self, (self.x,), modified, self.title)
 
-    def __call__(self, node: Node, loss_g: Array | None = None, dimension_numbers: Any = None, **avals: Aval) -> Array:
+    def __call__(self, node: Node, dimension_numbers: Any = None, **told: Any) -> Array:
         """`e B`, or `-t B`."""
-        (aval,) = avals.values()
-        e = loss_g if self.targets is None else -self.targets
+        aval: Aval = told[f"{self.x}_aval"]
+        e: Array = told["loss_g"] if self.targets is None else -self.targets.astype(aval.dtype)
         rows = e.shape[:-1]
         axes = self._free_axes(aval, dimension_numbers)[: len(rows)]
         if not e.ndim or tuple(aval.shape[a] for a in axes) != rows:
@@ -270,7 +272,7 @@ class Projected:
         """The axes of `x` over which the product does not sum, in order; a `vmap` may have put them last."""
         axes = tuple(range(len(aval.shape)))
         if isinstance(dimension_numbers, lax.ConvDimensionNumbers):
-            return dimension_numbers.lhs_spec[:1]
+            return (dimension_numbers.lhs_spec[0],)
         if dimension_numbers is None:
             return axes
         summed = dimension_numbers[0][self.x == "rhs"]
