@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed|models|watching|calling|memory`: ratios, measured in turns.
+"""`python -m benchmarks speed|models|watching|calling|memory|rules`: ratios, measured in turns.
 
 `speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
 
@@ -17,23 +17,28 @@ libraries that nobody changed.
 traced a second time, against JAX's.
 
 `memory`: what plans say that is kept for the backward pass, against what the compiled programs keep. Nothing is timed.
+
+`rules`: the step of models with a rule put in, over that of the same written with `jax.custom_vjp`.
 """
 
 import argparse
 from pathlib import Path
 
-from benchmarks import calling, memory, peers, report, watching
+from benchmarks import calling, memory, peers, report, rules, watching
 from benchmarks.comparison import assert_same_network, compare
 from benchmarks.models import NAMES, maker, missing_library
 from benchmarks.models import comparison as foreign
 from benchmarks.networks import ALL, QUICK
+
+STEPS = {"watching": watching, "rules": rules}
+"""The suites of which nothing but steps are timed."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=["speed", "models", "watching", "calling", "memory"])
+    parser.add_argument("suite", choices=["speed", "models", "watching", "calling", "memory", "rules"])
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
@@ -48,9 +53,10 @@ def main() -> None:
     if unknown := [name for name in options.only or () if name not in known]:
         parser.error(f"--only {unknown[0]}: choose from {', '.join(known)}")
     rounds, compiles = options.rounds or (5 if options.quick else 50), options.compiles or (1 if options.quick else 3)
-    if options.suite == "watching":
-        rows = watching.compare(rounds, options.quick)
-        print("\n".join([report.table(rows), "", *(watching.misses(rows) or ["All ratios are within their targets."])]))
+    if options.suite in STEPS:
+        suite = STEPS[options.suite]
+        rows = suite.compare(rounds, options.quick)
+        print("\n".join([report.table(rows), "", *(suite.misses(rows) or ["All ratios are within their targets."])]))
         if options.json:
             report.write_json(rows, options.json)
     elif options.suite == "calling":

@@ -3,14 +3,18 @@
 Sets are joined by `|`; the right one wins where both match.
 
 Modules
+    feedback     credit assignment without the transposed weights: feedback alignment and the like
     relevance    layer-wise relevance propagation: the cotangent at the input is the relevance
     straight_through
                  what passes where a function is flat: signs, rounding, quantization
+    surgery      cotangents changed on their way: reversed, scaled, clipped, noisy, stopped
     surrogates   the slope of a smooth function in the place of a spike's
 """
 
+from funcgrad.rulesets import feedback as feedback
 from funcgrad.rulesets import relevance as relevance
 from funcgrad.rulesets import straight_through as straight_through
+from funcgrad.rulesets import surgery as surgery
 from funcgrad.rulesets import surrogates as surrogates
 
-__all__ = ["relevance", "straight_through", "surrogates"]
+__all__ = ["feedback", "relevance", "straight_through", "surgery", "surrogates"]

@@ -4,11 +4,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 import funcgrad as fg
 from funcgrad.registry import Op
-from funcgrad.rulesets import straight_through, surrogates
+from funcgrad.rulesets import feedback, straight_through, surgery, surrogates
 
 ROWS = {
     name: row for name, row in vars(surrogates).items() if hasattr(row, "smooth") and row.__module__.endswith("gates")
@@ -43,3 +44,27 @@ SETS: dict[str, tuple[Op, fg.RuleSet]] = {
     "straight_through.lsq, unscaled": (fg.ops.fake_quantize, straight_through.lsq(scaled=False)),
     "straight_through.pact": (fg.ops.fake_quantize, straight_through.pact()),
 }
+
+KEY = jax.random.key(0)
+MODIFIED: dict[str, tuple[Op, fg.RuleSet]] = {
+    "feedback.alignment": (fg.ops.linear, feedback.alignment(KEY)),
+    "feedback.sign_symmetric": (fg.ops.linear, feedback.sign_symmetric()),
+    "feedback.sign_symmetric, drawn": (fg.ops.linear, feedback.sign_symmetric(KEY)),
+    "feedback.direct": (fg.ops.linear, feedback.direct(KEY, "logits")),
+    "feedback.target_projection": (fg.ops.linear, feedback.target_projection(jnp.eye(3, 2), KEY)),
+}
+"""What is no derivative of anything: linear in the cotangent, or of the cotangent of another value."""
+
+HOOKS: dict[str, fg.RuleSet] = {
+    "surgery.reversal": surgery.reversal(0.5, at="x"),
+    "surgery.scale": surgery.scale(0.5, at="x"),
+    "surgery.clip_by_value": surgery.clip_by_value(0.5, at="x"),
+    "surgery.clip_by_norm": surgery.clip_by_norm(0.5, per_example=True, at="x"),
+    "surgery.normalize": surgery.normalize(at="x"),
+    "surgery.noise": surgery.noise(0.5, at="x"),
+    "surgery.dropout": surgery.dropout(0.5, at="x"),
+    "surgery.stop": surgery.stop(at="x"),
+    "surgery.branch_weights": surgery.branch_weights({"x@heaviside": 0.5, "x@tanh": 2.0}),
+    "feedback.perturbation": feedback.perturbation(at="x"),
+}
+"""What changes a cotangent on its way, and stands for no J^T."""

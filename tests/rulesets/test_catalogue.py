@@ -9,9 +9,9 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.errors import RuleError
-from funcgrad.rulesets import straight_through, surrogates
+from funcgrad.rulesets import feedback, straight_through, surgery, surrogates
 from tests.raising import raises_sentence
-from tests.rulesets.entries import ROWS, SETS, public
+from tests.rulesets.entries import HOOKS, MODIFIED, ROWS, SETS, public
 
 X = np.random.default_rng(5).normal(size=(3, 4))
 SCALE = np.array([[0.25], [0.5], [0.125]])
@@ -23,8 +23,9 @@ CASES = {
 
 
 def test_every_function_of_the_catalogue_is_tried():
-    named = {f"{m.__name__.rpartition('.')[2]}.{n}" for m in (surrogates, straight_through) for n in public(m)}
-    assert named == {name.partition(" ")[0].rstrip(",") for name in SETS}
+    modules = (surrogates, straight_through, surgery, feedback)
+    named = {f"{m.__name__.rpartition('.')[2]}.{n}" for m in modules for n in public(m)}
+    assert named == {name.partition(" ")[0].rstrip(",") for name in (*SETS, *MODIFIED, *HOOKS)}
     assert set(public(surrogates)) == set(ROWS)
     assert len(ROWS) > 25
 
@@ -50,6 +51,29 @@ def test_a_set_is_a_value(name):
         assert hash(again) == hash(rules)
         loaded = pickle.loads(pickle.dumps(again))
         assert loaded == rules
+
+
+@pytest.mark.parametrize("name", MODIFIED)
+def test_a_set_that_is_no_derivative_says_so_and_is_linear(name):
+    op, rules = MODIFIED[name]
+    assert {override.rule.kind for override in rules.overrides} == {fg.modified}
+    assert "(modified)" in str(rules)
+    _, pull = fg.vjp(lambda x: fg.name(op(x, X.T), "logits"), jnp.asarray(X), rules=rules)
+    g = jnp.asarray(np.random.default_rng(6).normal(size=(3, 3)))
+    parts = [pull(c)[0] for c in (g, 1 - g, jnp.ones_like(g))]
+    if name == "feedback.target_projection":  # which is told the targets, whatever the cotangent is
+        np.testing.assert_array_equal(parts[0], parts[2])
+    else:
+        np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_is_a_value(name):
+    rules = HOOKS[name]
+    loaded = pickle.loads(pickle.dumps(rules))
+    assert loaded == rules
+    assert hash(loaded) == hash(rules)
+    assert rules.diff(loaded) == ""
 
 
 def test_a_wrong_slope_is_found():

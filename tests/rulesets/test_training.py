@@ -19,14 +19,6 @@ STEPS = 8
 """Of time, in each of which the spiking net sees the same image."""
 
 
-@pytest.fixture(scope="module")
-def digits():
-    datasets = pytest.importorskip("sklearn.datasets")
-    images, labels = datasets.load_digits(return_X_y=True)
-    x, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
-    return (x[:1200], labels[:1200]), (x[1200:], labels[1200:])
-
-
 def dense(params, x):
     return fg.ops.linear(fg.ops.relu(fg.ops.linear(x, params["w1"], params["b1"])), params["w2"], params["b2"])
 
