@@ -19,7 +19,9 @@ def pulled(function, rules, *args):
 
 
 @pytest.mark.parametrize(
-    "function", [jnp.round, jnp.rint, jnp.floor, jnp.sign, jax.lax.round, fg.ops.binarize], ids=str
+    "function",
+    [jnp.round, jnp.rint, jnp.floor, jnp.sign, jax.lax.round, fg.ops.binarize],
+    ids=lambda f: f.__name__ if hasattr(f, "__name__") else str(f),
 )
 def test_functions_of_jax_and_ops(function):
     (plain,) = pulled(function, None, X)

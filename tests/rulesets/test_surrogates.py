@@ -137,7 +137,7 @@ def test_a_surrogate_stands_where_it_is_put():
     assert fg.grad(two, rules=rules)(jnp.zeros(1)) == 0.25 + 2 * 0.5
 
 
-@pytest.mark.parametrize("of", [jnp.sign, jnp.floor, jnp.round, "sign"], ids=str)
+@pytest.mark.parametrize("of", [jnp.sign, jnp.floor, jnp.round, "sign"], ids=lambda f: getattr(f, "__name__", f))
 def test_of_another_function(of):
     function = jnp.sign if of == "sign" else of
     np.testing.assert_allclose(slopes(surrogates.superspike(of=of), of=function), 1 / (1 + np.abs(X)) ** 2, rtol=1e-12)
