@@ -3,8 +3,8 @@
 Each entry but `perturbation` stands for the cotangent of what a linear layer takes, and leaves that of its weight as it
 is: at `fg.ops.linear` by default; with `of="dot_general"` at the layers of Flax NNX and `x @ w`, and with
 `weight="lhs"` beside that at Equinox's, which write `w @ x`. A product of two activations, as attention has, is to be
-left out by `at=`. A fixed matrix is drawn from a key and the node's name: the same in every step, and in all turns of a
-loop.
+left out by `at=`; `of=fg.Region(affine="dot_general")` does so by itself, where it is taken. A fixed matrix is drawn
+from a key and the node's name: the same in every step, and in all turns of a loop.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.errors import RuleError, describe, printed
 from funcgrad.graph import Node
 from funcgrad.naming import Where
-from funcgrad.registry import Op, Rule, RuleSet, key_at, modified
+from funcgrad.registry import Op, Region, Rule, RuleSet, key_at, modified
 from funcgrad.rulesets.changes import Change, like
 from funcgrad.rulesets.slopes import Function
 
@@ -33,7 +33,7 @@ def alignment(
     key: Array,
     scale: float | Array = 0.5,
     *,
-    of: Function = ops.linear,
+    of: Function | Region = ops.linear,
     weight: str | None = None,
     at: str | Where = "**",
 ) -> RuleSet:
@@ -44,7 +44,8 @@ def alignment(
     Args:
         key: what the matrices are drawn from, as `jax.random.key(0)`.
         scale: `c`.
-        of: the product, as `RuleSet.override` takes it.
+        of: the product, as `RuleSet.override` takes it; `fg.Region(affine="dot_general")` for all of activations with
+            parameters, whichever is first.
         weight: which of its two operands is the weight, by its name in the product; by default the second.
         at: at which nodes, as in `RuleSet.override`.
 
@@ -68,7 +69,7 @@ def uniform_like(w: Array, node: Node, key: Array, scale: Any) -> Array:
 def sign_symmetric(
     key: Array | None = None,
     *,
-    of: Function = ops.linear,
+    of: Function | Region = ops.linear,
     weight: str | None = None,
     at: str | Where = "**",
 ) -> RuleSet:
@@ -78,7 +79,8 @@ def sign_symmetric(
 
     Args:
         key: what the magnitudes `m` are drawn from; without one they are 1.
-        of: the product, as `RuleSet.override` takes it.
+        of: the product, as `RuleSet.override` takes it; `fg.Region(affine="dot_general")` for all of activations with
+            parameters, whichever is first.
         weight: which of its two operands is the weight, by its name in the product; by default the second.
         at: at which nodes, as in `RuleSet.override`.
 
@@ -133,7 +135,7 @@ def direct(
         >>> fg.grad(loss, rules=rules)(params, x)["w1"].shape
         (2, 3)
     """
-    x = _operands(of, weight)[0]
+    x = _activations(of, weight)
     width = scale if scale is not None else lambda n: 1 / math.sqrt(n)
     rule = Projected("direct_feedback", x, key, width).rule
     return RuleSet().override(of, rule, at=at).with_signal(signal)
@@ -170,7 +172,7 @@ def target_projection(
         >>> fg.grad(loss, rules=rules)(jnp.ones((2, 3))).shape
         (2, 3)
     """
-    x = _operands(of, weight)[0]
+    x = _activations(of, weight)
     width = scale if scale is not None else lambda n: math.sqrt(6 / n)
     rule = Projected("target_projection", x, key, width, targets).rule
     return RuleSet().override(of, rule, at=at)
@@ -212,18 +214,22 @@ class Exchanged:
 
     x: str
     weight: str
+    """Of an affine region "affine", which has the weight and the product."""
     make: Callable[..., Array]
     """Of the weight and the node: the matrix."""
 
     @property
     def __signature__(self) -> Signature:
-        return _asking("g", "f", "node", self.x, self.weight)
+        return _asking("g", "node", self.x, self.weight, *(() if self.weight == "affine" else ("f",)))
 
-    def __call__(self, g: Array, f: Callable[..., Array], node: Node, **operands: Array) -> Array:
+    def __call__(self, g: Array, node: Node, **told: Any) -> Array:
         """J^T of the product with the matrix; a product is linear in `x`, so that what `x` is does not matter."""
-        matrix = self.make(operands[self.weight], node)
-        _, pull = jax.vjp(lambda x: f(**{self.x: x, self.weight: matrix}), operands[self.x])
-        return pull(g)[0]
+        if self.weight == "affine":
+            product, weight = told["affine"].product, told["affine"].weight
+        else:
+            product, weight = (lambda x, w: told["f"](**{self.x: x, self.weight: w})), told[self.weight]
+        matrix = self.make(weight, node)
+        return jax.vjp(lambda x: product(x, matrix), told[self.x])[1](g)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,13 +285,19 @@ class Projected:
         return tuple(a for a in axes if a not in summed)
 
 
-def _exchanged(name: str, make: Callable[..., Array], of: Function, weight: str | None, at: str | Where) -> RuleSet:
+def _exchanged(
+    name: str, make: Callable[..., Array], of: Function | Region, weight: str | None, at: str | Where
+) -> RuleSet:
     x, weight = _operands(of, weight)
     return RuleSet().override(of, Rule(Exchanged(x, weight, make), (x,), modified, name), at=at)
 
 
-def _operands(of: Function, weight: str | None) -> tuple[str, str]:
+def _operands(of: Function | Region, weight: str | None) -> tuple[str, str]:
     """What a product calls its activations and its weight, which is the second of two if nobody says."""
+    if isinstance(of, Region):
+        if weight is not None or not of.affine:
+            raise RuleError("of= takes a region that is affine, fg.Region(affine=...), which knows its weight itself.")
+        return "x", "affine"
     if isinstance(of, Op):
         names = of.arguments[:2]
     elif isinstance(of, str):
@@ -296,6 +308,13 @@ def _operands(of: Function, weight: str | None) -> tuple[str, str]:
     if weight not in names or len(names) < 2:
         raise RuleError(f"weight= names one of the two factors, {' or '.join(names)}, got {printed(weight)}.")
     return next(n for n in names if n != weight), weight
+
+
+def _activations(of: Function, weight: str | None) -> str:
+    """What a product calls its activations, whose examples are told from its own axes; a region does not say them."""
+    if isinstance(of, Region):
+        raise RuleError('of= takes a product here, as "dot_general", whose axes say which are examples; got a region.')
+    return _operands(of, weight)[0]
 
 
 def _asking(*names: str) -> Signature:

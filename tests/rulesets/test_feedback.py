@@ -141,6 +141,31 @@ def test_an_unmodified_model_of_equinox(method):
         assert_close(layer.weight, bar.T)
 
 
+def test_an_affine_region_knows_its_weight():
+    eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
+    model = eqx.nn.MLP(6, 2, 4, 2, jnp.tanh, key=KEY)  # with biases
+    loss = lambda model, x: jnp.sum(jax.vmap(model)(x) ** 2)
+    told = (
+        feedback.sign_symmetric(of="dot_general", weight="lhs"),
+        feedback.sign_symmetric(of=fg.Region(affine="dot_general")),
+    )
+    named, found = (fg.grad(loss, argnums=(0, 1), rules=rules)(model, X) for rules in told)
+    plain = fg.grad(loss, argnums=1)(model, X)
+    for a, b in zip(*(jax.tree.leaves(eqx.filter(g, eqx.is_array)) for g in (named, found)), strict=True):
+        assert_close(a, b)
+    assert float(jnp.max(jnp.abs(found[1] - plain))) > 0.1
+    with raises_sentence(
+        RuleError,
+        r"of= takes a region that is affine, fg\.Region\(affine=\.\.\.\), which knows its weight itself\.",
+    ):
+        feedback.alignment(KEY, of=fg.Region("layers"))
+    with raises_sentence(
+        RuleError,
+        r"of= takes a product here, as \"dot_general\", whose axes say which are examples; got a region\.",
+    ):
+        feedback.direct(KEY, "logits", of=fg.Region(affine="dot_general"))
+
+
 def test_a_convolution_is_carried_back_by_other_kernels():
     x, w = jax.random.normal(KEY, (2, 5, 5, 3)), jax.random.normal(KEY, (3, 3, 3, 4))
     conv = partial(
@@ -189,7 +214,7 @@ def test_targets_and_scales_may_be_traced_in_any_precision():
     found = gradient(TARGETS, 2.0, KEY)
     expected = fg.grad(loss_of(fg.ops.linear), rules=feedback.target_projection(TARGETS, KEY, 2.0))(weights, x)
     assert found[0].dtype == jnp.float32
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), found, expected)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
 
 
 def test_a_perturbation_tells_the_gradient_along_it():
