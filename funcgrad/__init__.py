@@ -32,8 +32,8 @@ Modules
     layers       networks as pure functions: chain, parallel, residual, repeat, dag
     networks     mlp, lenet, resnet, unet, vit, transformer_lm, lstm_lm; summary (also fg.summary): one as a table
     train        one jitted step for any optax optimizer, and a loop
-    rulesets     published methods as rules: straight_through, surrogates
-    view         Scene: what is shown of graphs and plans, as data; what prints and draws it
+    rulesets     published methods as rules: attribution, straight_through, surrogates
+    view         Scene: what is shown of graphs and plans, as data; what prints and draws it; heatmap
     errors       what is raised
 """
 

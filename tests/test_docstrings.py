@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import pytest
 
 import funcgrad as fg
+from tests.rulesets.entries import around_grad
 from tests.rulesets.entries import public as entries
 from tests.test_documents import run
 
 PACKAGES = [fg, fg.ops, fg.layers, fg.networks, fg.train, fg.rulesets]
 CATALOGUE = [getattr(fg.rulesets, name) for name in fg.rulesets.__all__]
-"""Modules of functions that return a set of rules."""
+"""Modules of functions that return a set of rules, or go around a gradient."""
 NOT_MADE_BY_HAND = {"Graph", "Marker", "Nonfinite", "NonfiniteError", "Plan", "Selector", "State", "Summary", "Tape"}
 """Classes whose objects come from a function, which has the arguments; and an enumeration."""
 RETURNS_NOTHING = {"scope"}
@@ -32,7 +33,7 @@ def public(package: types.ModuleType) -> dict[str, object]:
 
 
 EVERYTHING = [(package, name) for package in PACKAGES for name in public(package)]
-EVERYTHING += [(module, name) for module in CATALOGUE for name in entries(module)]
+EVERYTHING += [(module, name) for module in CATALOGUE for name in entries(module) | around_grad(module)]
 METHODS = [
     (x, name)
     for package in PACKAGES

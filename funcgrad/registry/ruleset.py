@@ -17,7 +17,7 @@ from funcgrad.registry.random_keys import key_at, key_of_turn
 from funcgrad.registry.region import Region
 from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
 from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
-from funcgrad.registry.targets import Target, functions_in, only_argument
+from funcgrad.registry.targets import Target, functions_in
 
 if TYPE_CHECKING:
     from typing import Self
@@ -56,7 +56,7 @@ class Override:
         if self.target.op is not None:  # checked when the rule was put in
             return rule
         if not rule.arguments:
-            rule = replace(rule, arguments=(only_argument(function, rule.name),))
+            rule = replace(rule, arguments=(self.target.argument_of(function, rule.name),))
         if missing := [a for a in rule.arguments if a not in function.argument_slots]:
             raise RuleError(
                 f"{node}: {function.name} has no argument '{missing[0]}' to override; it has "
@@ -203,7 +203,7 @@ class RuleSet:
 
     def override(
         self,
-        function: Op | str | Region | Callable[..., Any],
+        function: Op | str | Region | Target | Callable[..., Any],
         rule: PureFunction | Rule,
         *arguments: str,
         at: str | Where = "**",

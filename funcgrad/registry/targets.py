@@ -31,6 +31,8 @@ class Target(NamedTuple):
     """Where the function stands that was passed, as JAX remembers it; None for a name, and where nobody knows."""
     region: Region | None = None
     """Nodes that are taken as one."""
+    family: "Callable[[Function], str | None] | None" = None
+    """Of a target for several functions: the argument of one that a rule serves; None of one that is not meant."""
 
     @classmethod
     def of(cls, what: Any) -> "Target":
@@ -39,6 +41,8 @@ class Target(NamedTuple):
         Raises:
             RuleError: it is neither an op, nor a function, nor a name.
         """
+        if isinstance(what, Target):
+            return what
         if isinstance(what, Op):
             return cls(what.name, what)
         if isinstance(what, type):
@@ -63,7 +67,17 @@ class Target(NamedTuple):
             return isinstance(function, Call) and function.op is self.op
         if self.region is not None or isinstance(function, Merged):
             return isinstance(function, Merged) and function.region == self.region
+        if self.family is not None:
+            return self.family(function) is not None
         return function.name in self.names and self._is_it(function)
+
+    def argument_of(self, function: Function, rule: str) -> str:
+        """The argument of a function that is meant, for a rule that does not say which it serves.
+
+        Raises:
+            RuleError: the function has several.
+        """
+        return (self.family and self.family(function)) or only_argument(function, rule)
 
     def _is_it(self, function: Function) -> bool:
         """Whether a function of the right name may be the one that was passed, and no namesake.

@@ -3,6 +3,7 @@
 Sets are joined by `|`; the right one wins where both match.
 
 Modules
+    attribution  what counts: guided backprop, deconvnet, integrated gradients, Grad-CAM, DeepLift, and others
     feedback     credit assignment without the transposed weights: feedback alignment and the like
     relevance    layer-wise relevance propagation: the cotangent at the input is the relevance
     straight_through
@@ -11,10 +12,11 @@ Modules
     surrogates   the slope of a smooth function in the place of a spike's
 """
 
+from funcgrad.rulesets import attribution as attribution
 from funcgrad.rulesets import feedback as feedback
 from funcgrad.rulesets import relevance as relevance
 from funcgrad.rulesets import straight_through as straight_through
 from funcgrad.rulesets import surgery as surgery
 from funcgrad.rulesets import surrogates as surrogates
 
-__all__ = ["feedback", "relevance", "straight_through", "surgery", "surrogates"]
+__all__ = ["attribution", "feedback", "relevance", "straight_through", "surgery", "surrogates"]

@@ -1,7 +1,7 @@
 """What is shown of graphs and plans: a `Scene`, and the texts, tables and pictures that are made of it.
 
 Scenes are data, and what renders them knows nothing else; `print(graph)`, `graph.to_mermaid()`, `graph.to_dot()`,
-`print(plan)` and `plan.table()` are these.
+`print(plan)` and `plan.table()` are these. `heatmap` draws an attribution over its input.
 """
 
 from funcgrad.view.columns import Cell as Cell
@@ -10,6 +10,7 @@ from funcgrad.view.columns import lay_out as lay_out
 from funcgrad.view.columns import page_width as page_width
 from funcgrad.view.details import to_html as to_html
 from funcgrad.view.dot import to_dot as to_dot
+from funcgrad.view.heatmaps import heatmap as heatmap
 from funcgrad.view.mermaid import to_mermaid as to_mermaid
 from funcgrad.view.outline import LINES as LINES
 from funcgrad.view.picture import BOXES as BOXES

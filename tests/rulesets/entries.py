@@ -28,6 +28,12 @@ def returns_rules(f: Any, module: Any) -> bool:
     return inspect.signature(f).return_annotation is fg.RuleSet
 
 
+def around_grad(module: Any) -> dict[str, Callable[..., Any]]:
+    """The functions of a module that take a function, and return another as `fg.grad` does."""
+    made_here = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
+    return {n: f for n, f in made_here.items() if next(iter(inspect.signature(f).parameters), "") == "f"}
+
+
 ROUNDED = Op(lambda x: jnp.round(x), name="rounded", elementwise=True)
 SIGN = Op(lambda x: jnp.sign(x), name="signed", elementwise=True)
 

@@ -1,0 +1,389 @@
+"""Attributions: how much each entry of the input counts for an output, by the backward pass or by several.
+
+`guided_backprop` and `deconvnet` are sets of rules. The others take a function whose result is a number, as a class's
+score summed over a batch, and return one of the same arguments that gives the attribution, as `fg.grad` gives the
+gradient; they work under `jax.jit` and `jax.vmap`, and on a backward pass with other rules (`rules=`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from funcgrad.aliases import Array, PyTree
+from funcgrad.autodiff import grad
+from funcgrad.autodiff.gradients import named_after
+from funcgrad.autodiff.named_values import Names
+from funcgrad.errors import GradientError, describe_tree
+from funcgrad.naming import Where
+from funcgrad.registry import RuleSet
+from funcgrad.rulesets.families import MAX_POOLING, NONLINEARITY, RELU
+from funcgrad.rulesets.inputs import Argnums, Places, alone, baseline_of, chosen, values_and_gradients, weighted_sum
+
+
+def guided_backprop(*, at: str | Where = "**") -> RuleSet:
+    """`x_bar = g [y > 0] [g > 0]` at every ReLU: what is positive both ways.
+
+    A ReLU is `fg.ops.relu`, `jax.nn.relu` (as in Flax, Equinox and Haiku), whatever else is called `relu`, or
+    `jnp.maximum(x, 0)` or `jnp.clip(x, 0)` with the number written out. Source: Springenberg et al. 2015, fig. 1.
+
+    Args:
+        at: at which of them, as in `RuleSet.override`.
+
+    Returns:
+        The set of rules; their kind is modified: not linear in `g`.
+
+    Example:
+        >>> rules = fg.rulesets.attribution.guided_backprop()
+        >>> score = lambda x: jnp.sum(jnp.array([3.0, -3.0, 3.0]) * jnp.maximum(x, 0))
+        >>> print(fg.grad(score, rules=rules)(jnp.array([1.0, 1.0, -1.0])))
+        [3. 0. 0.]
+    """
+    return RuleSet().override(RELU, guided, at=at)
+
+
+def guided(g: Array, y: Array, out: Array | None = None) -> Array:
+    """`x_bar = g [y > 0] [g > 0]`."""
+    y = y if out is None else out  # of maximum(x, y) the output is called `out`
+    return jnp.where((y > 0) & (g > 0), g, 0)
+
+
+def deconvnet(*, at: str | Where = "**") -> RuleSet:
+    """`x_bar = g [g > 0]` at every ReLU: a ReLU of the cotangent, whatever the input was.
+
+    Source: Zeiler and Fergus 2014, section 2.1; as a ReLU's rule in Springenberg et al. 2015, fig. 1.
+
+    Args:
+        at: at which ReLUs (see `guided_backprop`), as in `RuleSet.override`.
+
+    Returns:
+        The set of rules; their kind is modified: not linear in `g`.
+
+    Example:
+        >>> rules = fg.rulesets.attribution.deconvnet()
+        >>> score = lambda x: jnp.sum(jnp.array([3.0, -3.0, 3.0]) * jax.nn.relu(x))
+        >>> print(fg.grad(score, rules=rules)(jnp.array([1.0, 1.0, -1.0])))
+        [3. 0. 3.]
+    """
+    return RuleSet().override(RELU, rectified, at=at)
+
+
+def rectified(g: Array) -> Array:
+    """`x_bar = g [g > 0]`."""
+    return jnp.where(g > 0, g, 0)
+
+
+def gradient_times_input(
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    *,
+    of: Names | None = None,
+    wrt: Places | None = None,
+    cotangent: PyTree = None,
+    rules: RuleSet | None = None,
+) -> Callable[..., Any]:
+    """`x ⊙ ∂f/∂x`, of arguments or of any values inside.
+
+    Source: Shrikumar et al. 2016 ("Not just a black box").
+
+    Args:
+        f: a function whose result is a real scalar.
+        argnums: for which positional arguments: an int, or several.
+        of: a value inside `f` in the place of its result, as in `fg.grad`.
+        wrt: instead of `argnums`, values inside `f`, by name, as in `fg.grad`.
+        cotangent: that of the result, where that is no scalar: `1` at a class.
+        rules: which J^T stands for which op.
+
+    Returns:
+        A function of the arguments of `f`: the attribution, like the gradient.
+
+    Raises:
+        GradientError: what `fg.grad` raises.
+
+    Example:
+        >>> attribute = fg.rulesets.attribution.gradient_times_input(lambda x: x[0] * x[1] + 2 * x[2])
+        >>> print(attribute(jnp.array([3.0, 5.0, 7.0])))
+        [15. 15. 14.]
+    """
+    gradient = grad(f, argnums, of=of, cotangent=cotangent, rules=rules)
+
+    def attribution_of(*args: Any, **kwargs: Any) -> PyTree:
+        if wrt is not None:
+            inside = values_and_gradients(f, wrt, of, cotangent, rules)(*args, **kwargs)
+            return alone({name: x * g for name, (x, g) in inside.items()})
+        x, _ = chosen("gradient_times_input", args, argnums)
+        return jax.tree.map(jnp.multiply, x, gradient(*args, **kwargs))
+
+    return named_after(f, "gradient_times_input", attribution_of)
+
+
+def integrated_gradients(
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    *,
+    baseline: PyTree = None,
+    steps: int = 50,
+    of: Names | None = None,
+    cotangent: PyTree = None,
+    rules: RuleSet | None = None,
+) -> Callable[..., Any]:
+    """`(x - x') ⊙ ∫₀¹ ∂f/∂x (x' + a (x - x')) da`; its sum is `f(x) - f(x')`.
+
+    The integral is a Gauss-Legendre sum, as in captum; one gradient at a time is in memory. Source: Sundararajan et al.
+    2017, eq. 1; completeness, proposition 1.
+
+    Args:
+        f: a function whose result is a real scalar.
+        argnums: for which positional arguments: an int, or several, which then move together.
+        baseline: `x'`, like the arguments that move, or to be broadcast to them; zeros by default.
+        steps: how many gradients are summed.
+        of: a value inside `f` in the place of its result, as in `fg.grad`.
+        cotangent: that of the result, where that is no scalar: `1` at a class.
+        rules: which J^T stands for which op.
+
+    Returns:
+        A function of the arguments of `f`: the attribution, like the gradient.
+
+    Raises:
+        GradientError: the baseline is not like the arguments, there are no steps, or what `fg.grad` raises.
+
+    Example:
+        >>> attribute = fg.rulesets.attribution.integrated_gradients(lambda x: x[0] * x[1])
+        >>> print(f"{attribute(jnp.array([2.0, 3.0])).sum():.3f}")
+        6.000
+    """
+    if steps < 1:
+        raise GradientError(f"integrated_gradients: steps must be 1 or more, got {steps}.")
+    gradient = grad(f, argnums, of=of, cotangent=cotangent, rules=rules)
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+
+    def attribution_of(*args: Any, **kwargs: Any) -> PyTree:
+        x, put = chosen("integrated_gradients", args, argnums)
+        start = baseline_of("integrated_gradients", baseline, x)
+        way = jax.tree.map(jnp.subtract, x, start)
+
+        def gradient_at(a: Array) -> PyTree:
+            moved = jax.tree.map(lambda b, d: b + a.astype(d.dtype) * d, start, way)
+            return gradient(*put(moved), **kwargs)
+
+        mean = weighted_sum(gradient_at, jnp.asarray((nodes + 1) / 2), jnp.asarray(weights / 2), x)
+        return jax.tree.map(jnp.multiply, way, mean)
+
+    return named_after(f, "integrated_gradients", attribution_of)
+
+
+def smooth_grad(
+    f: Callable[..., Any],
+    key: Array,
+    argnums: Argnums = 0,
+    *,
+    sigma: float = 0.15,
+    samples: int = 50,
+    of: Names | None = None,
+    cotangent: PyTree = None,
+    rules: RuleSet | None = None,
+) -> Callable[..., Any]:
+    """`1/n Σ ∂f/∂x (x + σ ε)`: the mean of gradients at noisy inputs, `ε` normal.
+
+    Source: Smilkov et al. 2017, section 3. One gradient at a time is in memory.
+
+    Args:
+        f: a function whose result is a real scalar.
+        key: a random key.
+        argnums: for which positional arguments: an int, or several, which are all noisy.
+        sigma: `σ`; 0.1 to 0.2 of the inputs' range, in the paper.
+        samples: `n`.
+        of: a value inside `f` in the place of its result, as in `fg.grad`.
+        cotangent: that of the result, where that is no scalar: `1` at a class.
+        rules: which J^T stands for which op.
+
+    Returns:
+        A function of the arguments of `f`: the attribution, like the gradient.
+
+    Raises:
+        GradientError: there are no samples, or what `fg.grad` raises.
+
+    Example:
+        >>> attribute = fg.rulesets.attribution.smooth_grad(lambda x: 3 * jnp.sum(x), jax.random.key(0), samples=8)
+        >>> print(attribute(jnp.ones(2)))
+        [3. 3.]
+    """
+    if samples < 1:
+        raise GradientError(f"smooth_grad: samples must be 1 or more, got {samples}.")
+    gradient = grad(f, argnums, of=of, cotangent=cotangent, rules=rules)
+
+    def attribution_of(*args: Any, **kwargs: Any) -> PyTree:
+        x, put = chosen("smooth_grad", args, argnums)
+
+        def gradient_at(key: Array) -> PyTree:
+            leaves, tree = jax.tree.flatten(x)
+            keys = jax.random.split(key, len(leaves))
+            noisy = [x + sigma * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+            return gradient(*put(jax.tree.unflatten(tree, noisy)), **kwargs)
+
+        return weighted_sum(gradient_at, jax.random.split(key, samples), jnp.full(samples, 1 / samples), x)
+
+    return named_after(f, "smooth_grad", attribution_of)
+
+
+def grad_cam(
+    f: Callable[..., Any],
+    at: Places,
+    *,
+    positions: Sequence[int] = (-3, -2),
+    channel: int = -1,
+    of: Names | None = None,
+    cotangent: PyTree = None,
+    rules: RuleSet | None = None,
+) -> Callable[..., Array]:
+    """`L = ReLU(Σ_k α_k A_k)`, `α_k` the mean of `∂f/∂A_k` over positions, for any named value `A`.
+
+    Source: Selvaraju et al. 2017, eq. 1 and 2. `fg.view.heatmap` stretches it over the input.
+
+    Args:
+        f: a function whose result is a real scalar.
+        at: the name of the feature maps, as in `wrt=` of `fg.grad`: `"model/conv2"`, `fg.name(x, "features")`.
+        positions: the axes of positions; the others but `channel` are a batch. Where channels come first: `(-2, -1)`.
+        channel: the axis of `k`. Where channels come first: `-3`.
+        of: a value inside `f` in the place of its result, as in `fg.grad`.
+        cotangent: that of the result, where that is no scalar: `1` at a class.
+        rules: which J^T stands for which op.
+
+    Returns:
+        A function of the arguments of `f` that gives `L`, of the shape of the feature maps less the channels; a mapping
+        by name where `at` stands for several values.
+
+    Raises:
+        GradientError: an axis is none of the feature maps, or what `fg.grad` raises.
+
+    Example:
+        >>> def score(x):                                                              # [height, width]
+        ...     features = fg.name(jax.nn.relu(jnp.stack([x, 0.5 - x], -1)), "features")  # [height, width, channels]
+        ...     return features.mean((0, 1)) @ jnp.array([4.0, -4.0])
+        >>> attribute = fg.rulesets.attribution.grad_cam(score, "features")
+        >>> print(attribute(jnp.array([[0.0, 2.0], [-1.0, 4.0]])))
+        [[0. 2.]
+         [0. 4.]]
+    """
+
+    def attribution_of(*args: Any, **kwargs: Any) -> Any:
+        found: dict[str, Array] = {}
+        for name, (maps, g) in values_and_gradients(f, at, of, cotangent, rules)(*args, **kwargs).items():
+            if bad := [a for a in (*positions, channel) if not -maps.ndim <= a < maps.ndim]:
+                raise GradientError(
+                    f"grad_cam: '{name}' is {describe_tree(maps)}, which has no axis {bad[0]}; say by positions= and "
+                    f"channel= which axes are what."
+                )
+            alpha = jnp.mean(g, tuple(positions), keepdims=True)
+            found[name] = jax.nn.relu(jnp.sum(alpha * maps, channel))
+        return alone(found)
+
+    return named_after(f, "grad_cam", attribution_of)
+
+
+def deeplift_rescale(
+    f: Callable[..., Any],
+    argnums: Argnums = 0,
+    *,
+    baseline: PyTree = None,
+    of: Names | None = None,
+    cotangent: PyTree = None,
+    rules: RuleSet | None = None,
+) -> Callable[..., Any]:
+    """`(x - x') ⊙ m`, with `x_bar = g (y - y') / (x - x')` at every nonlinearity; its sum is `f(x) - f(x')`.
+
+    Where `x` is all but `x'`, the slope. Nonlinearities are elementwise functions of one array: ops, those of
+    `jax.nn`, primitives, `jnp.maximum`, `minimum` and `clip` with numbers; and max pooling, which hands on what its
+    windows gained. What multiplies two values that both move (attention, a norm), and a choice (`jnp.where`), keep
+    their own rules; the sum is then another. Input and reference are two examples of a `vmap` around `fg.grad`, in
+    which rules see both; so `f` may do what it will with its batch. Source: Shrikumar et al. 2017, eq. 1 and 3,
+    section 3.5.2; pooling as in captum.
+
+    Args:
+        f: a function whose result is a real scalar.
+        argnums: for which positional arguments: an int, or several, which then move together.
+        baseline: `x'`, like the arguments that move, or to be broadcast to them; zeros by default.
+        of: a value inside `f` in the place of its result, as in `fg.grad`.
+        cotangent: that of the result, where that is no scalar: `1` at a class.
+        rules: which J^T stands for which op; these come before the rescale rule.
+
+    Returns:
+        A function of the arguments of `f`: the attribution, like the gradient.
+
+    Raises:
+        GradientError: the baseline is not like the arguments, or what `fg.grad` raises.
+
+    Example:
+        >>> score = lambda x: jax.nn.relu(x[0] + x[1] - 1)
+        >>> print(fg.rulesets.attribution.deeplift_rescale(score)(jnp.array([1.0, 3.0])))
+        [0.75 2.25]
+    """
+    gradient = grad(f, argnums, of=of, cotangent=cotangent, rules=_rescale_rules() | RuleSet.of(rules))
+
+    def attribution_of(*args: Any, **kwargs: Any) -> PyTree:
+        x, put = chosen("deeplift_rescale", args, argnums)
+        reference = baseline_of("deeplift_rescale", baseline, x)
+        pair = jax.tree.map(lambda *both: jnp.stack(both), x, reference)
+        multipliers = jax.vmap(lambda x: gradient(*put(x), **kwargs), axis_name=PAIR)(pair)
+        return jax.tree.map(lambda x, b, m: (x - b) * m[0], x, reference, multipliers)
+
+    return named_after(f, "deeplift_rescale", attribution_of)
+
+
+PAIR = "input and reference"
+"""The axis that `deeplift_rescale` maps over."""
+_CLOSE = 1e-10
+"""Nearer than this the slope stands for the quotient, as in captum."""
+
+
+def rescaled(
+    g: Array,
+    pull: Callable[[Array], Array],
+    y: Array,
+    x: Array | None = None,
+    a: Array | None = None,
+    arr: Array | None = None,
+    out: Array | None = None,
+) -> Array:
+    """`x_bar = g (y - y') / (x - x')`, whatever the function calls its argument and output."""
+    if out is not None and x is not None:  # maximum(x, y) with a number, which does not move
+        x, y = x + y, out
+    moved = next(value for value in (x, a, arr) if value is not None)
+    gained, near = _gained(moved)
+    return jnp.where(near, pull(g), g * _gained(y)[0] / jnp.where(near, 1, gained))
+
+
+def pooled(
+    g: Array, pull: Callable[[Array], Array], y: Array, x: Array | None = None, operand: Array | None = None
+) -> Array:
+    """`x_bar = (Pᵀ g (m - y') + P'ᵀ g (y - m)) / (x - x')`, `m = max(y, y')`, `Pᵀ` to where the maxima stand.
+
+    So what the input's maximum has over the reference's goes to where it stands, and the other way round.
+    """
+    moved = next(value for value in (x, operand) if value is not None)
+    gained, near = _gained(moved)
+    sign = jnp.where(lax.axis_index(PAIR) == 0, 1, -1).astype(y.dtype)
+    over = sign * (jnp.maximum(y, _the_others(y)) - _the_others(y))
+    return jnp.where(near, pull(g), sign * lax.psum(pull(g * over), PAIR) / jnp.where(near, 1, gained))
+
+
+def _gained(x: Array) -> tuple[Array, Array]:
+    """How far a value is from that of the other of the pair, and whether that is next to nothing."""
+    gained = x - _the_others(x)
+    return gained, jnp.abs(gained) < _CLOSE
+
+
+def _the_others(x: Array) -> Array:
+    return lax.ppermute(x, PAIR, [(0, 1), (1, 0)])
+
+
+def _rescale_rules() -> RuleSet:
+    """The rule of each kind of nonlinearity; no model has all of them."""
+    rules = RuleSet().override(NONLINEARITY, rescaled, optional=True).override(MAX_POOLING, pooled, optional=True)
+    for gelu in (jax.nn.gelu, partial(jax.nn.gelu, approximate=False)):  # JAX writes it out where it is called
+        rules = rules.override(gelu, rescaled, "x", optional=True)
+    return rules
