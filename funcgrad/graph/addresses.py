@@ -184,7 +184,7 @@ class Addresses:
             if is_name:
                 refuse_shared((v.name for v in found.values()), self.structure)
             else:
-                self._refuse_uses(path, found)
+                self._refuse_uses(path, [name for name, v in found.items() if v in self.structure.inputs])
             return found, False
         may = set(self.among)
         scoped: dict[str, Value] = {}
@@ -224,9 +224,12 @@ class Addresses:
             found |= {made[use].name: made[use] for own in uses.values() for use in chosen_uses(reader, own)}
         return found
 
-    def _refuse_uses(self, glob: str, names: Iterable[str]) -> None:
-        """GradientError if what a glob finds by name is named like a use, and it would stand for uses as well."""
-        for v in self.used_at(glob):
+    def _refuse_uses(self, glob: str, names: Sequence[str]) -> None:
+        """GradientError if arguments that a glob finds by name are named like uses, and it stands for uses as well.
+
+        What is named so inside of the graph is a use: networks of ours name them.
+        """
+        for v in self.used_at(glob) if names else ():
             if any(matches(glob, use) or matches(glob, use.partition("/")[2]) for use in self._uses_of(v)):
                 written = glob.replace("@", r"\@")
                 self._nowhere(

@@ -40,11 +40,11 @@ class Region:
 
     Example:
         >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")
-        >>> def loss(x, w, b):
+        >>> def loss(x, params):
         ...     with fg.scope("dense"):
-        ...         y = x @ w + b
+        ...         y = x @ params["w"] + params["b"]
         ...     return jnp.sum(y)
-        >>> print(fg.grad(loss, rules=rules)(jnp.ones(2), jnp.ones((2, 2)), jnp.ones(2)))
+        >>> print(fg.grad(loss, rules=rules)(jnp.ones(2), {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}))
         [4. 4.]
     """
 
