@@ -35,6 +35,7 @@ from funcgrad.registry.ruleset import Hook as Hook
 from funcgrad.registry.ruleset import Override as Override
 from funcgrad.registry.ruleset import RuleSet as RuleSet
 from funcgrad.registry.setting import Setting as Setting
+from funcgrad.registry.setting import asked_around as asked_around
 from funcgrad.registry.targets import Target as Target
 from funcgrad.registry.targets import equations_of as equations_of
 from funcgrad.registry.targets import functions_in as functions_in

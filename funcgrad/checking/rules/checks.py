@@ -14,6 +14,7 @@ from funcgrad.checking.rules.primitives import name_of_primitive, op_of
 from funcgrad.checking.rules.reports import GROUPS, Open, Report, Row, Verdict, Wrong, judge
 from funcgrad.checking.rules.rule_traces import trace_rule
 from funcgrad.checking.rules.search import find_simplest
+from funcgrad.checking.rules.sets import under
 from funcgrad.checking.rules.trials import Trial, is_defined
 from funcgrad.errors import CheckError, require
 from funcgrad.registry import Example, Op, Rule, RuleSet
@@ -51,14 +52,17 @@ def check(
             wrong one. Each compiles anew.
         groups: which groups of rows to run, beside the contract; all of them by default: `"values"`, `"linearity"`,
             `"transformations"`, `"numerics"`, `"costs"`.
-        rules: check the op with those of its rules that this set replaces, wherever the set has them stand.
+        rules: check a set of rules: the op with those of its rules that the set replaces, wherever it has them stand;
+            or the gradient of any function under the set, at `cases`. What the set claims is what its rules do: of
+            several, or where a hook is among them, that it is linear.
 
     Returns:
         A row per property that was tested, right, wrong or not tested, and why. Print it, or ask `.ok`.
 
     Raises:
-        CheckError: there is nothing to check it on, or no such group, or no rule for such a primitive, or `rules`
-            replaces none of the op's; with `strict`, the first wrong row, with the table as a note.
+        CheckError: there is nothing to check it on, or no such group, or no rule for such a primitive; with
+            `strict`, the first wrong row, with the table as a note.
+        RuleError: an override of `rules` matches nothing in the function.
 
     >>> import jax.numpy as jnp
     >>> import funcgrad as fg
@@ -89,9 +93,10 @@ def check(
     compiled.forget()
     trace_rule.forget()
     with jax.enable_x64(True):
-        if not isinstance(op, Op):
+        if rules is not None:
+            op, groups = under(op, rules, cases, groups)
+        elif not isinstance(op, Op):
             op = op_of(op if isinstance(op, str) else name_of_primitive(op))
-        op = op if rules is None else _under(op, rules)
         examples = choose_examples(op, cases, attributes or {})
         rows = []
         for row in _rows(Trial(op, examples, thorough, x64), groups, made_up):
@@ -126,20 +131,6 @@ def assert_rules(
     ...     fg.checking.assert_rules(op)
     """
     check(op, cases, attributes, strict=True, thorough=thorough)
-
-
-def _under(op: Op, rules: RuleSet) -> Op:
-    """The op with the rules of a set in the place of its own; in no registry."""
-    require(rules, RuleSet, "rules", "a set of rules", CheckError)
-    replaced = {a: o.rule for o in rules.overrides if o.target.op is op for a in o.rule.arguments}
-    if not replaced:
-        raise CheckError(
-            f"fg.check: rules= replaces no rule of op {op.name}, but has {rules}; pass the op that the set is for."
-        )
-    made = Op(op.function, name=op.name, outputs=op.outputs, leading=op.leading, core_axes=op.core_axes)
-    made.shapes, made.examples, made.rules = op.shapes, op.examples, op.rules | replaced
-    made.saved, made.saving_function = op.saved, op.saving_function
-    return made
 
 
 def _rows(trial: Trial, groups: Sequence[str], made_up: int) -> Iterator[Row]:

@@ -1,0 +1,107 @@
+"""The rules of a set as those of an op, so that they are held to the same as an op's own."""
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, signature
+from typing import Any
+
+import jax
+
+from funcgrad.autodiff import with_rules
+from funcgrad.errors import CheckError, require
+from funcgrad.registry import Kind, Op, Rule, RuleSet, asked_around, exact, modified, name_of
+
+
+def under(
+    function: Op | str | Callable[..., Any], rules: RuleSet, cases: Sequence[Any] | None, groups: Sequence[str]
+) -> tuple[Op, Sequence[str]]:
+    """A function whose J^T is what a set makes of it, as an op that is in no registry, and what can be tested of it.
+
+    An op is so with the rules that replace its own. Another function, or an op whose rules ask for what is around
+    them, has one rule for all its arguments: its gradient under the set, of which the costs are not those of a rule.
+
+    Raises:
+        CheckError: `rules` is no set of rules; there are no examples to say how many arguments a function has.
+    """
+    require(rules, RuleSet, "rules", "a set of rules", CheckError)
+    if isinstance(function, str):
+        raise CheckError(f"fg.check: rules= are checked on a function, got the name '{function}'; pass the function.")
+    own = [o.rule for o in rules.overrides if o.target.op is function]
+    if isinstance(function, Op) and own and not any(asked_around(rule, function.known) for rule in own):
+        return _with_rules_of(function, {a: rule for rule in own for a in rule.arguments}), groups
+    made = _with_gradient_of(function, rules, _parameters(function, cases))
+    return made, [group for group in groups if group != "costs"]
+
+
+def _with_rules_of(op: Op, replaced: dict[str, Rule]) -> Op:
+    made = _copied(op)
+    made.rules, made.saved, made.saving_function = op.rules | replaced, op.saved, op.saving_function
+    return made
+
+
+def _copied(op: Op) -> Op:
+    """The op without rules; in no registry."""
+    made = Op(op.function, name=op.name, outputs=op.outputs, leading=op.leading, core_axes=op.core_axes)
+    made.shapes, made.examples = op.shapes, op.examples
+    return made
+
+
+def _with_gradient_of(function: Op | Callable[..., Any], rules: RuleSet, parameters: Sequence[Parameter]) -> Op:
+    names = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+
+    def forward(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    def pulled(g: Any, **given: Any) -> Any:
+        arguments = [given.pop(name) for name in names]
+        ruled = with_rules(lambda *arguments: function(*arguments, **given), rules)
+        bars = dict(zip(names, jax.vjp(ruled, *arguments)[1](g), strict=True))
+        return bars if len(bars) > 1 else next(iter(bars.values()))
+
+    signed = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in parameters]
+    is_op = isinstance(function, Op)
+    made = _copied(function) if is_op else Op(_signed(forward, parameters), name=name_of(function))
+    rule = Rule(
+        _signed(pulled, [Parameter("g", Parameter.KEYWORD_ONLY), *signed]), names, _claim(function, rules), "of the set"
+    )
+    made.rules = dict.fromkeys(names, rule)
+    return made
+
+
+def _parameters(function: Op | Callable[..., Any], cases: Sequence[Any] | None) -> list[Parameter]:
+    """Those of an op; of any other function as many as the first example has, by its own names where it tells them."""
+    if isinstance(function, Op):
+        return list(function.signature.parameters.values())
+    if not cases:
+        raise CheckError(
+            f"fg.check: nothing to check {name_of(function)} on; pass cases=[(x, ...), ...] beside rules=."
+        )
+    n = len(cases[0]) if isinstance(cases[0], tuple) else 1
+    try:
+        told = [p.name for p in signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    except (TypeError, ValueError):
+        told = []
+    names = told[:n] if len(told) >= n and not {"g", "y"} & set(told[:n]) else [f"x{i}" for i in range(n)]
+    return [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+
+
+def _claim(function: Op | Callable[..., Any], rules: RuleSet) -> Kind:
+    """What a set claims of the gradient of a function: what its rules claim of themselves, taken together."""
+    kinds = {o.rule.kind for o in rules.overrides}
+    if rules.hooks or modified in kinds:
+        return modified
+    others = [kind for kind in kinds if not kind.is_derivative]
+    if not others:
+        return next((kind for kind in kinds if kind != exact), exact)
+    is_alone = len(kinds) == 1 and all(_is_for(o.target, function) for o in rules.overrides)
+    return others[0] if is_alone else modified
+
+
+def _is_for(target: Any, function: Op | Callable[..., Any]) -> bool:
+    """Whether a rule is for the function itself, and not for a part of it."""
+    return target.op is function if isinstance(function, Op) else name_of(function) in target.names
+
+
+def _signed(function: Callable[..., Any], parameters: Sequence[Parameter]) -> Callable[..., Any]:
+    """The function, with parameters of these names: what an op and a rule take is told from them."""
+    function.__signature__ = Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    return function
