@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import funcgrad as fg
 from funcgrad.registry import Op
-from funcgrad.rulesets import feedback, straight_through, surgery, surrogates
+from funcgrad.rulesets import feedback, relevance, straight_through, surgery, surrogates
 
 ROWS = {
     name: row for name, row in vars(surrogates).items() if hasattr(row, "smooth") and row.__module__.endswith("gates")
@@ -74,3 +74,18 @@ HOOKS: dict[str, fg.RuleSet] = {
     "feedback.perturbation": feedback.perturbation(at="x"),
 }
 """What changes a cotangent on its way, and stands for no J^T."""
+
+RELEVANCE: dict[str, fg.RuleSet] = {
+    **{f"relevance.{n}": make() for n, make in public(relevance).items() if n not in ("z_box", "epsilon_gamma_box")},
+    "relevance.z_box": relevance.z_box(-1.0, 1.0),
+    "relevance.epsilon_gamma_box": relevance.epsilon_gamma_box(-1.0, 1.0),
+}
+"""What runs on a network of convolutions, dense layers, sums, pools and activations."""
+
+
+def small_network(x: jax.Array, params: dict[str, jax.Array]) -> jax.Array:
+    """Images `[examples, height, width, channels]` through one convolution, a sum, a mean and a dense layer."""
+    h = jax.nn.relu(
+        jax.lax.conv_general_dilated(x, params["c"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    )
+    return jnp.tanh((x + h).mean((1, 2))) @ params["w"] + params["b"][None]

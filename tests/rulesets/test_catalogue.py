@@ -9,9 +9,9 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.errors import RuleError
-from funcgrad.rulesets import feedback, straight_through, surgery, surrogates
+from funcgrad.rulesets import feedback, relevance, straight_through, surgery, surrogates
 from tests.raising import raises_sentence
-from tests.rulesets.entries import HOOKS, MODIFIED, ROWS, SETS, public
+from tests.rulesets.entries import HOOKS, MODIFIED, RELEVANCE, ROWS, SETS, public, small_network
 
 X = np.random.default_rng(5).normal(size=(3, 4))
 SCALE = np.array([[0.25], [0.5], [0.125]])
@@ -23,9 +23,9 @@ CASES = {
 
 
 def test_every_function_of_the_catalogue_is_tried():
-    modules = (surrogates, straight_through, surgery, feedback)
+    modules = (surrogates, straight_through, surgery, feedback, relevance)
     named = {f"{m.__name__.rpartition('.')[2]}.{n}" for m in modules for n in public(m)}
-    assert named == {name.partition(" ")[0].rstrip(",") for name in (*SETS, *MODIFIED, *HOOKS)}
+    assert named == {name.partition(" ")[0].rstrip(",") for name in (*SETS, *MODIFIED, *HOOKS, *RELEVANCE)}
     assert set(public(surrogates)) == set(ROWS)
     assert len(ROWS) > 25
 
@@ -65,6 +65,16 @@ def test_a_set_that_is_no_derivative_says_so_and_is_linear(name):
         np.testing.assert_array_equal(parts[0], parts[2])
     else:
         np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RELEVANCE)
+def test_relevance_is_linear_in_what_arrives(name):
+    rng = np.random.default_rng(7)
+    params = {"c": rng.normal(size=(3, 3, 2, 2)), "w": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}
+    case = (rng.normal(size=(2, 4, 4, 2)), params)
+    report = fg.check(small_network, [case], rules=RELEVANCE[name], groups=("linearity",))
+    assert report.ok, report
+    assert report.rules[0] == "x: of the set, modified"
 
 
 @pytest.mark.parametrize("name", HOOKS)
