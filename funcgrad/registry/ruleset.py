@@ -243,9 +243,9 @@ class RuleSet:
             >>> print(fg.grad(lambda x: -jnp.sum(jax.nn.relu(x)), rules=rules)(jnp.ones(2)))
             [0. 0.]
             >>> by_bytes = fg.RuleSet().override(
-            ...     jax.nn.relu, lambda g, passes: g * passes, keep={"passes": lambda x: (x > 0).astype(jnp.int8)}
+            ...     jax.nn.relu, lambda g, passes: jnp.where(passes, g, 0), keep={"passes": lambda x: x > 0}
             ... )
-            >>> loss, x = lambda x: jnp.sum(jax.nn.relu(2 * x)), jnp.ones(16, jnp.float32)
+            >>> loss, x = lambda x: jnp.sum(jax.nn.relu(x + 1)), jnp.ones(16, jnp.float32)
             >>> [fg.plan(loss, x, rules=r).totals.kept_bytes for r in (fg.RuleSet(), by_bytes)]
             [64, 16]
         """

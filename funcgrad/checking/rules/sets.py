@@ -16,8 +16,9 @@ def under(
 ) -> tuple[Op, Sequence[str]]:
     """A function whose J^T is what a set makes of it, as an op that is in no registry, and what can be tested of it.
 
-    An op is so with the rules that replace its own. Another function, or an op whose rules ask for what is around
-    them or keep what they make, has one rule for all its arguments: its gradient under the set, of which the costs are not those of a rule.
+    An op is so with the rules that replace its own. Another function, or an op whose rules ask for what is around them
+    or have something kept for them, has one rule for all its arguments: its gradient under the set, of which the costs
+    are not those of a rule.
 
     Raises:
         CheckError: `rules` is no set of rules; there are no examples to say how many arguments a function has.
