@@ -5,6 +5,7 @@ what the plan keeps and its rules make again; `temporaries` is XLA's figure of t
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from benchmarks.networks import ALL, QUICK
 from benchmarks.networks.network import Draw, Network
 from benchmarks.report import Rows
 from funcgrad import ops
+from funcgrad.rulesets.residuals import reversible
 
 NEAR = (0.9, 1.1)
 WHY = {
@@ -47,34 +49,78 @@ class Memory(NamedTuple):
 
 def blocks(block: Callable[..., Any], n: int = 12, width: int = 64, batch: int = 512) -> Network:
     """Residual blocks of layer norm and two linear layers with a gelu between them."""
-    draw = Draw()
 
-    def params() -> dict[str, jax.Array]:
-        up, down = draw.weight(width, 4 * width), draw.weight(4 * width, width)
-        ends = {"scale": jnp.ones(width), "bias": jnp.zeros(width), "out": jnp.zeros(width)}
-        return {"up": up, "down": down, "middle": jnp.zeros(4 * width), **ends}
-
-    def loss(params: Any, x: jax.Array) -> jax.Array:
+    def run(params: Any, x: jax.Array) -> jax.Array:
         for p in params:
             x = block(p, x)
-        return jnp.sum(x * x)
+        return x
 
-    return Network("blocks", loss, loss, [params() for _ in range(n)], (draw.normal(batch, width),))
+    draw = Draw()
+    return _network("blocks", run, [_params(draw, width) for _ in range(n)], draw.normal(batch, width))
+
+
+def halves(run: Callable[..., Any], n: int = 12, width: int = 64, batch: int = 512) -> Network:
+    """Such blocks on two halves in turns: `x1 + F(x2)`, then `x2 + G(x1)`."""
+    draw = Draw()
+    params = [(_params(draw, width), _params(draw, width)) for _ in range(n)]
+    return _network("halves", run, params, draw.normal(2, batch, width))
+
+
+def _params(draw: Draw, width: int) -> dict[str, jax.Array]:
+    up, down = draw.weight(width, 4 * width), draw.weight(4 * width, width)
+    ends = {"scale": jnp.ones(width), "bias": jnp.zeros(width), "out": jnp.zeros(width)}
+    return {"up": up, "down": down, "middle": jnp.zeros(4 * width), **ends}
+
+
+def _network(name: str, run: Callable[..., Any], params: Any, x: jax.Array) -> Network:
+    def loss(params: Any, x: jax.Array) -> jax.Array:
+        y = run(params, x)
+        return jnp.sum(y * y)
+
+    return Network(name, loss, loss, params, (x,))
 
 
 def block(p: Any, x: jax.Array) -> jax.Array:
     """One of them."""
+    return x + branch(p, x)
+
+
+def branch(p: Any, x: jax.Array) -> jax.Array:
+    """What it adds."""
     h = ops.linear(ops.layer_norm(x, p["scale"], p["bias"]), p["up"], p["middle"])
-    return x + ops.linear(ops.gelu(h), p["down"], p["out"])
+    return ops.linear(ops.gelu(h), p["down"], p["out"])
+
+
+def in_turns(params: Any, x: jax.Array, couple: Callable[..., Any]) -> jax.Array:
+    """Blocks on two halves."""
+    x1, x2 = x
+    for p, q in params:
+        x1, x2 = couple(p, q, x1, x2)
+    return jnp.stack((x1, x2))
+
+
+def coupled(p: Any, q: Any, x1: jax.Array, x2: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One of them."""
+    x1 = x1 + branch(p, x2)
+    return x1, x2 + branch(q, x1)
+
+
+def rebuilt(params: Any, x: jax.Array) -> jax.Array:
+    """The same, each block's input rebuilt from its output."""
+    chain = reversible(*((partial(branch, p), partial(branch, q)) for p, q in params))
+    return jnp.stack(chain(x[0], x[1]))
 
 
 OF_OPS = {
     "blocks": lambda **sizes: blocks(block, **sizes),
     "checkpoints": lambda **sizes: blocks(jax.checkpoint(block), **sizes),
+    "halves": lambda **sizes: halves(partial(in_turns, couple=coupled), **sizes),
+    "halves, checkpoints": lambda **sizes: halves(partial(in_turns, couple=jax.checkpoint(coupled)), **sizes),
+    "halves, reversible": lambda **sizes: halves(rebuilt, **sizes),
 }
-"""Networks of this suite alone: 12 blocks, and the same each under `jax.checkpoint`."""
+"""Networks of this suite alone: 12 blocks, and the same each under `jax.checkpoint`; 12 pairs of them on two halves."""
 EVERY = {**ALL, **OF_OPS}
-SMALL = {**QUICK, "blocks": {"n": 6, "width": 32}, "checkpoints": {"n": 6, "width": 32}}
+SMALL = {**QUICK, **{name: {"n": 6, "width": 32} for name in OF_OPS}}
 
 
 def measure(name: str, network: Network) -> Memory:

@@ -9,6 +9,7 @@ from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
 from funcgrad.planning.around import Around, find_around
+from funcgrad.planning.beside import Beside, RulesKept, find_beside
 from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
 from funcgrad.planning.flows import Flows
@@ -70,6 +71,7 @@ class _Planner:
         self.whole = whole
         self.segments = segments
         self.rule_pulls: RulePulls = {}
+        self.rules_kept: RulesKept = {}
         self.shared: Shared = {}
         self.flows = Flows(self.replaces if rules.overrides else None)
 
@@ -148,16 +150,19 @@ class _Planner:
         """The step of a node of JAX's that holds no graphs: its rules, and what is derived for the other inputs."""
         found = self.rules_at(node, function, positions)
         find = partial(captured, varied=activity.varied)
+        beside = self.beside(node, function, found, node.outputs)
         pullbacks = [
-            rule_pullback(node, function, rule, at, node.outputs, (), self.rule_pulls, find, self.around(node, rule))
+            rule_pullback(
+                node, function, rule, at, node.outputs, beside.of(rule), self.rule_pulls, find, self.around(node, rule)
+            )
             for rule, at in found
             if rule
         ]
         left = tuple(p for rule, at in found if rule is None for p in at)
         if not left:
-            return Step(node, positions, tuple(pullbacks), (), node.run)
+            return beside.made_by(Step(node, positions, tuple(pullbacks), (), node.run))
         derived = self.derived(node, function, left, activity)
-        return replace(derived, positions=positions, pullbacks=(*pullbacks, *derived.pullbacks))
+        return beside.made_by(replace(derived, positions=positions, pullbacks=(*pullbacks, *derived.pullbacks)))
 
     def derived(self, node: Node, function: Equation, positions: tuple[int, ...], activity: Activity) -> Step:
         """The step of a node of JAX's for the inputs that have no rule of their own."""
@@ -210,19 +215,40 @@ class _Planner:
         # In the graph of a gradient, an op may be saving already: what it saves are then outputs of its node.
         saved = node.outputs[outline.n_outputs :] if call.saving else self.saved(node, call.recording, outline)
         find = partial(captured, varied=activity.varied)
+        found = self.rules_at(node, call, positions)
+        beside = self.beside(node, call.recording, found, (*outputs, *saved))
         pullbacks = [
             rule_pullback(
-                node, call.recording, rule, at, outputs, saved, self.rule_pulls, find, self.around(node, rule)
+                node,
+                call.recording,
+                rule,
+                at,
+                outputs,
+                (*saved, *beside.of(rule)),
+                self.rule_pulls,
+                find,
+                self.around(node, rule),
             )
             if rule
             else derived_pullback(node, call, at, outputs)
-            for rule, at in self.rules_at(node, call, positions)
+            for rule, at in found
         ]
         if call.saving and any(v in activity.reached for v in saved):
             pullbacks.append(derived_pullback(node, call, positions, saved, of_saved=True))
-        if call.saving or not any(v in saved for p in pullbacks for v in p.needs):
-            return Step(node, positions, tuple(pullbacks), (), node.run)
-        return Step(node, positions, tuple(pullbacks), saved, partial(_run_recording, call))
+        is_read = any(v in saved for p in pullbacks for v in p.needs) or beside.reads(call.op.saved)
+        if call.saving or not is_read:
+            return beside.made_by(Step(node, positions, tuple(pullbacks), (), node.run))
+        return beside.made_by(Step(node, positions, tuple(pullbacks), saved, partial(_run_recording, call)))
+
+    def beside(
+        self,
+        node: Node,
+        function: Call | Equation,
+        found: Sequence[tuple[Rule | None, tuple[int, ...]]],
+        made: Sequence[Value],
+    ) -> Beside:
+        """What is kept for the rules at a node beside what it makes."""
+        return find_beside(node, function, [rule for rule, _ in found if rule], made, self.names, self.rules_kept)
 
     def saved(self, node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
         """What an op's saving forward makes beside its outputs."""

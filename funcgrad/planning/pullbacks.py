@@ -49,7 +49,7 @@ def rule_pullback(
     if found is None:
         found = made[signature] = _rule_pull(node, function, rule, positions, outputs, saved, around)
     taken, targets, pull, arrays = found
-    names = function.leaf_names(avals)
+    names = [*function.leaf_names(avals), *rule.keep]
     if arrays:
         assert find is not None
         held = find(node, arrays, reader=f"rule {rule.name}")

@@ -82,7 +82,8 @@ class Linear(NamedTuple):
 
         `pull` takes the operands at positions `values`, then cotangents, and returns a cotangent for each primal
         in `targets`. Where a primal does not carry a level's axis, it was broadcast along it, so its cotangents
-        are summed along it. The last `n_whole` operands are the same for all examples.
+        are summed along it. The last `n_whole` operands are the same for all examples. Positions after those of all
+        values are of what was made of these in each example, with all levels.
         """
         for level in reversed(self.levels):
             pull = _pull_level(pull, level, self, values, targets, n_whole)
@@ -97,7 +98,7 @@ def _pull_level(
     targets: Sequence[int],
     n_whole: int,
 ) -> Callable[..., list[Array]]:
-    operand_flags = tuple(level.batched[v] for v in values)
+    operand_flags = tuple(v >= linear.n_values or level.batched[v] for v in values)
     target_flags = [level.batched[linear.n_values + linear.active.index(t)] for t in targets]
 
     def over_level(*operands: Array) -> list[Array]:

@@ -253,6 +253,10 @@ class Call(Function):
         taken, pull = self.differential(linear).by_rule(rule, avals, targets, setting)
         return taken, targets, pull
 
+    def keeping(self, rule: Rule, avals: Sequence[Aval]) -> Callable[..., list[Array]]:
+        """What is kept for a rule, over all levels; see `Function`."""
+        return self.differential(self.linear(avals, ())).keeping(rule, avals)
+
     def leaf_names(self, avals: Sequence[Aval]) -> list[str]:
         """What rules call each primal, output and saved leaf."""
         return leaf_names(self.slots(self.outline(avals)))

@@ -120,10 +120,21 @@ class Differential:
         self, rule: Rule, avals: Sequence[Aval], targets: tuple[int, ...], setting: Setting | None = None
     ) -> tuple[tuple[int, ...], Pull]:
         """The positions of the values that a rule takes, and the rule as a function of these and the cotangents."""
-        linear, call = self.linear, self.call
-        one, primal_avals = call.peel(linear.levels, avals)
+        linear = self.linear
+        positions, pull = self._reading(avals).flat(rule, targets, setting)
+        pull = linear.transpose(pull, positions, targets, len(setting.operands) if setting else 0)
+        return positions, on_automatic_axes(pull, avals, [avals[t] for t in targets])
+
+    def keeping(self, rule: Rule, avals: Sequence[Aval]) -> Callable[..., list[Array]]:
+        """What is kept for a rule, each of it with all levels in front."""
+        return vectorize(self._reading(avals).keep(rule), self.linear.levels)
+
+    def _reading(self, avals: Sequence[Aval]) -> Reading:
+        """All that a rule can read of one example."""
+        call = self.call
+        one, primal_avals = call.peel(self.linear.levels, avals)
         outline = one.outline(primal_avals)
-        reading = Reading(
+        return Reading(
             call.name,
             call.argument_slots,
             one.slots(outline),
@@ -134,9 +145,6 @@ class Differential:
             outline.outputs,
             one.plain.run,
         )
-        positions, pull = reading.flat(rule, targets, setting)
-        pull = linear.transpose(pull, positions, targets, len(setting.operands) if setting else 0)
-        return positions, on_automatic_axes(pull, avals, [avals[t] for t in targets])
 
     def derived(
         self, avals: Sequence[Aval], targets: tuple[int, ...], of_saved: bool = False

@@ -129,6 +129,10 @@ class Equation(Function):
         taken, pull = self.reading(avals).flat(rule, targets, setting)
         return taken, targets, pull
 
+    def keeping(self, rule: Rule, avals: Sequence[Aval]) -> Callable[..., list[Array]]:
+        """What is kept for a rule; see `Function`."""
+        return self.reading(avals).keep(rule)
+
     def reading(self, avals: Sequence[Aval]) -> Reading:
         """All that a rule can read."""
         outputs = self.output_avals

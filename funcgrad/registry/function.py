@@ -89,6 +89,10 @@ class Function(ABC):
         function.
         """
 
+    @abstractmethod
+    def keeping(self, rule: Rule, avals: Sequence[Aval]) -> Callable[..., list[Array]]:
+        """What is kept for a rule, in order, as a flat function of the inputs, the outputs and what is saved."""
+
 
 def rules_of(
     function: Function, positions: Sequence[int], find: Callable[[str], Rule | Marker | None], where: str
@@ -160,23 +164,25 @@ class Reading(NamedTuple):
     def flat(self, rule: Rule, targets: Sequence[int], setting: Setting | None = None) -> tuple[tuple[int, ...], Pull]:
         """The positions of the values that a rule takes; and the rule as a function of these and the cotangents.
 
-        It returns a cotangent per target. What the `setting` hands over each time comes after the cotangents.
+        It returns a cotangent per target. What the `setting` hands over each time comes after the cotangents. What is
+        kept for the rule comes after all other values.
         """
-        named = [n for n in rule.needs if n in self.slots]
-        positions = tuple(dict.fromkeys(p for n in named for p in self.slots[n].positions))
+        first = sum(len(slot.positions) for slot in self.slots.values())
+        slots = {**self.slots, **{n: Slot(_LEAF, (first + i,)) for i, n in enumerate(rule.keep)}}
+        named = [n for n in rule.needs if n in slots]
+        positions = tuple(dict.fromkeys(p for n in named for p in slots[n].positions))
         asks_affine = self.affine is not None and "affine" in rule.needs
         if setting is not None or asks_affine:
             around = self._read_around(setting) if setting is not None else []
             positions = tuple(dict.fromkeys((*positions, *around, *(range(len(self.avals)) if asks_affine else ()))))
         n_extra = len(setting.operands) if setting is not None else 0
-        shapes = {n: s.take(self.avals) for a, s in self.arguments.items() if (n := f"{a}_aval") in rule.needs}
-        statics = {n: v for n, v in self.statics.items() if n in rule.needs and n not in self.slots} | shapes
+        statics = {n: v for n, v in self._fixed.items() if n in rule.needs and n not in slots}
         served = {a: self.arguments[a].take(self.avals) for a in rule.arguments}
         order = [p for a in rule.arguments for p in self.arguments[a].positions]
 
         def pull(*operands: Array) -> list[Any]:
             values = dict(zip(positions, operands, strict=False))
-            needs = {n: self.slots[n].take(values) for n in named}
+            needs = {n: slots[n].take(values) for n in named}
             g = operands[len(positions) : len(operands) - n_extra]
             needs |= {n: x for n, x in self.cotangents(g).items() if n in rule.needs}
             if asks_affine and self.affine is not None:
@@ -188,6 +194,22 @@ class Reading(NamedTuple):
             return [result[t] for t in targets]
 
         return positions, pull
+
+    def keep(self, rule: Rule) -> Callable[..., list[Array]]:
+        """What is kept for a rule, as a function of all other values."""
+
+        def made(*values: Array) -> list[Array]:
+            there = {
+                n: slot.take(values) for n, slot in self.slots.items() if max(slot.positions, default=0) < len(values)
+            }
+            return list(rule.made_for(self._fixed | there, self.where).values())
+
+        return made
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        """Attributes and parameters, and the avals of arguments."""
+        return {**self.statics, **{f"{a}_aval": slot.take(self.avals) for a, slot in self.arguments.items()}}
 
     def _read_around(self, setting: Setting) -> list[int]:
         """The positions of what runs around a rule: the arguments, and what the rules read that it replaces."""

@@ -202,11 +202,7 @@ class Op:
 
         `around` is what else there is for a rule that is put in (`registry/setting.py`).
         """
-        for need in rule.needs:
-            if need not in self.known and need not in around and need not in rule.defaults:
-                raise RuleError(
-                    f"{self.name}: rule {rule.name} asks for '{need}'; it may ask for {_listed(self.known + around)}."
-                )
+        rule.check(self.name, self.known, around)
 
     def _written_signature(self) -> inspect.Signature:
         """The signature without annotations, as errors write it."""

@@ -1,8 +1,8 @@
 """What a pullback is: a named pure function, the arguments it serves, and what it claims to be."""
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property, partial
 from typing import Any
@@ -125,11 +125,16 @@ class Rule:
     named outputs), any saved value, any attribute. A parameter that names none of these must have a default, which it
     keeps; a `functools.partial` asks for what it leaves open.
 
+    What it asks for is kept for the backward pass. Where less would do, `keep` says what is made of it on the way
+    forward and kept instead: the signs of `x`, say.
+
     Args:
         function: the pullback.
         arguments: the arguments that it serves.
         kind: what it claims to be: `fg.exact`, `fg.modified`, `fg.subgradient(...)` or `fg.surrogate(...)`.
         title: what it is called, where the function has no name of its own.
+        keep: by the name that the pullback asks for, a function of arguments, outputs, saved values and attributes,
+            asked for by name, that returns an array. Of rules that a `RuleSet` puts in.
 
     Raises:
         RuleError: the function is none, or has parameters that cannot be asked for by name.
@@ -145,23 +150,26 @@ class Rule:
     kind: Kind = exact
     title: str = ""
     """What it is called, where the function has no name of its own."""
+    keep: Mapping[str, PureFunction] = field(default_factory=dict, hash=False)
+    """What the forward makes for it, by name, to be kept in the place of what that is made of."""
 
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise RuleError(f"A rule must be a function, got {type(self.function).__name__}.")
         kinds = "fg.exact, fg.modified, fg.subgradient(convention) or fg.surrogate(function)"
         require(self.kind, Kind, f"rule {self.name}: kind", kinds, RuleError)
-        by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-        for parameter in self._parameters.values():
-            if parameter.kind not in by_name:
-                found = _written(parameter)
-                raise RuleError(
-                    f"rule {self.name} takes {found}, but what a rule reads is told from the names of its parameters; "
-                    f"write them out."
-                )
+        _check_names(f"rule {self.name}", self._parameters)
+        functions = "a mapping from names to functions, {'positive': lambda x: x > 0}"
+        require(self.keep, Mapping, f"rule {self.name}: keep=", functions, RuleError)
+        object.__setattr__(self, "keep", dict(self.keep))
+        for name, function in self.keep.items():
+            if name not in self.needs or not callable(function):
+                found = "does not ask for it" if callable(function) else f"it is no function, but {describe(function)}"
+                raise RuleError(f"rule {self.name}: keep= has '{name}', and {found}.")
+            _check_names(f"rule {self.name}: what is kept as '{name}'", _parameters(function, name))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.function, self.arguments, self.kind, self.title)
+        return type(self), (self.function, self.arguments, self.kind, self.title, self.keep)
 
     @property
     def name(self) -> str:
@@ -180,14 +188,54 @@ class Rule:
 
     @cached_property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        return _parameters(self.function, f"rule {self.name}")
+
+    @property
+    def alone(self) -> "Rule":
+        """The same, of what is kept: it asks for what that is made of."""
+        return replace(self, function=_Remaking(self), title=self.name, keep={}) if self.keep else self
+
+    @cached_property
+    def kept_of(self) -> frozenset[str]:
+        """What is asked for by what makes what is kept for it."""
+        return frozenset(need for name, function in self.keep.items() for need in _parameters(function, name))
+
+    def check(self, where: str, known: Sequence[str], around: Sequence[str] = ()) -> None:
+        """RuleError unless all that it asks for is there, or has a default.
+
+        Args:
+            where: what has the rule.
+            known: the names of its function's values and attributes, and of cotangents.
+            around: what else there is for a rule that is put in (`registry/setting.py`).
+        """
+        if taken := [n for n in self.keep if n in known or n in around]:
+            raise RuleError(f"{where}: rule {self.name} cannot keep '{taken[0]}': the name is taken.")
+        _check_needs(f"{where}: rule {self.name}", self._parameters, (*known, *around, *self.keep))
+        primal = [n for n in known if n != "g" and not n.startswith("g_")]
+        for name, function in self.keep.items():
+            what = f"{where}: what rule {self.name} keeps as '{name}'"
+            _check_needs(what, _parameters(function, name), primal)
+
+    def made_for(self, known: Mapping[str, Any], where: str) -> dict[str, Array]:
+        """What is kept for it, of all that is known by name.
+
+        Raises:
+            RuleError: a function of `keep` returned no array, or raised.
+        """
+        return {name: self._made(name, known, where) for name in self.keep}
+
+    def _made(self, name: str, known: Mapping[str, Any], where: str) -> Array:
+        what = f"{where}: what rule {self.name} keeps as '{name}'"
+        needs = [n for n in _parameters(self.keep[name], name) if n in known]
         try:
-            parameters = inspect.signature(self.function).parameters
-        except ValueError:
-            raise RuleError(
-                f"rule {self.name} does not tell the names of its parameters; wrap it in a function that does."
-            ) from None
-        fixed = self.function.keywords if isinstance(self.function, partial) else {}
-        return {n: p for n, p in parameters.items() if n not in fixed}
+            found = self.keep[name](**{n: known[n] for n in needs})
+        except (FuncgradError, FloatingPointError):
+            raise
+        except Exception as error:
+            raise RuleError(f"{what} raised {said_by(error)}.") from error
+        if not isinstance(found, jax.Array):
+            raise RuleError(f"{what} must be an array, got {describe(found)}.")
+        return found
 
     def apply(
         self, needs: Mapping[str, Any], avals: Mapping[str, PyTree], where: str, room: Room
@@ -278,6 +326,51 @@ def _is_alike(found: Aval, aval: Aval) -> bool:
     """Whether a cotangent can stay as it is; one that is weakly typed may, as in JAX."""
     keeps_type = found.weak_type or not getattr(aval, "weak_type", False)
     return (found.shape, found.dtype) == (aval.shape, aval.dtype) and keeps_type
+
+
+@dataclass(frozen=True)
+class _Remaking:
+    """A rule that makes for itself what else were kept for it."""
+
+    rule: Rule
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        own = {n: p for n, p in self.rule._parameters.items() if n not in self.rule.keep}
+        for name, function in self.rule.keep.items():
+            own = _parameters(function, name) | own
+        return inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in own.values()])
+
+    def __call__(self, **known: Any) -> Any:
+        """What the rule returns."""
+        own = {n: x for n, x in known.items() if n in self.rule.needs}
+        return self.rule.function(**own, **self.rule.made_for(known, self.rule.name))
+
+
+def _parameters(function: PureFunction, what: str) -> dict[str, inspect.Parameter]:
+    """What a function asks for by name, and what it has defaults for."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:
+        raise RuleError(f"{what} does not tell the names of its parameters; wrap it in a function that does.") from None
+    fixed = function.keywords if isinstance(function, partial) else {}
+    return {n: p for n, p in parameters.items() if n not in fixed}
+
+
+def _check_names(what: str, parameters: Mapping[str, inspect.Parameter]) -> None:
+    by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    for parameter in parameters.values():
+        if parameter.kind not in by_name:
+            found = _written(parameter)
+            raise RuleError(
+                f"{what} takes {found}, but what a rule reads is told from the names of its parameters; write them out."
+            )
+
+
+def _check_needs(what: str, parameters: Mapping[str, inspect.Parameter], known: Sequence[str]) -> None:
+    for need, parameter in parameters.items():
+        if need not in known and parameter.default is parameter.empty:
+            raise RuleError(f"{what} asks for '{need}'; it may ask for {', '.join(known)}.")
 
 
 def _with_line(where: str) -> str:

@@ -1,6 +1,6 @@
 """Which J^T stands for which function and argument, at which nodes; and what changes cotangents on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from inspect import signature
@@ -38,7 +38,8 @@ class Override:
 
     def __str__(self) -> str:
         arguments = ", ".join(self.rule.arguments) or "its argument"
-        return f"{self.target.title} at '{self.at}': {self.rule.name} for {arguments} ({self.rule.kind})"
+        kept = f", keeping {', '.join(self.rule.keep)}" if self.rule.keep else ""
+        return f"{self.target.title} at '{self.at}': {self.rule.name} for {arguments} ({self.rule.kind}){kept}"
 
     def stands_at(self, node: str) -> bool:
         """Whether it is meant for the node of this name; without a graph, as far as names tell."""
@@ -62,12 +63,7 @@ class Override:
                 f"{node}: {function.name} has no argument '{missing[0]}' to override; it has "
                 f"{', '.join(function.argument_slots)}."
             )
-        for need in rule.needs:
-            if need not in function.known and need not in AROUND and need not in rule.defaults:
-                raise RuleError(
-                    f"{node}: rule {rule.name} asks for '{need}'; it may ask for "
-                    f"{', '.join((*function.known, *AROUND))}."
-                )
+        rule.check(node, function.known, AROUND)
         return rule
 
 
@@ -173,6 +169,7 @@ class RuleSet:
         atoms = (atom for x in (*self.overrides, *self.hooks) for atom in x.at.atoms)
         functions = {
             **{f"rule {o.rule.name}": o.rule.function for o in self.overrides},
+            **{f"what is kept as '{name}'": f for o in self.overrides for name, f in o.rule.keep.items()},
             **{f"rule {hook.name}": hook.function for hook in self.hooks},
             **{str(atom): atom.when for atom in atoms if atom.when is not None},
         }
@@ -209,6 +206,7 @@ class RuleSet:
         at: str | Where = "**",
         kind: Kind = modified,
         optional: bool = False,
+        keep: Mapping[str, PureFunction] | None = None,
     ) -> "Self":
         """A new set in which `rule` stands for the pullback of a function at the nodes that `at` stands for.
 
@@ -228,6 +226,8 @@ class RuleSet:
             at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
             kind: what the rule claims; `modified` by default.
             optional: whether it may match no node: of sets that are for many models. Else that raises.
+            keep: what the forward makes for the rule, to be kept in the place of what that is made of: by the name
+                that the rule asks for, a function of what a rule may ask for but cotangents, by name.
 
         Returns:
             Another set.
@@ -242,11 +242,19 @@ class RuleSet:
             >>> rules = fg.RuleSet().override(jax.nn.relu, guided_relu)
             >>> print(fg.grad(lambda x: -jnp.sum(jax.nn.relu(x)), rules=rules)(jnp.ones(2)))
             [0. 0.]
+            >>> by_bytes = fg.RuleSet().override(
+            ...     jax.nn.relu, lambda g, passes: jnp.where(passes, g, 0), keep={"passes": lambda x: x > 0}
+            ... )
+            >>> loss, x = lambda x: jnp.sum(jax.nn.relu(x + 1)), jnp.ones(16, jnp.float32)
+            >>> [fg.plan(loss, x, rules=r).totals.kept_bytes for r in (fg.RuleSet(), by_bytes)]
+            [64, 16]
         """
         target = Target.of(function)
         _check_place(at, "override", "a glob over names of nodes, as 'encoder/**'")
         if not isinstance(rule, Rule):
-            rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind)
+            rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind, keep=keep or {})
+        elif keep is not None:
+            rule = replace(rule, keep=keep)
         if target.op is not None:
             for a in rule.arguments:
                 if a not in target.op.arguments:
@@ -399,7 +407,11 @@ class RuleSet:
                 below = (-1, written) if isinstance(written, Rule) else None
             groups.setdefault(below or (-1, None), []).append(argument)
         return tuple(
-            Replaced(r, tuple(arguments), self.setting(function, r, node, i + 1) if r is not None and i >= 0 else None)
+            Replaced(
+                r and r.alone,
+                tuple(arguments),
+                self.setting(function, r, node, i + 1) if r is not None and i >= 0 else None,
+            )
             for (i, r), arguments in groups.items()
         )
 

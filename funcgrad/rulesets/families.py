@@ -14,7 +14,7 @@ def argument_of_relu(function: Function) -> str | None:
     """The argument of a ReLU; None of another function."""
     if function.name == "relu":
         return next(iter(function.argument_slots))
-    numbers = _numbers(function)
+    numbers = numbers_of(function)
     if function.name == "max":
         return next((other for n, other in (("x", "y"), ("y", "x")) if numbers.get(n) == 0), None)
     is_relu = function.name == "clip" and tuple(function.argument_slots) == ("arr", "min") and numbers.get("min") == 0
@@ -27,7 +27,7 @@ def argument_of_nonlinearity(function: Function) -> str | None:
         return "x" if function.op.core_axes == 0 and function.op.arguments == ("x",) else None
     if function.name in _OF_JAX_NN:
         return "x" if next(iter(function.argument_slots)) == "x" else None
-    numbers = _numbers(function) if function.name in _ELEMENTWISE else {}
+    numbers = numbers_of(function) if function.name in _ELEMENTWISE else {}
     moving = [n for n in function.argument_slots if n not in numbers]
     is_meant = function.name in _ELEMENTWISE and len(moving) == 1 and moving[0] in ("x", "y", "a", "arr")
     return moving[0] if is_meant else None
@@ -53,7 +53,7 @@ _OF_JAX_NN = frozenset([
 ])  # fmt: skip
 
 
-def _numbers(function: Function) -> Mapping[str, Any]:
+def numbers_of(function: Function) -> Mapping[str, Any]:
     """The arguments of a primitive that are numbers in the program."""
     if not isinstance(function, Equation):
         return {}

@@ -50,8 +50,9 @@ SIZES = {
     "mlp": {"width": 32, "depth": 16},  # the loss keeps its logits in two forms, of the size of a layer
     "blocks": SMALLER,
     "checkpoints": SMALLER,
+    "halves, reversible": SMALLER,
 }
-NEAR = ["dag", "mlp", "residual", "transformer", "vit", "blocks", "checkpoints"]
+NEAR = ["dag", "mlp", "residual", "transformer", "vit", "blocks", "checkpoints", "halves, reversible"]
 
 
 KNOWN = jax.__version_info__ < (0, 12)

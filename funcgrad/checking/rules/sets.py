@@ -16,8 +16,9 @@ def under(
 ) -> tuple[Op, Sequence[str]]:
     """A function whose J^T is what a set makes of it, as an op that is in no registry, and what can be tested of it.
 
-    An op is so with the rules that replace its own. Another function, or an op whose rules ask for what is around
-    them, has one rule for all its arguments: its gradient under the set, of which the costs are not those of a rule.
+    An op is so with the rules that replace its own. Another function, or an op whose rules ask for what is around them
+    or have something kept for them, has one rule for all its arguments: its gradient under the set, of which the costs
+    are not those of a rule.
 
     Raises:
         CheckError: `rules` is no set of rules; there are no examples to say how many arguments a function has.
@@ -26,7 +27,7 @@ def under(
     if isinstance(function, str):
         raise CheckError(f"fg.check: rules= are checked on a function, got the name '{function}'; pass the function.")
     own = [o.rule for o in rules.overrides if o.target.op is function]
-    if isinstance(function, Op) and own and not any(asked_around(rule, function.known) for rule in own):
+    if isinstance(function, Op) and own and not any(asked_around(rule, function.known) or rule.keep for rule in own):
         return _with_rules_of(function, {a: rule for rule in own for a in rule.arguments}), groups
     made = _with_gradient_of(function, rules, _parameters(function, cases))
     return made, [group for group in groups if group != "costs"]
