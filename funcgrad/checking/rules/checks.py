@@ -94,7 +94,7 @@ def check(
     trace_rule.forget()
     with jax.enable_x64(True):
         if rules is not None:
-            op, groups = under(op, rules, cases, groups)
+            op, groups = under(op, rules, cases, attributes or {}, groups)
         elif not isinstance(op, Op):
             op = op_of(op if isinstance(op, str) else name_of_primitive(op))
         examples = choose_examples(op, cases, attributes or {})

@@ -1,18 +1,24 @@
 """The rules of a set as those of an op, so that they are held to the same as an op's own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Any
 
 import jax
 
-from funcgrad.autodiff import with_rules
-from funcgrad.errors import CheckError, require
-from funcgrad.registry import Kind, Op, Rule, RuleSet, asked_around, exact, modified, name_of
+from funcgrad.autodiff import Tape, record, with_rules
+from funcgrad.checking.rules.examples import choose_examples
+from funcgrad.errors import CheckError, FuncgradError, require
+from funcgrad.registry import Example, Kind, Op, Rule, RuleSet, asked_around, exact, modified, name_of, subgradient
 
 
 def under(
-    function: Op | str | Callable[..., Any], rules: RuleSet, cases: Sequence[Any] | None, groups: Sequence[str]
+    function: Op | str | Callable[..., Any],
+    rules: RuleSet,
+    cases: Sequence[Any] | None,
+    attributes: Mapping[str, Any],
+    groups: Sequence[str],
 ) -> tuple[Op, Sequence[str]]:
     """A function whose J^T is what a set makes of it, as an op that is in no registry, and what can be tested of it.
 
@@ -29,7 +35,7 @@ def under(
     own = [o.rule for o in rules.overrides if o.target.op is function]
     if isinstance(function, Op) and own and not any(asked_around(rule, function.known) or rule.keep for rule in own):
         return _with_rules_of(function, {a: rule for rule in own for a in rule.arguments}), groups
-    made = _with_gradient_of(function, rules, _parameters(function, cases))
+    made = _with_gradient_of(function, rules, cases, attributes)
     return made, [group for group in groups if group != "costs"]
 
 
@@ -46,7 +52,10 @@ def _copied(op: Op) -> Op:
     return made
 
 
-def _with_gradient_of(function: Op | Callable[..., Any], rules: RuleSet, parameters: Sequence[Parameter]) -> Op:
+def _with_gradient_of(
+    function: Op | Callable[..., Any], rules: RuleSet, cases: Sequence[Any] | None, attributes: Mapping[str, Any]
+) -> Op:
+    parameters = _parameters(function, cases)
     names = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
 
     def forward(*arguments: Any) -> Any:
@@ -61,9 +70,8 @@ def _with_gradient_of(function: Op | Callable[..., Any], rules: RuleSet, paramet
     signed = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in parameters]
     is_op = isinstance(function, Op)
     made = _copied(function) if is_op else Op(_signed(forward, parameters), name=name_of(function))
-    rule = Rule(
-        _signed(pulled, [Parameter("g", Parameter.KEYWORD_ONLY), *signed]), names, _claim(function, rules), "of the set"
-    )
+    claim = _claim(function, rules, choose_examples(made, cases, attributes)[0])
+    rule = Rule(_signed(pulled, [Parameter("g", Parameter.KEYWORD_ONLY), *signed]), names, claim, "of the set")
     made.rules = dict.fromkeys(names, rule)
     return made
 
@@ -85,21 +93,24 @@ def _parameters(function: Op | Callable[..., Any], cases: Sequence[Any] | None) 
     return [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
 
 
-def _claim(function: Op | Callable[..., Any], rules: RuleSet) -> Kind:
-    """What a set claims of the gradient of a function: what its rules claim of themselves, taken together."""
-    kinds = {o.rule.kind for o in rules.overrides}
+def _claim(function: Op | Callable[..., Any], rules: RuleSet, example: Example) -> Kind:
+    """What a set claims of the gradient of a function: what the rules that stand in its plan do, taken together."""
+    try:
+        tape = jax.eval_shape(lambda *arguments: _recorded(function, rules, example, arguments), *example.arguments)
+    except FuncgradError:  # said by the contract's first row
+        return modified
+    kinds = {pullback.rule.kind for pullback in tape.plan.all_pullbacks if pullback.rule}
     if rules.hooks or modified in kinds:
         return modified
-    others = [kind for kind in kinds if not kind.is_derivative]
-    if not others:
-        return next((kind for kind in kinds if kind != exact), exact)
-    is_alone = len(kinds) == 1 and all(_is_for(o.target, function) for o in rules.overrides)
-    return others[0] if is_alone else modified
+    if len(kinds) == len(tape.plan.structure.nodes) == 1:
+        return kinds.pop()
+    if not all(kind.is_derivative for kind in kinds):  # of a part, which is no slope of the whole
+        return modified
+    return subgradient("of its parts") if kinds - {exact} else exact
 
 
-def _is_for(target: Any, function: Op | Callable[..., Any]) -> bool:
-    """Whether a rule is for the function itself, and not for a part of it."""
-    return target.op is function if isinstance(function, Op) else name_of(function) in target.names
+def _recorded(function: Callable[..., Any], rules: RuleSet, example: Example, arguments: Sequence[Any]) -> Tape:
+    return record(partial(function, **example.attributes), *arguments, rules=rules)[1]
 
 
 def _signed(function: Callable[..., Any], parameters: Sequence[Parameter]) -> Callable[..., Any]:

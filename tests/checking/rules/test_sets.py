@@ -74,3 +74,9 @@ def test_what_cannot_be_checked_says_so():
         CheckError, r"fg\.check: rules= are checked on a function, got the name 'tanh'; pass the function\."
     ):
         fg.check("tanh", [(X,)], rules=DOUBLE)
+
+
+def test_what_does_not_stand_in_a_function_claims_nothing():
+    report = fg.check(fg.ops.leaky_relu, [(X,)], rules=fg.rulesets.residuals.sign_bits(), groups=("values",))
+    assert report.ok, report
+    assert report.rules == ("x: of the set, subgradient (1 at 0)",)
