@@ -12,6 +12,7 @@ from funcgrad.aliases import Array, PureFunction
 from funcgrad.errors import FuncgradError, RuleError, describe, require, said_by
 from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
+from funcgrad.registry.likeness import alike
 from funcgrad.registry.op import Op
 from funcgrad.registry.random_keys import key_at, key_of_turn
 from funcgrad.registry.region import Region
@@ -447,8 +448,8 @@ class RuleSet:
         """
         require(other, RuleSet, "RuleSet.diff: the other", "a set of rules", RuleError)
         mine, others = (*self.overrides, *self.hooks), (*other.overrides, *other.hooks)
-        lines = [f"- {x}" for x in mine if x not in others]
-        lines += [f"+ {x}" for x in others if x not in mine]
+        lines = [f"- {x}" for x in mine if not any(alike(x, other) for other in others)]
+        lines += [f"+ {x}" for x in others if not any(alike(x, other) for other in mine)]
         return "\n".join(lines)
 
     @property

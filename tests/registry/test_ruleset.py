@@ -49,6 +49,33 @@ def test_sets_are_values_that_print_and_diff():
         one.diff(3)
 
 
+def test_sets_that_were_made_apart_differ_only_where_they_do():
+    relevance = fg.rulesets.relevance
+    assert relevance.epsilon_plus().diff(relevance.epsilon_plus()) == ""
+    gained = relevance.epsilon_plus().diff(relevance.epsilon_gamma_box(0.0, 1.0)).splitlines()
+    assert [line[0] for line in gained] == ["-", "+", "+"]
+    assert [name in line for name, line in zip(("z+", "gamma", "z box"), gained, strict=True)] == [True] * 3
+    assert len(relevance.epsilon(0.1).diff(relevance.epsilon(0.2)).splitlines()) == 2
+    low, lower = jnp.zeros(3, jnp.float32), jnp.array([0, 0, -1], jnp.float32)
+    assert relevance.z_box(low, 1.0).diff(relevance.z_box(low + 0, 1.0)) == ""
+    assert len(relevance.z_box(low, 1.0).diff(relevance.z_box(lower, 1.0)).splitlines()) == 2
+
+
+def counting_down(turns, *, scale=1.0):
+    """A rule with a default that closes over itself."""
+
+    def rule(g, n=turns):
+        return rule(g * scale, n - 1) if n else g
+
+    return fg.RuleSet().override(fg.ops.relu, rule, "x")
+
+
+def test_a_difference_is_found_in_defaults_and_in_what_is_closed_over():
+    assert counting_down(3).diff(counting_down(3)) == ""
+    assert counting_down(3).diff(counting_down(2)) != ""
+    assert counting_down(3).diff(counting_down(3, scale=2.0)) != ""
+
+
 def test_two_sets_are_joined_and_the_right_one_wins():
     left = fg.RuleSet().override(fg.ops.relu, guided).override(fg.ops.tanh, reversed_sign).hook("a", guided)
     right = fg.RuleSet().override(fg.ops.relu, reversed_sign, at="block3/*").hook("b", reversed_sign)
