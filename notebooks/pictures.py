@@ -4,6 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Circle, FancyBboxPatch
 
+import funcgrad as fg
+
 plt.rcParams.update(
     {
         "figure.dpi": 110,
@@ -17,6 +19,7 @@ plt.rcParams.update(
     }
 )
 INK, FIRST, SECOND, THIRD, PALE = "#222222", "#0b6fb8", "#c9461c", "#2a8c4a", "#9a9a9a"
+PHOTO_DPI = 80  # they are stored with the notebook, and photographs are large
 
 
 def draw_dag(net):
@@ -167,4 +170,37 @@ def draw_growth(factors):
     left.set(ylabel="factor", title="Each layer multiplies the cotangent", ylim=(0.1, 10))
     right.set(ylabel="product of the factors", title="From the loss back to the layer")
     right.legend()
+    plt.show()
+
+
+def draw_images(images, titles, columns=7):
+    """Photographs in a grid."""
+    rows = -(-len(images) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(1.35 * columns, 1.5 * rows), dpi=PHOTO_DPI, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        ax.imshow(image)
+        ax.set_title(title, fontsize=9)
+    plt.show()
+
+
+def draw_passes(images, titles, maps):
+    """A row for each image; a column for each name in `maps`, of attributions like the images, over them in grey.
+
+    Each map has the full colour at the 99.5th percentile of its magnitudes.
+    """
+    rows, columns = len(images), len(maps) + 1
+    _, axes = plt.subplots(rows, columns, figsize=(1.5 * columns, 1.58 * rows), dpi=PHOTO_DPI, squeeze=False)
+    for i, (row, image, title) in enumerate(zip(axes, images, titles, strict=True)):
+        row[0].imshow(image)
+        row[0].set(xticks=[], yticks=[])
+        row[0].set_ylabel(title)
+        for ax, (name, found) in zip(row[1:], maps.items(), strict=True):
+            signed = np.asarray(found[i])
+            signed = signed.sum(-1) if signed.ndim == 3 else signed
+            fg.view.heatmap(signed, image, limit=np.quantile(np.abs(signed), 0.995), ax=ax)
+            ax.images[-1].colorbar.remove()
+            if i == 0:
+                ax.set_title(name, fontsize=9)
     plt.show()
