@@ -1,8 +1,9 @@
 """Attributions: how much each entry of the input counts for an output, by the backward pass or by several.
 
-`guided_backprop` and `deconvnet` are sets of rules. The others take a function whose result is a number, as a class's
-score summed over a batch, and return one of the same arguments that gives the attribution, as `fg.grad` gives the
-gradient; they work under `jax.jit` and `jax.vmap`, and on a backward pass with other rules (`rules=`).
+`guided_backprop` and `deconvnet` are sets of rules. The others take a function whose result is a
+number, as a class's score summed over a batch, and return one of the same arguments that gives the attribution, as
+`fg.grad` gives the gradient; they work under `jax.jit` and `jax.vmap`, and on a backward pass with other rules
+(`rules=`).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from funcgrad.autodiff.gradients import named_after
 from funcgrad.autodiff.named_values import Names
 from funcgrad.errors import GradientError, describe_tree
 from funcgrad.naming import Where
-from funcgrad.registry import RuleSet
+from funcgrad.registry import RuleSet, nonlinear
 from funcgrad.rulesets.families import MAX_POOLING, NONLINEARITY, RELU
 from funcgrad.rulesets.inputs import Argnums, Places, alone, baseline_of, chosen, values_and_gradients, weighted_sum
 
@@ -35,7 +36,7 @@ def guided_backprop(*, at: str | Where = "**") -> RuleSet:
         at: at which of them, as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified: not linear in `g`.
+        The set of rules; their kind is nonlinear.
 
     Example:
         >>> rules = fg.rulesets.attribution.guided_backprop()
@@ -43,7 +44,7 @@ def guided_backprop(*, at: str | Where = "**") -> RuleSet:
         >>> print(fg.grad(score, rules=rules)(jnp.array([1.0, 1.0, -1.0])))
         [3. 0. 0.]
     """
-    return RuleSet().override(RELU, guided, at=at)
+    return RuleSet().override(RELU, guided, at=at, kind=nonlinear)
 
 
 def guided(g: Array, y: Array, out: Array | None = None) -> Array:
@@ -61,7 +62,7 @@ def deconvnet(*, at: str | Where = "**") -> RuleSet:
         at: at which ReLUs (see `guided_backprop`), as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified: not linear in `g`.
+        The set of rules; their kind is nonlinear.
 
     Example:
         >>> rules = fg.rulesets.attribution.deconvnet()
@@ -69,7 +70,7 @@ def deconvnet(*, at: str | Where = "**") -> RuleSet:
         >>> print(fg.grad(score, rules=rules)(jnp.array([1.0, 1.0, -1.0])))
         [3. 0. 3.]
     """
-    return RuleSet().override(RELU, rectified, at=at)
+    return RuleSet().override(RELU, rectified, at=at, kind=nonlinear)
 
 
 def rectified(g: Array) -> Array:

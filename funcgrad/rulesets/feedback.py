@@ -24,7 +24,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.errors import RuleError, describe, printed
 from funcgrad.graph import Node
 from funcgrad.naming import Where
-from funcgrad.registry import Op, Region, Rule, RuleSet, key_at, modified
+from funcgrad.registry import Op, Region, Rule, RuleSet, key_at, modified, nonlinear
 from funcgrad.rulesets.changes import Change, like
 from funcgrad.rulesets.slopes import Function
 
@@ -164,7 +164,7 @@ def target_projection(
         at: at which nodes, as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified, though not even linear in the cotangent: they do not ask for it.
+        The set of rules; their kind is nonlinear, as they do not read the cotangent at all.
 
     Example:
         >>> rules = fg.rulesets.feedback.target_projection(jnp.eye(2), jax.random.key(0))
@@ -252,7 +252,8 @@ class Projected:
     @property
     def rule(self) -> Rule:
         """It, as it is put in."""
-        return Rule(self, (self.x,), modified, self.title)
+        kind = modified if self.targets is None else nonlinear
+        return Rule(self, (self.x,), kind, self.title)
 
     def __call__(self, node: Node, dimension_numbers: Any = None, **told: Any) -> Array:
         """`e B`, or `-t B`."""

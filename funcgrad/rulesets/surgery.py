@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array
 from funcgrad.errors import RuleError, require
 from funcgrad.naming import Where
-from funcgrad.registry import RuleSet
+from funcgrad.registry import RuleSet, nonlinear
 from funcgrad.rulesets.changes import Change, length, like, require_range, times
 
 INFINITY = float("inf")
@@ -95,7 +95,7 @@ def clip_by_value(limit: float | Array, *, at: str | Where) -> RuleSet:
         at: whose cotangent is clipped; inside of a loop that is done at every turn.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Raises:
         RuleError: the limit is negative.
@@ -106,7 +106,7 @@ def clip_by_value(limit: float | Array, *, at: str | Where) -> RuleSet:
         [ 0.5 -1. ]
     """
     require_range("clip_by_value: limit", limit, 0, INFINITY)
-    return RuleSet().hook(at, Change("clip_by_value", clipped, (("limit", limit),)))
+    return RuleSet().hook(at, Change("clip_by_value", clipped, (("limit", limit),)), nonlinear)
 
 
 def clipped(g: Array, limit: Any) -> Array:
@@ -126,7 +126,7 @@ def clip_by_norm(limit: float | Array, per_example: bool = False, *, at: str | W
         at: whose cotangent is clipped.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Raises:
         RuleError: the limit is negative.
@@ -137,7 +137,8 @@ def clip_by_norm(limit: float | Array, per_example: bool = False, *, at: str | W
         [3. 4.]
     """
     require_range("clip_by_norm: limit", limit, 0, INFINITY)
-    return RuleSet().hook(at, Change("clip_by_norm", shortened, (("limit", limit), ("per_example", per_example))))
+    change = Change("clip_by_norm", shortened, (("limit", limit), ("per_example", per_example)))
+    return RuleSet().hook(at, change, nonlinear)
 
 
 def shortened(g: Array, limit: Any, per_example: bool) -> Array:
@@ -157,14 +158,14 @@ def normalize(per_example: bool = False, *, at: str | Where) -> RuleSet:
         at: whose cotangent is normalized.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Example:
         >>> rules = fg.rulesets.surgery.normalize(at="x")
         >>> print(fg.grad(lambda x: (x**2).sum(), rules=rules)(jnp.array([3.0, 4.0])))
         [0.6 0.8]
     """
-    return RuleSet().hook(at, Change("normalize", normalized, (("per_example", per_example),)))
+    return RuleSet().hook(at, Change("normalize", normalized, (("per_example", per_example),)), nonlinear)
 
 
 def normalized(g: Array, per_example: bool) -> Array:
@@ -184,7 +185,7 @@ def noise(scale: float | Array, *, at: str | Where) -> RuleSet:
         at: whose cotangent is noisy; each value has noise of its own.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Raises:
         RuleError: the scale is negative.
@@ -196,7 +197,7 @@ def noise(scale: float | Array, *, at: str | Where) -> RuleSet:
         1.0 0.1
     """
     require_range("noise: scale", scale, 0, INFINITY)
-    return RuleSet().hook(at, Change("noise", noisy, (("scale", scale),)))
+    return RuleSet().hook(at, Change("noise", noisy, (("scale", scale),)), nonlinear)
 
 
 def noisy(g: Array, scale: Any, key: Any) -> Array:
