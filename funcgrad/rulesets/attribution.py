@@ -1,6 +1,6 @@
 """Attributions: how much each entry of the input counts for an output, by the backward pass or by several.
 
-`guided_backprop` and `deconvnet` are sets of rules. The others take a function whose result is a
+`guided_backprop`, `deconvnet` and `excitation_backprop` are sets of rules. The others take a function whose result is a
 number, as a class's score summed over a batch, and return one of the same arguments that gives the attribution, as
 `fg.grad` gives the gradient; they work under `jax.jit` and `jax.vmap`, and on a backward pass with other rules
 (`rules=`).
@@ -22,6 +22,7 @@ from funcgrad.autodiff.named_values import Names
 from funcgrad.errors import GradientError, describe_tree
 from funcgrad.naming import Where
 from funcgrad.registry import RuleSet, nonlinear
+from funcgrad.rulesets import relevance
 from funcgrad.rulesets.families import MAX_POOLING, NONLINEARITY, RELU
 from funcgrad.rulesets.inputs import Argnums, Places, alone, baseline_of, chosen, values_and_gradients, weighted_sum
 
@@ -76,6 +77,34 @@ def deconvnet(*, at: str | Where = "**") -> RuleSet:
 def rectified(g: Array) -> Array:
     """`x_bar = g [g > 0]`."""
     return jnp.where(g > 0, g, 0)
+
+
+def excitation_backprop(stabilizer: float = 1e-6, *, at: str | Where = "**") -> RuleSet:
+    """`P_i = Σ_j x_i w⁺_ij / (Σ_i x_i w⁺_ij) P_j`: which inputs excite an output, as probabilities of winning it.
+
+    z⁺ in dense layers and convolutions, shares in sums of two branches and in average pooling, maxima and activations
+    of one number pass. Inputs of a layer are taken to be positive, as after a ReLU; of others, what is negative twice
+    excites too (`relevance.z_plus`). As in zennit's ExcitationBackprop, a bias takes the share of what is positive of
+    it; the paper's layers have none. Source: Zhang et al. 2016, section 3.
+
+    Args:
+        stabilizer: what is added to denominators, away from zero.
+        at: at which of the layers, as in `RuleSet.override`.
+
+    Returns:
+        The set of rules; their kind is modified.
+
+    Raises:
+        RuleError: a model without linear layers, when the set is used.
+
+    Example:
+        >>> w = {"w": jnp.array([[1.0], [3.0], [-2.0]])}
+        >>> rules = fg.rulesets.attribution.excitation_backprop()
+        >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0, 5.0]]), rules=rules)
+        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        [[0.5 0.5 0. ]]
+    """
+    return relevance.passing() | relevance.norm(stabilizer) | relevance.z_plus(stabilizer, at=at)
 
 
 def gradient_times_input(

@@ -87,6 +87,7 @@ NONLINEAR_HOOKS: dict[str, fg.RuleSet] = {
 
 RELEVANCE: dict[str, fg.RuleSet] = {
     **{f"relevance.{n}": make() for n, make in public(relevance).items() if n not in ("z_box", "epsilon_gamma_box")},
+    "attribution.excitation_backprop": attribution.excitation_backprop(),
     "relevance.z_box": relevance.z_box(-1.0, 1.0),
     "relevance.epsilon_gamma_box": relevance.epsilon_gamma_box(-1.0, 1.0),
 }
