@@ -31,7 +31,7 @@ def guided_backprop(*, at: str | Where = "**") -> RuleSet:
     """`x_bar = g [y > 0] [g > 0]` at every ReLU: what is positive both ways.
 
     A ReLU is `fg.ops.relu`, `jax.nn.relu` (as in Flax, Equinox and Haiku), whatever else is called `relu`, or
-    `jnp.maximum(x, 0)` or `jnp.clip(x, 0)` with the number written out. Source: Springenberg et al. 2015, fig. 1.
+    `jnp.maximum(x, 0)` or `jnp.clip(x, 0)` with the number written out. Source: Springenberg et al. 2015.
 
     Args:
         at: at which of them, as in `RuleSet.override`.
@@ -57,7 +57,7 @@ def guided(g: Array, y: Array, out: Array | None = None) -> Array:
 def deconvnet(*, at: str | Where = "**") -> RuleSet:
     """`x_bar = g [g > 0]` at every ReLU: a ReLU of the cotangent, whatever the input was.
 
-    Source: Zeiler and Fergus 2014, section 2.1; as a ReLU's rule in Springenberg et al. 2015, fig. 1.
+    Source: Zeiler and Fergus 2014; as a ReLU's rule in Springenberg et al. 2015.
 
     Args:
         at: at which ReLUs (see `guided_backprop`), as in `RuleSet.override`.
@@ -85,7 +85,7 @@ def excitation_backprop(stabilizer: float = 1e-6, *, at: str | Where = "**") -> 
     z⁺ in dense layers and convolutions, shares in sums of two branches and in average pooling, maxima and activations
     of one number pass. Inputs of a layer are taken to be positive, as after a ReLU; of others, what is negative twice
     excites too (`relevance.z_plus`). As in zennit's ExcitationBackprop, a bias takes the share of what is positive of
-    it; the paper's layers have none. Source: Zhang et al. 2016, section 3.
+    it; the paper's layers have none. Source: Zhang et al. 2016.
 
     Args:
         stabilizer: what is added to denominators, away from zero.
@@ -164,7 +164,7 @@ def integrated_gradients(
     """`(x - x') ⊙ ∫₀¹ ∂f/∂x (x' + a (x - x')) da`; its sum is `f(x) - f(x')`.
 
     The integral is a Gauss-Legendre sum, as in captum; one gradient at a time is in memory. Source: Sundararajan et al.
-    2017, eq. 1; completeness, proposition 1.
+    2017, where that sum is called completeness.
 
     Args:
         f: a function whose result is a real scalar.
@@ -219,7 +219,7 @@ def smooth_grad(
 ) -> Callable[..., Any]:
     """`1/n Σ ∂f/∂x (x + σ ε)`: the mean of gradients at noisy inputs, `ε` normal.
 
-    Source: Smilkov et al. 2017, section 3. One gradient at a time is in memory.
+    Source: Smilkov et al. 2017. One gradient at a time is in memory.
 
     Args:
         f: a function whose result is a real scalar.
@@ -272,7 +272,7 @@ def grad_cam(
 ) -> Callable[..., Array]:
     """`L = ReLU(Σ_k α_k A_k)`, `α_k` the mean of `∂f/∂A_k` over positions, for any named value `A`.
 
-    Source: Selvaraju et al. 2017, eq. 1 and 2. `fg.view.heatmap` stretches it over the input.
+    Source: Selvaraju et al. 2017. `fg.view.heatmap` stretches it over the input.
 
     Args:
         f: a function whose result is a real scalar.
@@ -330,8 +330,8 @@ def deeplift_rescale(
     `jax.nn`, primitives, `jnp.maximum`, `minimum` and `clip` with numbers; and max pooling, which hands on what its
     windows gained. What multiplies two values that both move (attention, a norm), and a choice (`jnp.where`), keep
     their own rules; the sum is then another. Input and reference are two examples of a `vmap` around `fg.grad`, in
-    which rules see both; so `f` may do what it will with its batch. Source: Shrikumar et al. 2017, eq. 1 and 3,
-    section 3.5.2; pooling as in captum.
+    which rules see both; so `f` may do what it will with its batch. Source: Shrikumar et al. 2017; pooling as
+    in captum.
 
     Args:
         f: a function whose result is a real scalar.

@@ -39,7 +39,7 @@ def alignment(
 ) -> RuleSet:
     """`x_bar = g Bᵀ` in the place of `g wᵀ`, `B` fixed and uniform in [-c, c]. The weight itself is not read.
 
-    Source: Lillicrap et al. 2016; c = 0.5 as for its linear task.
+    Source: Lillicrap et al. 2016.
 
     Args:
         key: what the matrices are drawn from, as `jax.random.key(0)`.
@@ -75,7 +75,7 @@ def sign_symmetric(
 ) -> RuleSet:
     """`x_bar = g sign(w)ᵀ`; with a key `g (m sign(w))ᵀ`, `m` fixed and uniform in [0, 1].
 
-    Source: Liao et al. 2016, section 3 (uSF, frSF); Xiao et al. 2019, which trains ImageNet with the first.
+    Source: Liao et al. 2016 (uSF, frSF); Xiao et al. 2019, which trains ImageNet with the first.
 
     Args:
         key: what the magnitudes `m` are drawn from; without one they are 1.
@@ -113,7 +113,7 @@ def direct(
     """`x_bar = e B`: each layer is told the cotangent `e` of the network's output, by a fixed matrix of its own.
 
     `B` is uniform in [-c, c], c = 1 / √n for a layer's input of `n` numbers. The axes of `e` but the last are also the
-    first of `x` over which it does not sum: the examples. Source: Nøkland 2016, eq. 7 and section 4.
+    first of `x` over which it does not sum: the examples. Source: Nøkland 2016.
 
     Args:
         key: what the matrices are drawn from, as `jax.random.key(0)`.
@@ -183,7 +183,7 @@ def perturbation(per_example: bool = False, *, at: str | Where) -> RuleSet:
 
     Its mean is `g`. At an intermediate it is node perturbation, at a leaf of the parameters weight perturbation, both
     in the limit of small noise. Draws: give the set a key in each step, `rules.with_key(key)`. Source: Werfel et al.
-    2003, eq. 2; Baydin et al. 2022 (forward gradients of weights), Ren et al. 2023 (of activations).
+    2003; Baydin et al. 2022 (forward gradients of weights), Ren et al. 2023 (of activations).
 
     Args:
         per_example: each entry along axis 0 has a loss, and so a number, of its own.
