@@ -4,7 +4,7 @@ Ops and rules
     op           make an op of a pure function; op.pullback registers J^T argument by argument
     Region       several nodes with one output that a rule stands for together
     RuleSet      which rule stands where; override by op and node name
-    Rule, Marker, exact, subgradient, surrogate, modified
+    Rule, Marker, exact, subgradient, surrogate, modified, nonlinear
                  what a rule is, and what it claims to be
     check        whether an op's rules are that, in every respect; print the report
     audit        the same for every node of a function's backward pass, at its own numbers
@@ -74,6 +74,7 @@ from funcgrad.registry import Rule as Rule
 from funcgrad.registry import RuleSet as RuleSet
 from funcgrad.registry import exact as exact
 from funcgrad.registry import modified as modified
+from funcgrad.registry import nonlinear as nonlinear
 from funcgrad.registry import op as op
 from funcgrad.registry import subgradient as subgradient
 from funcgrad.registry import surrogate as surrogate
@@ -105,6 +106,7 @@ __all__ = [
     "modified",
     "name",
     "networks",
+    "nonlinear",
     "op",
     "ops",
     "plan",

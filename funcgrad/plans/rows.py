@@ -69,7 +69,7 @@ def _rows(
             forward_flops=forward,
             backward_flops=turns * (adding[step] + costs.of_step(step)),
             remakes=tuple(again.name for again in step.runs_again),
-            hooks=tuple(hook.name for v in node.outputs for hook in plan.hooks.get(v, ())),
+            hooks=tuple(hook.said for v in node.outputs for hook in plan.hooks.get(v, ())),
             depth=depth,
         )
         for body in step.bodies:

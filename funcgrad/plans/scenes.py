@@ -39,7 +39,7 @@ def _facts(plan: "Plan") -> Facts:
         wanted=tuple(v.name for v in plan.wanted),
         zero=tuple(v.name for v in plan.wanted if v not in plan.reached),
         remade=tuple(name for row in plan.rows for name in row.remakes),
-        hooks=tuple(f"{v.name}: {', '.join(h.name for h in hooks)}" for v, hooks in _hooks(plan)),
+        hooks=tuple(f"{v.name}: {', '.join(h.said for h in hooks)}" for v, hooks in _hooks(plan)),
         suggestions=tuple(map(str, plan.suggestions)),
         repeated_bytes=plan.repeated_bytes,
         compiled_bytes=plan.temp_bytes,

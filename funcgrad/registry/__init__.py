@@ -28,6 +28,7 @@ from funcgrad.registry.rule import exact as exact
 from funcgrad.registry.rule import modified as modified
 from funcgrad.registry.rule import module_of as module_of
 from funcgrad.registry.rule import name_of as name_of
+from funcgrad.registry.rule import nonlinear as nonlinear
 from funcgrad.registry.rule import subgradient as subgradient
 from funcgrad.registry.rule import surrogate as surrogate
 from funcgrad.registry.rule import unbroadcast as unbroadcast

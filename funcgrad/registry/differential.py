@@ -73,6 +73,12 @@ class Differential:
         return jax.jvp(inexact_outputs, [primals[p] for p in seeds], list(seeds.values()))[1]
 
     def _push_by_transpose(self, rule: Rule, values: list[Array], seeds: dict[int, Array]) -> list[Array]:
+        refusal = (
+            f"{self.call.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is not "
+            f"linear in g; use reverse mode."
+        )
+        if not rule.kind.is_linear:  # one that does not read g has a transpose, which is zero
+            raise RuleError(refusal)
         one = self.linear._replace(levels=())
         avals = [jax.typeof(x) for x in values]
         targets = targets_of(self.call.argument_slots, rule, one.active)
@@ -84,10 +90,7 @@ class Differential:
         except FuncgradError:
             raise
         except (NotImplementedError, AssertionError, TypeError, RuntimeError) as error:
-            raise RuleError(
-                f"{self.call.name}: forward mode through the {rule.kind} rule {rule.name} is its transpose, and it is "
-                f"not linear in g; use reverse mode."
-            ) from error
+            raise RuleError(refusal) from error
 
     def push_saved(self, primals: list[Array], tangents: list[Array]) -> list[Array]:
         """J of the saved values, by JAX on the saving forward."""

@@ -18,7 +18,7 @@ from funcgrad.registry.broadcasting import Room, broadcasts
 
 @dataclass(frozen=True)
 class Kind:
-    """What a rule claims: see `exact`, `subgradient`, `surrogate`, `modified`."""
+    """What a rule claims: see `exact`, `subgradient`, `surrogate`, `modified`, `nonlinear`."""
 
     name: str
     convention: str = ""
@@ -39,11 +39,18 @@ class Kind:
         """Whether the rule is the derivative of the op's own forward."""
         return self.name in ("exact", "subgradient")
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether the rule claims to be a linear map of the cotangent, as every J^T is."""
+        return self.name != "nonlinear"
+
 
 exact = Kind("exact")
 """The derivative of the forward."""
 modified = Kind("modified")
 """Deliberately not a derivative (LRP, gradient reversal, feedback alignment); linear in the cotangent."""
+nonlinear = Kind("nonlinear")
+"""Nor is it linear in the cotangent (guided backprop, clipping, noise): pulled back twice, a sum is not the sum."""
 
 
 def subgradient(convention: str | Mapping[float, float | str], even_at_ties: bool = False) -> Kind:
@@ -131,7 +138,8 @@ class Rule:
     Args:
         function: the pullback.
         arguments: the arguments that it serves.
-        kind: what it claims to be: `fg.exact`, `fg.modified`, `fg.subgradient(...)` or `fg.surrogate(...)`.
+        kind: what it claims to be: `fg.exact`, `fg.subgradient(...)`, `fg.surrogate(...)`, `fg.modified` or
+            `fg.nonlinear`.
         title: what it is called, where the function has no name of its own.
         keep: by the name that the pullback asks for, a function of arguments, outputs, saved values and attributes,
             asked for by name, that returns an array. Of rules that a `RuleSet` puts in.
@@ -156,7 +164,7 @@ class Rule:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise RuleError(f"A rule must be a function, got {type(self.function).__name__}.")
-        kinds = "fg.exact, fg.modified, fg.subgradient(convention) or fg.surrogate(function)"
+        kinds = "fg.exact, fg.subgradient(convention), fg.surrogate(function), fg.modified or fg.nonlinear"
         require(self.kind, Kind, f"rule {self.name}: kind", kinds, RuleError)
         _check_names(f"rule {self.name}", self._parameters)
         functions = "a mapping from names to functions, {'positive': lambda x: x > 0}"

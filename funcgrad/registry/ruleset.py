@@ -16,7 +16,7 @@ from funcgrad.registry.likeness import alike
 from funcgrad.registry.op import Op
 from funcgrad.registry.random_keys import key_at, key_of_turn
 from funcgrad.registry.region import Region
-from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of
+from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of, nonlinear
 from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
 from funcgrad.registry.targets import Target, functions_in
 
@@ -74,6 +74,8 @@ class Hook:
 
     at: Where
     function: Callable[..., Array]
+    kind: Kind = modified
+    """`modified`, or `nonlinear`."""
     key: Any = field(default=None, compare=False)
     """That of its value, in a plan."""
 
@@ -81,6 +83,11 @@ class Hook:
     def name(self) -> str:
         """The function's name."""
         return name_of(self.function)
+
+    @property
+    def said(self) -> str:
+        """Its name, and that it is not linear, as a plan shows it."""
+        return self.name if self.kind.is_linear else f"{self.name} [{self.kind}]"
 
     @cached_property
     def asks_key(self) -> bool:
@@ -129,7 +136,7 @@ class Hook:
         return found
 
     def __str__(self) -> str:
-        return f"the cotangent of '{self.at}': {self.name}"
+        return f"the cotangent of '{self.at}': {self.name}{'' if self.kind.is_linear else f' ({self.kind})'}"
 
 
 @dataclass(frozen=True)
@@ -148,12 +155,12 @@ class RuleSet:
     Example:
         >>> def guided_relu(g, y):
         ...     return jnp.where((y > 0) & (g > 0), g, 0.0)
-        >>> rules = fg.RuleSet().override(fg.ops.relu, guided_relu, at="**")
+        >>> rules = fg.RuleSet().override(fg.ops.relu, guided_relu, at="**", kind=fg.nonlinear)
         >>> loss = lambda x: jnp.sum(fg.ops.relu(x) * jnp.array([1.0, -1.0]))
         >>> print(fg.grad(loss)(jnp.ones(2)), fg.grad(loss, rules=rules)(jnp.ones(2)))
         [ 1. -1.] [1. 0.]
         >>> print(rules)
-        relu at '**': guided_relu for x (modified)
+        relu at '**': guided_relu for x (nonlinear)
     """
 
     overrides: tuple[Override, ...] = ()
@@ -225,7 +232,8 @@ class RuleSet:
                 for this node and this turn of a loop.
             arguments: the arguments it serves; may be left out for a function with one argument.
             at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
-            kind: what the rule claims; `modified` by default.
+            kind: what the rule claims; by default `modified`, no derivative, but linear in `g`. What is not even that
+                is `nonlinear`.
             optional: whether it may match no node: of sets that are for many models. Else that raises.
             keep: what the forward makes for the rule, to be kept in the place of what that is made of: by the name
                 that the rule asks for, a function of what a rule may ask for but cotangents, by name.
@@ -240,7 +248,7 @@ class RuleSet:
         Example:
             >>> def guided_relu(g, x):
             ...     return jnp.where((x > 0) & (g > 0), g, 0.0)
-            >>> rules = fg.RuleSet().override(jax.nn.relu, guided_relu)
+            >>> rules = fg.RuleSet().override(jax.nn.relu, guided_relu, kind=fg.nonlinear)
             >>> print(fg.grad(lambda x: -jnp.sum(jax.nn.relu(x)), rules=rules)(jnp.ones(2)))
             [0. 0.]
             >>> by_bytes = fg.RuleSet().override(
@@ -265,7 +273,7 @@ class RuleSet:
             target.op.check_rule(rule, AROUND)
         return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional)))
 
-    def hook(self, at: str | Where, function: Callable[[Array], Array]) -> "Self":
+    def hook(self, at: str | Where, function: Callable[[Array], Array], kind: Kind = modified) -> "Self":
         """A new set in which the cotangents of the values that `at` stands for are changed by a function.
 
         What is changed is the sum over all readers of a value, before the rule of its node reads it; the cotangent
@@ -276,12 +284,14 @@ class RuleSet:
             function: from a cotangent to one of the same shape and dtype: `lambda g: -g` reverses it,
                 `lambda g: jnp.clip(g, -1, 1)` clips it. Where it has a parameter `key`, it gets a random key there
                 (see `with_key`). Where several match, the first that was added comes first.
+            kind: what the function claims: `fg.modified`, which is linear, or `fg.nonlinear`, as clipping is.
 
         Returns:
             Another set.
 
         Raises:
-            RuleError: `function` is none. A pattern that matches no value raises when the set is used in a plan.
+            RuleError: `function` is none, or `kind` is neither of the two. A pattern that matches no value raises when
+                the set is used in a plan.
 
         Example:
             >>> rules = fg.RuleSet().hook("h", lambda g: -g)
@@ -291,7 +301,11 @@ class RuleSet:
         _check_place(at, "hook", "the name of a value, or a glob")
         if not callable(function):
             raise RuleError(f"hook: expected a function of a cotangent, got {type(function).__name__}.")
-        return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function)))
+        if kind not in (modified, nonlinear):
+            raise RuleError(
+                f"hook: what changes a cotangent is no derivative, kind= takes fg.modified or fg.nonlinear, got {kind}."
+            )
+        return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function, kind)))
 
     def with_key(self, key: Any) -> "Self":
         """A new set whose rules and hooks may ask for a random `key`.

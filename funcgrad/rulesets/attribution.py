@@ -1,8 +1,9 @@
 """Attributions: how much each entry of the input counts for an output, by the backward pass or by several.
 
-`guided_backprop` and `deconvnet` are sets of rules. The others take a function whose result is a number, as a class's
-score summed over a batch, and return one of the same arguments that gives the attribution, as `fg.grad` gives the
-gradient; they work under `jax.jit` and `jax.vmap`, and on a backward pass with other rules (`rules=`).
+`guided_backprop`, `deconvnet` and `excitation_backprop` are sets of rules. The others take a function whose result is a
+number, as a class's score summed over a batch, and return one of the same arguments that gives the attribution, as
+`fg.grad` gives the gradient; they work under `jax.jit` and `jax.vmap`, and on a backward pass with other rules
+(`rules=`).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from funcgrad.autodiff.gradients import named_after
 from funcgrad.autodiff.named_values import Names
 from funcgrad.errors import GradientError, describe_tree
 from funcgrad.naming import Where
-from funcgrad.registry import RuleSet
+from funcgrad.registry import RuleSet, nonlinear
+from funcgrad.rulesets import relevance
 from funcgrad.rulesets.families import MAX_POOLING, NONLINEARITY, RELU
 from funcgrad.rulesets.inputs import Argnums, Places, alone, baseline_of, chosen, values_and_gradients, weighted_sum
 
@@ -29,13 +31,13 @@ def guided_backprop(*, at: str | Where = "**") -> RuleSet:
     """`x_bar = g [y > 0] [g > 0]` at every ReLU: what is positive both ways.
 
     A ReLU is `fg.ops.relu`, `jax.nn.relu` (as in Flax, Equinox and Haiku), whatever else is called `relu`, or
-    `jnp.maximum(x, 0)` or `jnp.clip(x, 0)` with the number written out. Source: Springenberg et al. 2015, fig. 1.
+    `jnp.maximum(x, 0)` or `jnp.clip(x, 0)` with the number written out. Source: Springenberg et al. 2015.
 
     Args:
         at: at which of them, as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified: not linear in `g`.
+        The set of rules; their kind is nonlinear.
 
     Example:
         >>> rules = fg.rulesets.attribution.guided_backprop()
@@ -43,7 +45,7 @@ def guided_backprop(*, at: str | Where = "**") -> RuleSet:
         >>> print(fg.grad(score, rules=rules)(jnp.array([1.0, 1.0, -1.0])))
         [3. 0. 0.]
     """
-    return RuleSet().override(RELU, guided, at=at)
+    return RuleSet().override(RELU, guided, at=at, kind=nonlinear)
 
 
 def guided(g: Array, y: Array, out: Array | None = None) -> Array:
@@ -55,13 +57,13 @@ def guided(g: Array, y: Array, out: Array | None = None) -> Array:
 def deconvnet(*, at: str | Where = "**") -> RuleSet:
     """`x_bar = g [g > 0]` at every ReLU: a ReLU of the cotangent, whatever the input was.
 
-    Source: Zeiler and Fergus 2014, section 2.1; as a ReLU's rule in Springenberg et al. 2015, fig. 1.
+    Source: Zeiler and Fergus 2014; as a ReLU's rule in Springenberg et al. 2015.
 
     Args:
         at: at which ReLUs (see `guided_backprop`), as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified: not linear in `g`.
+        The set of rules; their kind is nonlinear.
 
     Example:
         >>> rules = fg.rulesets.attribution.deconvnet()
@@ -69,12 +71,40 @@ def deconvnet(*, at: str | Where = "**") -> RuleSet:
         >>> print(fg.grad(score, rules=rules)(jnp.array([1.0, 1.0, -1.0])))
         [3. 0. 3.]
     """
-    return RuleSet().override(RELU, rectified, at=at)
+    return RuleSet().override(RELU, rectified, at=at, kind=nonlinear)
 
 
 def rectified(g: Array) -> Array:
     """`x_bar = g [g > 0]`."""
     return jnp.where(g > 0, g, 0)
+
+
+def excitation_backprop(stabilizer: float = 1e-6, *, at: str | Where = "**") -> RuleSet:
+    """`P_i = Σ_j x_i w⁺_ij / (Σ_i x_i w⁺_ij) P_j`: which inputs excite an output, as probabilities of winning it.
+
+    z⁺ in dense layers and convolutions, shares in sums of two branches and in average pooling, maxima and activations
+    of one number pass. Inputs of a layer are taken to be positive, as after a ReLU; of others, what is negative twice
+    excites too (`relevance.z_plus`). As in zennit's ExcitationBackprop, a bias takes the share of what is positive of
+    it; the paper's layers have none. Source: Zhang et al. 2016.
+
+    Args:
+        stabilizer: what is added to denominators, away from zero.
+        at: at which of the layers, as in `RuleSet.override`.
+
+    Returns:
+        The set of rules; their kind is modified.
+
+    Raises:
+        RuleError: a model without linear layers, when the set is used.
+
+    Example:
+        >>> w = {"w": jnp.array([[1.0], [3.0], [-2.0]])}
+        >>> rules = fg.rulesets.attribution.excitation_backprop()
+        >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0, 5.0]]), rules=rules)
+        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        [[0.5 0.5 0. ]]
+    """
+    return relevance.passing() | relevance.norm(stabilizer) | relevance.z_plus(stabilizer, at=at)
 
 
 def gradient_times_input(
@@ -134,7 +164,7 @@ def integrated_gradients(
     """`(x - x') ⊙ ∫₀¹ ∂f/∂x (x' + a (x - x')) da`; its sum is `f(x) - f(x')`.
 
     The integral is a Gauss-Legendre sum, as in captum; one gradient at a time is in memory. Source: Sundararajan et al.
-    2017, eq. 1; completeness, proposition 1.
+    2017, where that sum is called completeness.
 
     Args:
         f: a function whose result is a real scalar.
@@ -189,7 +219,7 @@ def smooth_grad(
 ) -> Callable[..., Any]:
     """`1/n Σ ∂f/∂x (x + σ ε)`: the mean of gradients at noisy inputs, `ε` normal.
 
-    Source: Smilkov et al. 2017, section 3. One gradient at a time is in memory.
+    Source: Smilkov et al. 2017. One gradient at a time is in memory.
 
     Args:
         f: a function whose result is a real scalar.
@@ -242,7 +272,7 @@ def grad_cam(
 ) -> Callable[..., Array]:
     """`L = ReLU(Σ_k α_k A_k)`, `α_k` the mean of `∂f/∂A_k` over positions, for any named value `A`.
 
-    Source: Selvaraju et al. 2017, eq. 1 and 2. `fg.view.heatmap` stretches it over the input.
+    Source: Selvaraju et al. 2017. `fg.view.heatmap` stretches it over the input.
 
     Args:
         f: a function whose result is a real scalar.
@@ -300,8 +330,8 @@ def deeplift_rescale(
     `jax.nn`, primitives, `jnp.maximum`, `minimum` and `clip` with numbers; and max pooling, which hands on what its
     windows gained. What multiplies two values that both move (attention, a norm), and a choice (`jnp.where`), keep
     their own rules; the sum is then another. Input and reference are two examples of a `vmap` around `fg.grad`, in
-    which rules see both; so `f` may do what it will with its batch. Source: Shrikumar et al. 2017, eq. 1 and 3,
-    section 3.5.2; pooling as in captum.
+    which rules see both; so `f` may do what it will with its batch. Source: Shrikumar et al. 2017; pooling as
+    in captum.
 
     Args:
         f: a function whose result is a real scalar.

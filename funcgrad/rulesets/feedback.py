@@ -24,7 +24,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.errors import RuleError, describe, printed
 from funcgrad.graph import Node
 from funcgrad.naming import Where
-from funcgrad.registry import Op, Region, Rule, RuleSet, key_at, modified
+from funcgrad.registry import Op, Region, Rule, RuleSet, key_at, modified, nonlinear
 from funcgrad.rulesets.changes import Change, like
 from funcgrad.rulesets.slopes import Function
 
@@ -39,7 +39,7 @@ def alignment(
 ) -> RuleSet:
     """`x_bar = g Bᵀ` in the place of `g wᵀ`, `B` fixed and uniform in [-c, c]. The weight itself is not read.
 
-    Source: Lillicrap et al. 2016; c = 0.5 as for its linear task.
+    Source: Lillicrap et al. 2016.
 
     Args:
         key: what the matrices are drawn from, as `jax.random.key(0)`.
@@ -75,7 +75,7 @@ def sign_symmetric(
 ) -> RuleSet:
     """`x_bar = g sign(w)ᵀ`; with a key `g (m sign(w))ᵀ`, `m` fixed and uniform in [0, 1].
 
-    Source: Liao et al. 2016, section 3 (uSF, frSF); Xiao et al. 2019, which trains ImageNet with the first.
+    Source: Liao et al. 2016 (uSF, frSF); Xiao et al. 2019, which trains ImageNet with the first.
 
     Args:
         key: what the magnitudes `m` are drawn from; without one they are 1.
@@ -113,7 +113,7 @@ def direct(
     """`x_bar = e B`: each layer is told the cotangent `e` of the network's output, by a fixed matrix of its own.
 
     `B` is uniform in [-c, c], c = 1 / √n for a layer's input of `n` numbers. The axes of `e` but the last are also the
-    first of `x` over which it does not sum: the examples. Source: Nøkland 2016, eq. 7 and section 4.
+    first of `x` over which it does not sum: the examples. Source: Nøkland 2016.
 
     Args:
         key: what the matrices are drawn from, as `jax.random.key(0)`.
@@ -164,7 +164,7 @@ def target_projection(
         at: at which nodes, as in `RuleSet.override`.
 
     Returns:
-        The set of rules; their kind is modified, though not even linear in the cotangent: they do not ask for it.
+        The set of rules; their kind is nonlinear, as they do not read the cotangent at all.
 
     Example:
         >>> rules = fg.rulesets.feedback.target_projection(jnp.eye(2), jax.random.key(0))
@@ -183,7 +183,7 @@ def perturbation(per_example: bool = False, *, at: str | Where) -> RuleSet:
 
     Its mean is `g`. At an intermediate it is node perturbation, at a leaf of the parameters weight perturbation, both
     in the limit of small noise. Draws: give the set a key in each step, `rules.with_key(key)`. Source: Werfel et al.
-    2003, eq. 2; Baydin et al. 2022 (forward gradients of weights), Ren et al. 2023 (of activations).
+    2003; Baydin et al. 2022 (forward gradients of weights), Ren et al. 2023 (of activations).
 
     Args:
         per_example: each entry along axis 0 has a loss, and so a number, of its own.
@@ -252,7 +252,8 @@ class Projected:
     @property
     def rule(self) -> Rule:
         """It, as it is put in."""
-        return Rule(self, (self.x,), modified, self.title)
+        kind = modified if self.targets is None else nonlinear
+        return Rule(self, (self.x,), kind, self.title)
 
     def __call__(self, node: Node, dimension_numbers: Any = None, **told: Any) -> Array:
         """`e B`, or `-t B`."""

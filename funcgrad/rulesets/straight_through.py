@@ -22,7 +22,7 @@ from funcgrad.rulesets.slopes import Curve, Function, argument_of, titled, with_
 def identity(function: Function, *, at: str | Where = "**") -> RuleSet:
     """`x_bar = g`, as of a function that is `x`. Keeps nothing.
 
-    Source: Bengio et al. 2013, section 4; it goes back to Hinton's lectures of 2012. For a spike it is snntorch's
+    Source: Bengio et al. 2013; it goes back to Hinton's lectures of 2012. For a spike it is snntorch's
     straight_through_estimator and spikingjelly's DeterministicPass; for signs and rounding, brevitas' `*_ste`.
 
     Args:
@@ -56,7 +56,7 @@ def itself(x: Array, *others: Any, **attributes: Any) -> Array:
 def clipped(function: Function, low: float = -1.0, high: float = 1.0, *, at: str | Where = "**") -> RuleSet:
     """`x_bar = g` where `low <= x <= high`, else 0: as of `clip(x, low, high)`, at whose ends it passes.
 
-    Source: Hubara et al. 2016, eq. 4 ("saturated", the derivative of hard tanh; BinaryConnect's clipping of the
+    Source: Hubara et al. 2016 ("saturated", the derivative of hard tanh; BinaryConnect's clipping of the
     weights with it); between 0 and 1 the clipped ReLU of Yin et al. 2019; from 0 to infinity their ReLU.
 
     Args:
@@ -91,7 +91,7 @@ def clip(x: Array, low: float, high: float) -> Array:
 def polynomial(function: Function, *, at: str | Where = "**") -> RuleSet:
     """`x_bar = g max(0, 2 - 2|x|)`: as of `2x - x|x|` in [-1, 1], parabolas that approach a sign.
 
-    Source: Liu et al. 2018 (Bi-Real Net), eq. 6.
+    Source: Liu et al. 2018 (Bi-Real Net).
 
     Args:
         function: what is flat, as in `identity`: a sign.
@@ -122,7 +122,7 @@ def parabolas(x: Array) -> Array:
 def affine(*, at: str | Where = "**") -> RuleSet:
     """`x_bar = g` where `low <= round(x / s) + z <= high`, else 0: int8 and the like, with the mask of what is clipped.
 
-    The scale keeps its own cotangent, the exact one. Source: Jacob et al. 2018, section 3; as
+    The scale keeps its own cotangent, the exact one. Source: Jacob et al. 2018; as
     `torch.fake_quantize_per_tensor_affine`.
 
     Args:
@@ -158,7 +158,7 @@ def lsq(scaled: bool = True, *, at: str | Where = "**") -> RuleSet:
     """Learned step size: `s_bar = g a (round(v) - v)` inside, `g a low` or `g a high` where clipped; `v = x / s`.
 
     `x_bar = g [low < v < high]`. `a = 1 / √(n high)`, with `n` the entries of `x` for each step size, so that steps and
-    weights move alike. Source: Esser et al. 2020, eq. 3, 5 and section 2.2.
+    weights move alike. Source: Esser et al. 2020.
 
     Args:
         scaled: `a` as above; else 1.
@@ -222,7 +222,7 @@ def pact(*, at: str | Where = "**") -> RuleSet:
     """Learned clipping level `α = s high`: `α_bar = g` where `x >= α`, so `s_bar = g high` there; `x_bar = g` below.
 
     That is, with `low=0` as for the outputs of a ReLU, the pullback of `clip(x, 0, α)`. Pass `alpha / high` as the
-    scale. Source: Choi et al. 2018, eq. 3.
+    scale. Source: Choi et al. 2018.
 
     Args:
         at: at which of the `fg.ops.fake_quantize`, as in `RuleSet.override`.

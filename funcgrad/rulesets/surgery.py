@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from funcgrad.aliases import Array
 from funcgrad.errors import RuleError, require
 from funcgrad.naming import Where
-from funcgrad.registry import RuleSet
+from funcgrad.registry import RuleSet, nonlinear
 from funcgrad.rulesets.changes import Change, length, like, require_range, times
 
 INFINITY = float("inf")
@@ -24,7 +24,7 @@ INFINITY = float("inf")
 def reversal(scale: float | Array = 1.0, *, at: str | Where) -> RuleSet:
     """`h_bar = -λ g`: what is before the value climbs the loss that what is after it descends.
 
-    Source: Ganin & Lempitsky 2015, eq. 10; Ganin et al. 2016, section 4.2, with `reversal_schedule`.
+    Source: Ganin & Lempitsky 2015; Ganin et al. 2016, with `reversal_schedule`.
 
     Args:
         scale: λ.
@@ -49,7 +49,7 @@ def reversed_(g: Array, scale: Any) -> Array:
 def reversal_schedule(progress: float | Array, gamma: float = 10.0) -> Array:
     """`λ = 2 / (1 + exp(-γ p)) - 1`, from 0 to 1: a reversal that begins when the features mean something.
 
-    It is `tanh(γ p / 2)`. Source: Ganin & Lempitsky 2015, section 4; Ganin et al. 2016, section 5.2.2.
+    It is `tanh(γ p / 2)`. Source: Ganin & Lempitsky 2015; Ganin et al. 2016.
 
     Args:
         progress: `p`, the share of training that is over.
@@ -68,7 +68,7 @@ def reversal_schedule(progress: float | Array, gamma: float = 10.0) -> Array:
 def scale(factor: float | Array, *, at: str | Where) -> RuleSet:
     """`h_bar = c g`: a learning rate of its own for all that is before a value, or for one parameter.
 
-    Source: `tf.custom_gradient` recipes; as a rate per layer, Howard & Ruder 2018, section 3.2.
+    Source: as a rate per layer, Howard & Ruder 2018.
 
     Args:
         factor: `c`.
@@ -88,14 +88,14 @@ def scale(factor: float | Array, *, at: str | Where) -> RuleSet:
 def clip_by_value(limit: float | Array, *, at: str | Where) -> RuleSet:
     """`h_bar = min(max(g, -c), c)`, entry by entry.
 
-    Source: Mikolov 2012, section 3.3; inside of a recurrence, Graves 2013, section 2.1.
+    Source: Mikolov 2012; inside of a recurrence, Graves 2013.
 
     Args:
         limit: `c`, not negative.
         at: whose cotangent is clipped; inside of a loop that is done at every turn.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Raises:
         RuleError: the limit is negative.
@@ -106,7 +106,7 @@ def clip_by_value(limit: float | Array, *, at: str | Where) -> RuleSet:
         [ 0.5 -1. ]
     """
     require_range("clip_by_value: limit", limit, 0, INFINITY)
-    return RuleSet().hook(at, Change("clip_by_value", clipped, (("limit", limit),)))
+    return RuleSet().hook(at, Change("clip_by_value", clipped, (("limit", limit),)), nonlinear)
 
 
 def clipped(g: Array, limit: Any) -> Array:
@@ -118,7 +118,7 @@ def clipped(g: Array, limit: Any) -> Array:
 def clip_by_norm(limit: float | Array, per_example: bool = False, *, at: str | Where) -> RuleSet:
     """`h_bar = g min(1, c / ‖g‖)`: no longer than `c`, in the same direction.
 
-    Source: Pascanu et al. 2013, algorithm 1, here for one value instead of for all parameters together.
+    Source: Pascanu et al. 2013, here for one value instead of for all parameters together.
 
     Args:
         limit: `c`, not negative.
@@ -126,7 +126,7 @@ def clip_by_norm(limit: float | Array, per_example: bool = False, *, at: str | W
         at: whose cotangent is clipped.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Raises:
         RuleError: the limit is negative.
@@ -137,7 +137,8 @@ def clip_by_norm(limit: float | Array, per_example: bool = False, *, at: str | W
         [3. 4.]
     """
     require_range("clip_by_norm: limit", limit, 0, INFINITY)
-    return RuleSet().hook(at, Change("clip_by_norm", shortened, (("limit", limit), ("per_example", per_example))))
+    change = Change("clip_by_norm", shortened, (("limit", limit), ("per_example", per_example)))
+    return RuleSet().hook(at, change, nonlinear)
 
 
 def shortened(g: Array, limit: Any, per_example: bool) -> Array:
@@ -150,21 +151,21 @@ def shortened(g: Array, limit: Any, per_example: bool) -> Array:
 def normalize(per_example: bool = False, *, at: str | Where) -> RuleSet:
     """`h_bar = g / ‖g‖`, and 0 for a `g` that is 0: the direction alone.
 
-    Source: Hazan et al. 2015, algorithm 1; per layer, Yu et al. 2017, eq. 3.
+    Source: Hazan et al. 2015; per layer, Yu et al. 2017.
 
     Args:
         per_example: each entry along axis 0 has a norm of its own; else the cotangent has one.
         at: whose cotangent is normalized.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Example:
         >>> rules = fg.rulesets.surgery.normalize(at="x")
         >>> print(fg.grad(lambda x: (x**2).sum(), rules=rules)(jnp.array([3.0, 4.0])))
         [0.6 0.8]
     """
-    return RuleSet().hook(at, Change("normalize", normalized, (("per_example", per_example),)))
+    return RuleSet().hook(at, Change("normalize", normalized, (("per_example", per_example),)), nonlinear)
 
 
 def normalized(g: Array, per_example: bool) -> Array:
@@ -176,7 +177,7 @@ def normalized(g: Array, per_example: bool) -> Array:
 def noise(scale: float | Array, *, at: str | Where) -> RuleSet:
     """`h_bar = g + σ n`, `n` standard normal.
 
-    Draws: give the set a key in each step, `rules.with_key(key)`. Source: Neelakantan et al. 2015, section 3, with
+    Draws: give the set a key in each step, `rules.with_key(key)`. Source: Neelakantan et al. 2015, with
     `noise_schedule`, for `at="params"`.
 
     Args:
@@ -184,7 +185,7 @@ def noise(scale: float | Array, *, at: str | Where) -> RuleSet:
         at: whose cotangent is noisy; each value has noise of its own.
 
     Returns:
-        The set of rules.
+        The set of rules; their kind is nonlinear.
 
     Raises:
         RuleError: the scale is negative.
@@ -196,7 +197,7 @@ def noise(scale: float | Array, *, at: str | Where) -> RuleSet:
         1.0 0.1
     """
     require_range("noise: scale", scale, 0, INFINITY)
-    return RuleSet().hook(at, Change("noise", noisy, (("scale", scale),)))
+    return RuleSet().hook(at, Change("noise", noisy, (("scale", scale),)), nonlinear)
 
 
 def noisy(g: Array, scale: Any, key: Any) -> Array:
@@ -207,7 +208,7 @@ def noisy(g: Array, scale: Any, key: Any) -> Array:
 def noise_schedule(step: int | Array, eta: float = 0.01, gamma: float = 0.55) -> Array:
     """`σ = √(η / (1 + t)^γ)`: less noise as training goes on.
 
-    Source: Neelakantan et al. 2015, eq. 1; η was 0.01, 0.3 or 1.
+    Source: Neelakantan et al. 2015, where η was 0.01, 0.3 or 1.
 
     Args:
         step: `t`, how many are over.
@@ -276,7 +277,7 @@ def stop(*, at: str | Where) -> RuleSet:
 def branch_weights(weights: Mapping[str | Where, float | Array]) -> RuleSet:
     """`h_bar = Σ c_i g_i` over the uses `i` of a value: each branch counts as much as it is given, the others once.
 
-    Source: the weights of losses for the trunk alone, as of auxiliary heads, Szegedy et al. 2015, section 5.
+    Source: the weights of losses for the trunk alone, as of auxiliary heads, Szegedy et al. 2015.
 
     Args:
         weights: for each use, as `"h@domain"`, its weight.

@@ -112,7 +112,7 @@ def fast_sigmoid(x: Array, slope: float = 25.0) -> Array:
 def superspike(x: Array, alpha: float = 1.0) -> Array:
     """`s = α / (1 + |x|)²`, of `α x / (1 + |x|)`.
 
-    Source: Zenke and Ganguli 2018, section 3.3.2; spikingjelly's. norse's is this at α = 1, whatever it is given.
+    Source: Zenke and Ganguli 2018, section 3.3.2; spikingjelly's. norse 1.1's is this at α = 1, whatever it is given.
 
     Args:
         alpha: `α`, its height.
@@ -148,7 +148,7 @@ def soft_sign(x: Array, alpha: float = 2.0) -> Array:
 def sigmoid(x: Array, slope: float = 25.0) -> Array:
     """`s = k σ(kx) σ(-kx)`, of `σ(kx)`.
 
-    Source: Bohte et al. 2002 of spike times, Zenke and Ganguli 2018 of spikes; default of snntorch; spikingjelly: 4.
+    Source: Zenke and Ganguli 2018, as snntorch says, whose default it has; spikingjelly's is 4.
 
     Args:
         slope: `k`, how steep.
@@ -239,7 +239,7 @@ def inverse_square_root(x: Array, alpha: float = 1.0) -> Array:
 def gaussian(x: Array, sigma: float = 0.5, scale: float = 0.5) -> Array:
     """`s = γ N(x; 0, σ²)`, of `γ Φ(x/σ)`.
 
-    Source: Yin et al. 2020; braintools' gaussian_grad and its defaults.
+    Source: Yin et al. 2021; braintools' gaussian_grad and its defaults.
 
     Args:
         sigma: `σ`, its width.
@@ -392,7 +392,7 @@ def slayer(x: Array, alpha: float = 1.0) -> Array:
 def spike_rate_escape(x: Array, beta: float = 1.0, slope: float = 25.0) -> Array:
     """`s = k e^(-β|x - 1|)`, of `k/β sign(x - 1) (1 - e^(-β|x - 1|))`.
 
-    Source: Gerstner and Kistler 2002, section 5.3; as snntorch has it, around 1 and not around the threshold.
+    Source: Gerstner and Kistler 2002; as snntorch has it, around 1 and not around the threshold.
 
     Args:
         beta: `β`, how soon it falls.

@@ -30,7 +30,7 @@ class RowRule:
     name: str
     """The rule's name, or what it is derived by."""
     kind: str
-    """`exact`, `subgradient`, `surrogate`, `modified`; `derived` where nobody wrote it, `label` at what only names."""
+    """`exact`, `subgradient`, `surrogate`, `modified`, `nonlinear`; `derived` where nobody did, `label` at a name."""
     claim: str
     """The kind with its convention: `subgradient (0 at 0)`."""
 

@@ -399,6 +399,11 @@ def test_a_hook_on_what_a_body_takes(f, at, sentence):
 
 
 def test_mistakes_in_a_hook():
+    with raises_sentence(
+        RuleError,
+        r"hook: what changes a cotangent is no derivative, kind= takes fg\.modified or fg\.nonlinear, got exact\.",
+    ):
+        fg.RuleSet().hook("x", jnp.negative, fg.exact)
     with raises_sentence(RuleError, r"hook: expected a function of a cotangent, got int\."):
         fg.RuleSet().hook("x", 3)
     with raises_sentence(RuleError, r"hook: at= must be the name of a value, or a glob, got 3\."):

@@ -286,6 +286,22 @@ def test_a_modified_rule_that_is_not_linear_refuses_forward_mode():
         jax.jvp(op, (X,), (X,))
 
 
+def test_a_nonlinear_rule_that_does_not_read_g_refuses_forward_mode_and_is_no_silent_zero():
+    op = fg.op(name="told", replace=True)(lambda x: x + 0)
+
+    def told(x):
+        return jnp.ones_like(x)
+
+    op.pullback("x", kind=fg.nonlinear)(told)
+    close(jax.grad(lambda x: (3 * op(x)).sum())(X), jnp.ones(5))
+    with raises_sentence(
+        RuleError,
+        r"told: forward mode through the nonlinear rule told is its transpose, and it is not linear in g; "
+        r"use reverse mode\.",
+    ):
+        jax.jvp(op, (X,), (X,))
+
+
 def test_marked_arguments_let_nothing_through():
     def product(x, w):
         return x * w

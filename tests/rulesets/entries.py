@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import funcgrad as fg
 from funcgrad.registry import Op
-from funcgrad.rulesets import feedback, relevance, straight_through, surgery, surrogates
+from funcgrad.rulesets import attribution, feedback, relevance, straight_through, surgery, surrogates
 
 ROWS = {
     name: row for name, row in vars(surrogates).items() if hasattr(row, "smooth") and row.__module__.endswith("gates")
@@ -57,26 +57,37 @@ MODIFIED: dict[str, tuple[Op, fg.RuleSet]] = {
     "feedback.sign_symmetric": (fg.ops.linear, feedback.sign_symmetric()),
     "feedback.sign_symmetric, drawn": (fg.ops.linear, feedback.sign_symmetric(KEY)),
     "feedback.direct": (fg.ops.linear, feedback.direct(KEY, "logits")),
+}
+"""What is no derivative of anything, and linear in the cotangent, or in that of another value."""
+
+NONLINEAR: dict[str, tuple[Op, fg.RuleSet]] = {
+    "attribution.guided_backprop": (fg.ops.relu, attribution.guided_backprop()),
+    "attribution.deconvnet": (fg.ops.relu, attribution.deconvnet()),
     "feedback.target_projection": (fg.ops.linear, feedback.target_projection(jnp.eye(3, 2), KEY)),
 }
-"""What is no derivative of anything: linear in the cotangent, or of the cotangent of another value."""
+"""Nor is it linear in the cotangent."""
 
 HOOKS: dict[str, fg.RuleSet] = {
     "surgery.reversal": surgery.reversal(0.5, at="x"),
     "surgery.scale": surgery.scale(0.5, at="x"),
-    "surgery.clip_by_value": surgery.clip_by_value(0.5, at="x"),
-    "surgery.clip_by_norm": surgery.clip_by_norm(0.5, per_example=True, at="x"),
-    "surgery.normalize": surgery.normalize(at="x"),
-    "surgery.noise": surgery.noise(0.5, at="x"),
     "surgery.dropout": surgery.dropout(0.5, at="x"),
     "surgery.stop": surgery.stop(at="x"),
-    "surgery.branch_weights": surgery.branch_weights({"x@heaviside": 0.5, "x@tanh": 2.0}),
+    "surgery.branch_weights": surgery.branch_weights({"x@sin": 0.5, "x@tanh": 2.0}),
     "feedback.perturbation": feedback.perturbation(at="x"),
 }
 """What changes a cotangent on its way, and stands for no J^T."""
 
+NONLINEAR_HOOKS: dict[str, fg.RuleSet] = {
+    "surgery.clip_by_value": surgery.clip_by_value(0.5, at="x"),
+    "surgery.clip_by_norm": surgery.clip_by_norm(0.5, per_example=True, at="x"),
+    "surgery.normalize": surgery.normalize(at="x"),
+    "surgery.noise": surgery.noise(0.5, at="x"),
+}
+"""Nor is it linear."""
+
 RELEVANCE: dict[str, fg.RuleSet] = {
     **{f"relevance.{n}": make() for n, make in public(relevance).items() if n not in ("z_box", "epsilon_gamma_box")},
+    "attribution.excitation_backprop": attribution.excitation_backprop(),
     "relevance.z_box": relevance.z_box(-1.0, 1.0),
     "relevance.epsilon_gamma_box": relevance.epsilon_gamma_box(-1.0, 1.0),
 }

@@ -9,9 +9,19 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.errors import RuleError
-from funcgrad.rulesets import feedback, relevance, straight_through, surgery, surrogates
+from funcgrad.rulesets import attribution, feedback, relevance, straight_through, surgery, surrogates
 from tests.raising import raises_sentence
-from tests.rulesets.entries import HOOKS, MODIFIED, RELEVANCE, ROWS, SETS, public, small_network
+from tests.rulesets.entries import (
+    HOOKS,
+    MODIFIED,
+    NONLINEAR,
+    NONLINEAR_HOOKS,
+    RELEVANCE,
+    ROWS,
+    SETS,
+    public,
+    small_network,
+)
 
 X = np.random.default_rng(5).normal(size=(3, 4))
 SCALE = np.array([[0.25], [0.5], [0.125]])
@@ -23,9 +33,10 @@ CASES = {
 
 
 def test_every_function_of_the_catalogue_is_tried():
-    modules = (surrogates, straight_through, surgery, feedback, relevance)
+    modules = (attribution, surrogates, straight_through, surgery, feedback, relevance)
     named = {f"{m.__name__.rpartition('.')[2]}.{n}" for m in modules for n in public(m)}
-    assert named == {name.partition(" ")[0].rstrip(",") for name in (*SETS, *MODIFIED, *HOOKS, *RELEVANCE)}
+    tried = (*SETS, *MODIFIED, *NONLINEAR, *HOOKS, *NONLINEAR_HOOKS, *RELEVANCE)
+    assert named == {name.partition(" ")[0].rstrip(",") for name in tried}
     assert set(public(surrogates)) == set(ROWS)
     assert len(ROWS) > 25
 
@@ -53,18 +64,35 @@ def test_a_set_is_a_value(name):
         assert loaded == rules
 
 
-@pytest.mark.parametrize("name", MODIFIED)
-def test_a_set_that_is_no_derivative_says_so_and_is_linear(name):
-    op, rules = MODIFIED[name]
-    assert {override.rule.kind for override in rules.overrides} == {fg.modified}
-    assert "(modified)" in str(rules)
-    _, pull = fg.vjp(lambda x: fg.name(op(x, X.T), "logits"), jnp.asarray(X), rules=rules)
-    g = jnp.asarray(np.random.default_rng(6).normal(size=(3, 3)))
-    parts = [pull(c)[0] for c in (g, 1 - g, jnp.ones_like(g))]
-    if name == "feedback.target_projection":  # which is told the targets, whatever the cotangent is
-        np.testing.assert_array_equal(parts[0], parts[2])
-    else:
-        np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=1e-12, atol=1e-12)
+def is_linear(f, rules, x):
+    """Whether J^T (a + b) = J^T a + J^T b, and J^T (-a) = -J^T a; the same draws for all."""
+    y, pull = fg.vjp(f, x, rules=rules.with_key(jax.random.key(3)))
+    a, b = np.random.default_rng(6).normal(size=(2, *y.shape))
+    of_a, of_b, of_both, turned = (np.asarray(pull(jnp.asarray(g))[0]) for g in (a, b, a + b, -a))
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    return np.allclose(of_a + of_b, of_both, **close) and np.allclose(turned, -of_a, **close)
+
+
+@pytest.mark.parametrize("name", [*MODIFIED, *NONLINEAR])
+def test_a_set_that_is_no_derivative_says_so_and_whether_it_is_linear(name):
+    kind = fg.modified if name in MODIFIED else fg.nonlinear
+    op, rules = (MODIFIED | NONLINEAR)[name]
+    assert {override.rule.kind for override in rules.overrides} == {kind}
+    assert f"({kind})" in str(rules)
+    others = [X.T] if op is fg.ops.linear else []
+    f = lambda x: fg.name(op(x, *others), "logits")
+    assert f"[{kind}]" in str(fg.plan(f, jnp.asarray(X), rules=rules))
+    assert is_linear(f, rules, jnp.asarray(X)) == (kind is fg.modified)
+
+
+@pytest.mark.parametrize("name", [*HOOKS, *NONLINEAR_HOOKS])
+def test_a_hook_says_whether_it_is_linear(name):
+    rules = (HOOKS | NONLINEAR_HOOKS)[name]
+    f = lambda x: jnp.sin(x) + jnp.tanh(x)
+    assert is_linear(f, rules, jnp.asarray(X)) == (name in HOOKS)
+    assert {hook.kind for hook in rules.hooks} == {fg.modified if name in HOOKS else fg.nonlinear}
+    said = str(rules), str(fg.plan(f, jnp.asarray(X), rules=rules.with_key(jax.random.key(3))))
+    assert ["nonlinear" in text for text in said] == [name not in HOOKS] * 2
 
 
 @pytest.mark.parametrize("name", RELEVANCE)
@@ -77,9 +105,9 @@ def test_relevance_is_linear_in_what_arrives(name):
     assert report.rules[0] == "x: of the set, modified"
 
 
-@pytest.mark.parametrize("name", HOOKS)
+@pytest.mark.parametrize("name", [*HOOKS, *NONLINEAR_HOOKS])
 def test_a_hook_is_a_value(name):
-    rules = HOOKS[name]
+    rules = (HOOKS | NONLINEAR_HOOKS)[name]
     loaded = pickle.loads(pickle.dumps(rules))
     assert loaded == rules
     assert hash(loaded) == hash(rules)

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 import funcgrad as fg
-from funcgrad.rulesets import relevance
+from funcgrad.rulesets import attribution, relevance
 
 torch = pytest.importorskip("torch", reason="PyTorch is the second oracle: pip install funcgrad[rulesets]")
 
@@ -29,7 +29,7 @@ def imported(name):
         return pytest.importorskip(f"zennit.{name}", reason="zennit is the oracle: pip install funcgrad[rulesets]")
 
 
-attribution, canonizers, composites, layer, Z = (
+attributors, canonizers, composites, layer, Z = (
     imported(name) for name in ("attribution", "canonizers", "composites", "layer", "rules")
 )
 
@@ -146,7 +146,7 @@ def networks(request):
 
 def by_zennit(net, composite, x):
     given = torch.tensor(x, requires_grad=True)
-    with attribution.Gradient(model=net, composite=composite) as attributor:
+    with attributors.Gradient(model=net, composite=composite) as attributor:
         _, found = attributor(given, torch.eye(CLASSES)[[1, 2]])
     return found.numpy()
 
@@ -207,6 +207,7 @@ CASES = {
         lambda: relevance.epsilon_gamma_box(-3.0, 3.0),
         lambda: C.EpsilonGammaBox(-3.0, 3.0, canonizers=merged()),
     ),
+    "excitation_backprop": (attribution.excitation_backprop, lambda: C.ExcitationBackprop(canonizers=merged())),
     "beta_smooth": (lambda: relevance.beta_smooth(2.0), lambda: C.BetaSmooth(2.0)),
 }
 

@@ -37,7 +37,7 @@ def check(
     `jax_enable_x64` says; besides, what a rule owes the library, that it is linear in the cotangent, that it is the
     same under every transformation, and how exact it is in each floating type. A `subgradient` may differ at kinks,
     by a subgradient; a `surrogate` is compared with the function it declares; a `modified` rule claims to be linear,
-    and no more.
+    and no more; a `nonlinear` one claims not even that.
 
     Args:
         op: the op; or a primitive of JAX's for which rules are written down, by its name, `"dot_general"`, or as the
@@ -54,7 +54,7 @@ def check(
             `"transformations"`, `"numerics"`, `"costs"`.
         rules: check a set of rules: the op with those of its rules that the set replaces, wherever it has them stand;
             or the gradient of any function under the set, at `cases`. What the set claims is what its rules do: of
-            several, or where a hook is among them, that it is linear.
+            several, or where a hook is among them, that it is linear, unless one of them is `nonlinear`.
 
     Returns:
         A row per property that was tested, right, wrong or not tested, and why. Print it, or ask `.ok`.

@@ -67,6 +67,11 @@ class FlatOp:
         rule = self.rule(i)
         return rule.kind if isinstance(rule, Rule) else None
 
+    def claims_linear(self, i: int) -> bool:
+        """Whether the cotangent of the i-th leaf is said to be linear in those of the outputs."""
+        kind = self.kind(i)
+        return kind is None or kind.is_linear
+
     def maker(self, i: int) -> str:
         """What gave the cotangent of the i-th leaf: `rule linear_w`."""
         rule = self.rule(i)

@@ -1,4 +1,7 @@
-"""A pullback is a linear map of the cotangents, whatever it claims to be: also a surrogate or modified rule."""
+"""A pullback is a linear map of the cotangents, whatever it claims to be, also a surrogate or modified rule.
+
+But for one that claims not to be: a `nonlinear` rule.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -21,12 +24,22 @@ MOST_SUBSETS = 7
 
 def make_rows(trial: Trial) -> Iterator[Row]:
     """Zero, sums, multiples, one output at a time, one argument at a time."""
-    yield judge("linearity", "zero", partial(check_zero, trial))
-    yield judge("linearity", "sums", partial(check_sums, trial))
-    yield judge("linearity", "tiny and huge", partial(check_multiples, trial))
-    yield judge("linearity", "each output alone", partial(check_single_outputs, trial))
+    of_linear = {
+        "zero": check_zero, "sums": check_sums, "tiny and huge": check_multiples,
+        "each output alone": check_single_outputs,
+    }  # fmt: skip
+    for name, test in of_linear.items():
+        yield judge("linearity", name, partial(_if_claimed, test, trial))
     yield judge("linearity", "wanted arguments", partial(check_wanted, trial))
     yield judge("linearity", "NaN", partial(check_nan, trial))
+
+
+def _if_claimed(test: Callable[[Trial], str], trial: Trial) -> str:
+    """A test of what some rule claims."""
+    flat = trial.given[0].flat
+    if flat.wanted and not any(map(flat.claims_linear, flat.wanted)):
+        raise Open("nonlinear: claims not to be linear in g")
+    return test(trial)
 
 
 def check_zero(trial: Trial) -> str:
@@ -34,6 +47,8 @@ def check_zero(trial: Trial) -> str:
     zeros = [m for m in trial.comparisons if m.seed == "zero"]
     for m in zeros:
         for i, found, expected in zip(m.flat.wanted, m.found, m.expected, strict=True):
+            if not m.flat.claims_linear(i):
+                continue
             excused = None if expected is None else np.isnan(wide(expected))
             if apart := difference(found, np.zeros(found.shape), open=excused):
                 raise Wrong(f"{_whose(m.flat, i, apart.index)} {m.where} must be exactly zero: {apart}")
@@ -51,7 +66,7 @@ def check_sums(trial: Trial) -> str:
         each = [case.flat.pull(case.leaves, g)[1] for g in (a, b)]
         both = case.flat.pull(case.leaves, [x + y for x, y in zip(a, b, strict=True)])[1]
         expected = [x + y for x, y in zip(*each, strict=True)]
-        _assert_same(case, both, expected, "of a sum of cotangents is not the sum of theirs", _size(each[0]))
+        _assert_linear(case, both, expected, "of a sum of cotangents is not the sum of theirs", _size(each[0]))
     return f"J^T (a + b) = J^T a + J^T b at {len(trial.cases)} examples"
 
 
@@ -64,7 +79,7 @@ def check_multiples(trial: Trial) -> str:
             found = case.flat.pull(case.leaves, [c * x for x in g])[1]
             expected = [c * x for x in one]
             why = f"of {c:g} times a cotangent is not {c:g} times as large"
-            _assert_same(case, found, expected, why, _size(expected))
+            _assert_linear(case, found, expected, why, _size(expected))
     return f"J^T (c g) = c J^T g for c in {', '.join(f'{c:g}' for c in SCALES)}"
 
 
@@ -81,7 +96,7 @@ def check_single_outputs(trial: Trial) -> str:
         ]
         total = [jnp.stack(parts).sum(0) for parts in zip(*alone, strict=True)]
         together = case.flat.pull(case.leaves, g)[1]
-        _assert_same(case, together, total, "of all outputs is not the sum over them", _size(total))
+        _assert_linear(case, together, total, "of all outputs is not the sum over them", _size(total))
         found += 1
     if not found:
         raise Open("one output")
@@ -137,6 +152,13 @@ def check_nan(trial: Trial) -> str:
 def _size(arrays: Arrays) -> float:
     """The largest entry of all cotangents: where one is nothing but cancellation, its error is relative to this."""
     return max([largest(x) for x in arrays], default=0.0)
+
+
+def _assert_linear(case: Case, found: Arrays, expected: Arrays, why: str, size: float) -> None:
+    """`Wrong` unless they are the same, but for what is not claimed to be linear."""
+    claimed = [n for n, i in enumerate(case.flat.wanted) if case.flat.claims_linear(i)]
+    which = [case.flat.wanted[n] for n in claimed]
+    _assert_same(case, [found[n] for n in claimed], [expected[n] for n in claimed], why, size, which)
 
 
 def _assert_same(case: Case, found: Arrays, expected: Arrays, why: str, size: float, which: Sequence[int] = ()) -> None:

@@ -10,7 +10,19 @@ import jax
 from funcgrad.autodiff import Tape, record, with_rules
 from funcgrad.checking.rules.examples import choose_examples
 from funcgrad.errors import CheckError, FuncgradError, require
-from funcgrad.registry import Example, Kind, Op, Rule, RuleSet, asked_around, exact, modified, name_of, subgradient
+from funcgrad.registry import (
+    Example,
+    Kind,
+    Op,
+    Rule,
+    RuleSet,
+    asked_around,
+    exact,
+    modified,
+    name_of,
+    nonlinear,
+    subgradient,
+)
 
 
 def under(
@@ -100,6 +112,8 @@ def _claim(function: Op | Callable[..., Any], rules: RuleSet, example: Example) 
     except FuncgradError:  # said by the contract's first row
         return modified
     kinds = {pullback.rule.kind for pullback in tape.plan.all_pullbacks if pullback.rule}
+    if not all(kind.is_linear for kind in (*kinds, *(hook.kind for hook in rules.hooks))):
+        return nonlinear
     if rules.hooks or modified in kinds:
         return modified
     if len(kinds) == len(tape.plan.structure.nodes) == 1:

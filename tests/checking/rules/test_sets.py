@@ -16,7 +16,7 @@ DOUBLE = fg.RuleSet().override(jnp.tanh, lambda g, pull: 2 * pull(g))
 
 
 def net(x, weights):
-    return jax.nn.relu(x @ weights["w"])
+    return jax.nn.relu(fg.name(x @ weights["w"], "h"))
 
 
 def wrong(report):
@@ -33,6 +33,34 @@ def test_a_composite_is_linear_on_a_network():
 
 def test_a_rule_that_is_not_linear_is_found_in_a_network():
     assert wrong(fg.check(net, [(X, W)], rules=SQUARES, groups=("linearity",))) == ["sums", "tiny and huge"]
+
+
+@pytest.mark.parametrize("claim", [fg.modified, fg.nonlinear], ids=str)
+@pytest.mark.parametrize("what", ["a rule", "a hook"])
+def test_what_claims_to_be_linear_and_is_not_is_found_and_what_does_not_claim_it_is_right(what, claim):
+    rules = fg.RuleSet()
+    if what == "a rule":
+        rules = rules.override(jax.nn.relu, lambda g: jnp.clip(g, -1, 1), kind=claim)
+    else:
+        rules = rules.hook("h", lambda g: jnp.clip(g, -1, 1), claim)
+    report = fg.check(net, [(X, W)], rules=rules, groups=("values", "linearity", "transformations"))
+    assert wrong(report) == (["sums", "tiny and huge"] if claim is fg.modified else [])
+    assert report.rules[0] == f"x: of the set, {claim}"
+    assert report.row("linearity", "wanted arguments").verdict.name == "RIGHT"
+    if claim is fg.nonlinear:
+        assert report.row("linearity", "zero").detail == "nonlinear: claims not to be linear in g"
+        assert report.row("values", "cotangent of x").detail == "nonlinear: claims no values"
+
+
+def test_one_argument_may_claim_to_be_linear_where_another_does_not():
+    product = fg.op(name="product_of_two", replace=True)(lambda a, b: a * b)
+    rules = fg.RuleSet().override(product, lambda g, b: jnp.sign(g) * b, "a", kind=fg.nonlinear)
+    report = fg.check(product, [(X, 2 * X)], rules=rules, groups=("linearity",))
+    assert report.ok, report
+    rules = rules.override(product, lambda g, a: jnp.sign(g) * a, "b")
+    report = fg.check(product, [(X, 2 * X)], rules=rules, groups=("linearity",))
+    assert wrong(report) == ["sums", "tiny and huge"]
+    assert report.wrong[0].detail.startswith("the cotangent of b")
 
 
 @pytest.mark.parametrize(("kind", "is_right"), [(fg.modified, True), (fg.exact, False)])
