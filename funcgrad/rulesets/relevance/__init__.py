@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the cotangent that arrives at the input *is* the relevance.
+"""Layer-wise relevance propagation: the cotangent that arrives at the input *is* the relevance, but for `Transformers`.
 
 What arrives at the output is its relevance, so `fg.vjp` of the model is pulled with one-hot vectors. A rule hands the
 relevance `g` of a layer's output to its input, in shares of what each input contributed:
@@ -23,6 +23,11 @@ Composites
     epsilon_plus, epsilon_plus_flat
     epsilon_alpha2_beta1, epsilon_alpha2_beta1_flat
     epsilon_gamma_box, beta_smooth
+
+Transformers
+    attn_lrp, relp
+                 other than the above, coefficients: the relevance of a value is it times its cotangent, which
+                 `attribution.gradient_times_input(f, rules=attn_lrp())` gives
 """
 
 from funcgrad.rulesets.relevance.composites import beta_smooth as beta_smooth
@@ -42,3 +47,5 @@ from funcgrad.rulesets.relevance.rest import norm as norm
 from funcgrad.rulesets.relevance.rest import passing as passing
 from funcgrad.rulesets.relevance.sharing import CONVOLUTIONS as CONVOLUTIONS
 from funcgrad.rulesets.relevance.sharing import DENSE as DENSE
+from funcgrad.rulesets.relevance.transformers import attn_lrp as attn_lrp
+from funcgrad.rulesets.relevance.transformers import relp as relp
