@@ -40,7 +40,7 @@ class Region:
             stops what arrives there.
 
     Raises:
-        RuleError: none of the first five is given, or several.
+        RuleError: none of `scope`, `of`, `ops`, `affine` and `bilinear` is given, or several.
 
     Example:
         >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")

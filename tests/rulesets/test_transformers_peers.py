@@ -1,5 +1,7 @@
 """A vision transformer's relevances against those of LXT and zennit, on the same weights."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,12 +73,12 @@ def by_lxt(net, x):
 
 
 def test_attn_lrp_is_lxts(models):
-    net, flax, equinox = (m.double() if isinstance(m, torch.nn.Module) else m for m in models)
+    net, flax, equinox = models
+    net = copy.deepcopy(net).double()
     tokens = np.random.default_rng(4).standard_normal((4, WIDTH))
     x = torch.tensor(tokens, requires_grad=True)
     logits = by_lxt(net, x)
     (expected,) = torch.autograd.grad(logits[LABEL], x, logits[LABEL].detach())
-    net.float()
     rules = relevance.attn_lrp()
     for f in (lambda x: flax.encode(x[None])[0, LABEL], lambda x: equinox.encode(x)[LABEL]):
         found = gradient_times_input(f, rules=rules)(jnp.asarray(tokens, jnp.float32))
