@@ -125,6 +125,10 @@ def test_help_of_a_package_begins_with_all_that_it_has(package):
     assert len(top.splitlines()) < 70
 
 
+def test_relevance_begins_with_all_its_sets():
+    assert sorted(listed(fg.rulesets.relevance.__doc__)) == sorted(entries(fg.rulesets.relevance))
+
+
 @pytest.mark.parametrize(
     "thing", [fg.ops.tanh, fg.layers.linear, fg.grad, fg.train.fit], ids=lambda x: getattr(x, "__name__", "op")
 )

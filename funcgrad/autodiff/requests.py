@@ -267,7 +267,8 @@ class Request(NamedTuple):
     def _plan(
         self, tracing: Tracing, graph: Graph, call: ArrayCall, selection: Selection, parameters: Sequence[str]
     ) -> Traced:
-        graph = replace(graph, structure=with_regions(graph.structure, self.chosen))
+        differentiated = None if selection.values else selection.within(graph)[1]
+        graph = replace(graph, structure=with_regions(graph.structure, self.chosen, differentiated))
         graph = with_uses(graph, self._asked(selection))
         output, auxiliary = Output(graph.output_tree, graph.structure.outputs), None
         if call.has_aux:

@@ -4,7 +4,7 @@ import keyword
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from funcgrad.errors import RuleError
 from funcgrad.graph.affinity import affine_of, arrays_of, grown
-from funcgrad.graph.structures import Structure
+from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 from funcgrad.naming import Names, Where, holds, matches, unnumbered
 from funcgrad.registry import Merged, Region, RuleSet
@@ -23,8 +23,13 @@ _TAKEN = ("g", "y", "pull", "f", "node", "loss_g", "key", "parameters", "affine"
 """What rules call other things."""
 
 
-def with_regions(structure: Structure, rules: RuleSet) -> Structure:
+def with_regions(structure: Structure, rules: RuleSet, differentiated: Collection[Value] | None = None) -> Structure:
     """The graph in which the nodes of each region that has a rule are one node, inside of loops and branches too.
+
+    Args:
+        structure: the graph.
+        rules: the rules.
+        differentiated: of its inputs; None where values inside are differentiated, which may depend on any.
 
     Raises:
         RuleError: a region has several outputs.
@@ -32,7 +37,9 @@ def with_regions(structure: Structure, rules: RuleSet) -> Structure:
     meant = [(o.target.region, o.at) for o in reversed(rules.overrides) if o.target.region is not None]
     if not meant:
         return structure
-    return _Regions(tuple(meant), structure).within(structure, _parameters(structure))
+    parameters = _parameters(structure)
+    given = () if differentiated is None else (v for v in structure.inputs if v not in differentiated)
+    return _Regions(tuple(meant), structure).within(structure, parameters, parameters.union(given))
 
 
 def _parameters(structure: Structure) -> set[Value]:
@@ -70,14 +77,25 @@ class _Regions:
     def __post_init__(self) -> None:
         self.names = self.whole.names
 
-    def within(self, structure: Structure, parameters: set[Value]) -> Structure:
-        """A graph with its regions as nodes; `parameters` are those of its inputs that are."""
-        fixed = _fixed(structure, parameters)
-        nodes = [self.opened(node, fixed) for node in structure.nodes]
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """What makes constants, by the names of functions and scopes."""
+        return frozenset(name for region, _ in self.meant for name in region.constants)
+
+    def within(self, structure: Structure, parameters: set[Value], still: set[Value]) -> Structure:
+        """A graph with its regions as nodes.
+
+        Args:
+            structure: the graph.
+            parameters: those of its inputs that are.
+            still: those and others that no cotangent is for: what is a constant to a product.
+        """
+        fixed, still = _fixed(structure, parameters), _fixed(structure, still, self.constants)
+        nodes = [self.opened(node, fixed, still) for node in structure.nodes]
         structure = replace(structure, nodes=tuple(nodes))
         replaced: dict[Node, Node | None] = {}
         for region, at in self.meant:
-            for group in _groups(region, structure, fixed, self.whole.modules):
+            for group in _groups(region, structure, still if region.bilinear else fixed, self.whole.modules):
                 is_meant = at.may_be(partial(_stands_for, name=group.name), group.function)
                 if is_meant and replaced.keys().isdisjoint(group.nodes):
                     replaced |= dict.fromkeys(group.nodes)
@@ -85,14 +103,12 @@ class _Regions:
         left = (replaced.get(node, node) for node in structure.nodes)
         return replace(structure, nodes=tuple(node for node in left if node is not None))
 
-    def opened(self, node: Node, fixed: Collection[Value]) -> Node:
+    def opened(self, node: Node, fixed: Collection[Value], still: Collection[Value]) -> Node:
         """A node with the regions in the graphs that it holds."""
         bodies = []
         for body in node.bodies:
-            carried, outside = {i for _, i in body.holder.feedback}, node.inputs[body.holder.offset :]
-            pairs = enumerate(zip(body.structure.inputs, outside, strict=False))
-            inside = {v for i, (v, x) in pairs if i not in carried and (x in fixed or isinstance(x, Constant))}
-            bodies.append(replace(body, structure=self.within(body.structure, inside)))
+            inside, stays = _inside(body, node, fixed), _inside(body, node, still)
+            bodies.append(replace(body, structure=self.within(body.structure, inside, stays)))
         return replace(node, bodies=tuple(bodies)) if bodies else node
 
     def merged(self, group: _Group, structure: Structure, fixed: Collection[Value]) -> Node:
@@ -135,16 +151,29 @@ def _as_call(run: Any, name: str, arguments: Sequence[str], inputs: Sequence[Val
     return equation.replace(source_info=first.origin.source_info)
 
 
-def _fixed(structure: Structure, parameters: set[Value]) -> set[Value]:
-    """The values that depend on parameters and numbers alone."""
+def _inside(body: Body, node: Node, fixed: Collection[Value]) -> set[Value]:
+    """The inputs of a body that take nothing but parameters and numbers."""
+    carried, outside = {i for _, i in body.holder.feedback}, node.inputs[body.holder.offset :]
+    pairs = enumerate(zip(body.structure.inputs, outside, strict=False))
+    return {v for i, (v, x) in pairs if i not in carried and (x in fixed or isinstance(x, Constant))}
+
+
+def _fixed(structure: Structure, parameters: set[Value], constants: Collection[str] = ()) -> set[Value]:
+    """The values that depend on parameters and numbers alone, or that something named in `constants` makes."""
     found = {*parameters}
     for node in structure.nodes:
-        if all(x in found or isinstance(x, Constant) for x in node.inputs):
+        is_constant = any(matches(c, node.op_name) or holds(c, unnumbered(node.scope)) for c in constants)
+        if is_constant or all(x in found or isinstance(x, Constant) for x in node.inputs):
             found.update(node.outputs)
     return found
 
 
 def _groups(region: Region, structure: Structure, fixed: Collection[Value], modules: Any) -> Iterator[_Group]:
+    if region.bilinear:
+        for node in structure.nodes:
+            if any(matches(name, node.op_name) for name in region.bilinear) and _multiplies(node, fixed):
+                yield _Group(region, (node,), node.name, node.op_name, node.scope)
+        return
     if region.affine or region.ops:
         after: set[Value] = set()
         for start in structure.nodes:
@@ -156,6 +185,11 @@ def _groups(region: Region, structure: Structure, fixed: Collection[Value], modu
                 name = "affine" if region.affine else "-".join(region.ops)
                 yield _Group(region, nodes, start.name, name, start.scope)
         return
+    yield from _scoped(region, structure, modules)
+
+
+def _scoped(region: Region, structure: Structure, modules: Any) -> Iterator[_Group]:
+    """The runs of nodes in the scopes that are meant."""
     runs: list[tuple[str, list[Node]]] = []
     previous = None
     for node in structure.nodes:
@@ -168,6 +202,12 @@ def _groups(region: Region, structure: Structure, fixed: Collection[Value], modu
     for scope, nodes in runs:
         around, _, last = scope.rpartition("/")
         yield _Group(region, tuple(nodes), scope, region.of.__name__ if region.of else last, around)
+
+
+def _multiplies(node: Node, fixed: Collection[Value]) -> bool:
+    """Whether a product is of two different activations."""
+    moving = [x for x in node.inputs if isinstance(x, Value) and x not in fixed]
+    return len(set(moving)) == 2 == len(node.inputs)
 
 
 def _scope_meant(region: Region, scope: str, modules: Any) -> str | None:

@@ -82,6 +82,8 @@ def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]
         scopes = dict.fromkeys("/".join(node.scope.split("/")[: i + 1]) for node in nodes for i in range(9))
         near = suggest(region.scope, [scope for scope in scopes if scope])
         why = "no scope is called so" + (f", {near.removesuffix('?')}" if near else "")
+    elif region.bilinear:
+        why = "the graph has no such product of two activations that are differentiated"
     elif region.affine:
         why = "the graph has no such product of activations with parameters (constants, or leaves of containers)"
     else:

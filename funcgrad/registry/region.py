@@ -33,10 +33,14 @@ class Region:
         affine: the names of products (`"dot_general"`, `"conv_general_dilated"`, `"linear"`): each of activations with
             parameters, and after it, as long as nothing else reads them, sums and products with parameters: a bias, a
             batch norm at its running statistics.
+        bilinear: the names of products (`"mul"`, `"dot_general"`): each of two different activations. Both depend on
+            what is differentiated, or on all arguments where that is a value inside; parameters are none.
         first: of affine regions only those that no other product comes before, of those with the same names.
+        constants: beside `bilinear`, names of functions, or globs of scopes, whose results count as parameters: a rule
+            stops what arrives there.
 
     Raises:
-        RuleError: none of them is given, or several.
+        RuleError: none of `scope`, `of`, `ops`, `affine` and `bilinear` is given, or several.
 
     Example:
         >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")
@@ -53,15 +57,17 @@ class Region:
     ops: tuple[str, ...] = ()
     affine: tuple[str, ...] = ()
     first: bool = False
+    bilinear: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("ops", "affine"):
+        for name in ("ops", "affine", "bilinear", "constants"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
-        if sum(map(bool, (self.scope, self.of, self.ops, self.affine))) != 1:
+        if sum(map(bool, (self.scope, self.of, self.ops, self.affine, self.bilinear))) != 1:
             raise RuleError(
                 "fg.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of "
-                "operations, affine= products."
+                "operations, affine= or bilinear= products."
             )
         if self.scope is not None and not isinstance(self.scope, str):
             raise RuleError(f"fg.Region: a scope is given by its name, got {printed(self.scope)}; a class by of=.")
@@ -73,6 +79,8 @@ class Region:
             return self.of.__name__
         if self.scope is not None:
             return f"region {self.scope}"
+        if self.bilinear:
+            return f"bilinear {'|'.join(self.bilinear)}"
         first = "first " if self.first else ""
         return "-".join(self.ops) or f"{first}affine {'|'.join(self.affine)}"
 

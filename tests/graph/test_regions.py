@@ -197,7 +197,7 @@ def test_what_is_no_region(model):
     )
     sentence = (
         r"fg\.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of operations, "
-        r"affine= products\."
+        r"affine= or bilinear= products\."
     )
     refused(sentence, fg.Region)
     refused(sentence, fg.Region, "m", of=nnx.Linear)

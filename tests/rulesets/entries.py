@@ -23,14 +23,19 @@ def public(module: Any) -> dict[str, Callable[..., fg.RuleSet]]:
 
 
 def returns_rules(f: Any, module: Any) -> bool:
-    if not inspect.isfunction(f) or f.__module__ != module.__name__:
+    if not inspect.isfunction(f) or not is_made_in(module, f):
         return False
     return inspect.signature(f).return_annotation is fg.RuleSet
 
 
+def is_made_in(module: Any, f: Any) -> bool:
+    """Whether a function is of a module, or of one of a package's."""
+    return f"{f.__module__}.".startswith(f"{module.__name__}.")
+
+
 def around_grad(module: Any) -> dict[str, Callable[..., Any]]:
     """The functions of a module that take a function, and return another as `fg.grad` does."""
-    made_here = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__}
+    made_here = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and is_made_in(module, f)}
     return {n: f for n, f in made_here.items() if next(iter(inspect.signature(f).parameters), "") == "f"}
 
 

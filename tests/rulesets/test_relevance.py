@@ -1,8 +1,5 @@
 """Relevances against zennit's on the same weights, of unmodified Flax NNX and Equinox models; and what is conserved."""
 
-import sys
-import types
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,22 +9,7 @@ from flax import nnx
 
 import funcgrad as fg
 from funcgrad.rulesets import attribution, relevance
-
-torch = pytest.importorskip("torch", reason="PyTorch is the second oracle: pip install funcgrad[rulesets]")
-
-
-def imported(name):
-    """A module of zennit's. It imports torchvision for the classes of two blocks, which fits one build of PyTorch only.
-
-    Nothing here is of these classes, so others do.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        for path in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
-            patch.setitem(sys.modules, path, types.ModuleType(path))
-        blocks = {block: type(block, (torch.nn.Module,), {}) for block in ("BasicBlock", "Bottleneck")}
-        vars(sys.modules["torchvision.models.resnet"]).update(blocks)
-        return pytest.importorskip(f"zennit.{name}", reason="zennit is the oracle: pip install funcgrad[rulesets]")
-
+from tests.rulesets.peers import imported, torch
 
 attributors, canonizers, composites, layer, Z = (
     imported(name) for name in ("attribution", "canonizers", "composites", "layer", "rules")
