@@ -8,8 +8,9 @@ gradient x input. So only what is not linear has a rule here, and sums, masks, r
     product          y = a b            a_bar = g b / 2, b_bar = g a / 2    half of it to each     (uniform, half rule)
     softmax          s = softmax(x)     the gradient: R_i = x_i (R_i - s_i Σ R)    or s is held constant  (AH rule)
 
-A standard deviation is whatever `rsqrt` or `sqrt` makes; an activation of a product is what depends on the arguments
-that are differentiated, and not on those alone that are parameters or held constant.
+A standard deviation is whatever `rsqrt` or `sqrt` makes, and none that is written `x**-0.5`; an activation of a product
+is what depends on the arguments that are differentiated, and not on parameters and on what is held constant alone.
+Where `f(0)` is not 0, as of a softplus or a sigmoid, `y / x` is as large as the stabilizer lets it be near `x = 0`.
 """
 
 from dataclasses import dataclass
@@ -41,11 +42,11 @@ def attn_lrp(linear: RuleSet | None = None, stabilizer: float = 1e-6) -> RuleSet
     """AttnLRP: the gradient, with `y / x` at activations, constant standard deviations, and products halved.
 
     For `attribution.gradient_times_input(f, rules=attn_lrp())`, which is the relevance: of a logit `f`, its shares.
-    Source: Achtibat et al. 2024, eqs. 7 to 9, propositions 3.1 to 3.4; LXT: `lxt.efficient`.
+    Source: Achtibat et al. 2024, eqs. 7 to 9, propositions 3.1 to 3.4. LXT: the same.
 
     Args:
-        linear: a set of this module for products with parameters, as `epsilon(0.1)`; for images, Achtibat et al. take
-            `gamma(0.25, of=CONVOLUTIONS) | gamma(0.05, of=DENSE)`. ε at 0 by default.
+        linear: a set of `relevance` for products with parameters: `epsilon(0.1)`, or for images, where the gradient is
+            noisy, `gamma(0.25)` (appendix A.2.3). ε at 0 by default.
         stabilizer: what is added to denominators, away from zero.
 
     Returns:
@@ -70,7 +71,7 @@ def relp(stabilizer: float = 1e-6, softmax: str = _SOFTMAX) -> RuleSet:
     """RelP: the gradient, with `y / x` at activations, constant standard deviations and attention, gates halved.
 
     For `attribution.gradient_times_input(f, wrt=..., rules=relp())`; of a difference of two runs' activations, the
-    product of that and this cotangent. Source: Rezaei Jafari et al. 2025, table 1; the rules are those of Ali et al.
+    product of that and this cotangent. Source: Rezaei Jafari et al. 2025; the rules are those of Ali et al.
     2022 (LN, AH), Rezaei Jafari et al. 2024 (identity) and Arras et al. 2019 (half).
 
     Args:
@@ -118,9 +119,9 @@ def _constants() -> RuleSet:
 def _halved(products: Region) -> RuleSet:
     rules = RuleSet().override(products, Rule(halved, ("x0", "x1"), modified), optional=True)
     squares = Where(when=_is_square)
-    for function, arguments in (("mul", ("x", "y")), ("multiply", ("a", "b")), ("dot_general", ("lhs", "rhs"))):
-        if function in products.bilinear:
-            rules = rules.override(function, Rule(halved, arguments, modified), at=squares, optional=True)
+    arguments = {"mul": ("x", "y"), "multiply": ("a", "b"), "dot_general": ("lhs", "rhs"), "matmul": ("a", "b")}
+    for function in products.bilinear:
+        rules = rules.override(function, Rule(halved, arguments[function], modified), at=squares, optional=True)
     return rules.override(ops.swiglu, Rule(halved_gate, ("gate", "up"), modified), optional=True)
 
 
