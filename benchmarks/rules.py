@@ -70,7 +70,7 @@ def guided(small: bool) -> Case:
     width, batch, pixels = (8, 2, 8) if small else (32, 16, 32)
     sizes = [3, width, width, width, width]
     params = [normal(k, (3, 3, *s)) / (9 * s[0]) ** 0.5 for k, s in enumerate(pairwise(sizes))]
-    rules = fg.RuleSet().override(jax.nn.relu, guided_relu)
+    rules = fg.RuleSet().override(jax.nn.relu, guided_relu, kind=fg.nonlinear)
     return Case(loss, jax.nn.relu, written, rules, (params, normal(9, (batch, pixels, pixels, 3))), argnums=1)
 
 

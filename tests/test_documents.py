@@ -1,10 +1,13 @@
 """The code in README and docs runs, and prints what they say it prints."""
 
+import inspect
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from funcgrad import rulesets
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,11 +62,17 @@ assert [v.name for n in graph.nodes for v in n.outputs][:2] == ["dot_general", "
 
 def test_the_guide_to_rules_runs_and_is_right():
     code = "\n".join(blocks("docs/rules.md", "python")).replace("op.mark(", "labelled.mark(")
-    run(f"""
-import jax
-import funcgrad as fg
-labelled = fg.op(name="labelled")(lambda x, labels: x)
+    printed = run(f"""
+labelled = __import__("funcgrad").op(name="labelled")(lambda x, labels: x)
 {code}
+plain = fg.plan(squared_error, weights, images, labels)
+assert len(plain.pruned) == 2 and "weights/hidden: nothing" in str(plain)
+wider = lambda g, x: jnp.where(jnp.abs(x) <= 2, g, 0)
+for rule, of in ((wider, hard_tanh), (saturated_x, lambda x: jnp.clip(x, -1, 1))):
+    wrong = fg.RuleSet().override(jnp.sign, rule, kind=fg.surrogate(of=of))
+    cases = [(jnp.linspace(-2.0, 2.5, 12),)]
+    assert [row.name for row in fg.check(jnp.sign, cases, rules=wrong, groups=["values"]).wrong] == ["cotangent of x0"]
+assert fg.rulesets.straight_through.clipped(jnp.sign).overrides[0].target.title == binary.overrides[0].target.title
 v = jnp.arange(1.0, 5.0)
 plain = lambda x: jnp.sum(jnp.sin(x / jnp.sqrt(jnp.sum(x**2) + 1e-6)))
 assert jnp.allclose(fg.grad(lambda x: jnp.sum(jnp.sin(normalize(x))))(v), jax.grad(plain)(v), atol=1e-6)
@@ -75,11 +84,33 @@ assert jnp.allclose(saliency, back(back(2 * jax.nn.relu(h[1]), h[1]) @ params[1]
 right = jax.grad(two_heads)(heads, x)
 assert jnp.allclose(gradients[0]["body"], -right["body"]) and jnp.allclose(gradients[0]["label"], right["label"])
 assert jnp.allclose(gradients[2]["body"], -0.1 * right["body"], rtol=1e-5)
+assert jnp.all(jnp.isfinite(half_way["body"])) and jnp.allclose(half_way["label"], right["label"], rtol=1e-5)
 assert not jnp.allclose(updates[0], jax.grad(loss)(params, x)[0])
 assert jnp.allclose(updates[1], jax.grad(loss)(params, x)[1], rtol=1e-5)
+assert jnp.allclose(by_bits[0], jax.grad(loss)(params, x)[0], rtol=1e-5)
 assert jnp.allclose(by_jax, saliency)
 assert not jnp.allclose(noised[0], jax.grad(loss)(params, x)[0])
 assert relevance.shape == x.shape and "affine" in str(fg.plan(loss, params, x, argnums=1, rules=by_share))
-assert "guided_relu_x [modified]" in str(fg.plan(loss, params, x, rules=guided))
-assert jnp.all(jnp.isfinite(learned["linear0"]["w"])) and jnp.any(learned["linear0"]["w"] != 0)
+assert "guided_relu_x [nonlinear]" in str(fg.plan(loss, params, x, rules=guided))
 """)
+    assert printed == "".join(blocks("docs/rules.md", "text"))
+
+
+def test_the_catalogue_runs_and_is_right():
+    code = "\n".join(blocks("docs/rulesets.md", "python"))
+    run(f"""
+{code}
+assert jnp.all(jnp.isfinite(learned["linear0"]["w"])) and jnp.any(learned["linear0"]["w"] != 0)
+assert jnp.allclose(shares.sum(1), 1, atol=1e-3)                                       # relevance is conserved
+""")
+
+
+def test_the_catalogue_lists_every_entry():
+    """Each as code, `name` or `name(...)`: a name may be a word too."""
+    text = (ROOT / "docs/rulesets.md").read_text()
+    for module in (getattr(rulesets, name) for name in rulesets.__all__):
+        functions = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and n[0] != "_"}
+        entries = [n for n, f in functions.items() if f.__module__.startswith(module.__name__) and f.__doc__]
+        public = [n for n in entries if "Example:" in functions[n].__doc__]
+        assert public
+        assert [n for n in public if not re.search(rf"[`.(]{n}[`(]", text)] == []

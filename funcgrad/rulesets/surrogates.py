@@ -2,8 +2,8 @@
 
 A table. Each row is a slope `s` of the membrane (less its threshold), `x_bar = g s(x)`, and the function `S` whose
 derivative it claims to be; it becomes a function that returns the set of rules, attached to `fg.ops.heaviside` or to
-what `of=` says. Parameters are called, and have the defaults, as in the library that the row names; docs/rules.md has
-the other libraries' names. What passes as it is, is `straight_through.identity(fg.ops.heaviside)`.
+what `of=` says. Parameters are called, and have the defaults, as in the library that the row names; docs/rulesets.md
+has the other libraries' names. What passes as it is, is `straight_through.identity(fg.ops.heaviside)`.
 """
 
 import inspect

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import funcgrad as fg
-from funcgrad.rulesets import attribution
+from funcgrad.rulesets import attribution, relevance
 
 torch = pytest.importorskip("torch", reason="pip install 'funcgrad[rulesets]'")
 captum = pytest.importorskip("captum.attr", reason="pip install 'funcgrad[rulesets]'")
+lrp_rules = pytest.importorskip("captum.attr._utils.lrp_rules")
 TARGET = 2
 RNG = np.random.default_rng(0)
 IMAGES, BASELINE = RNG.normal(size=(2, 3, 8, 8)), RNG.normal(size=(2, 3, 8, 8))
@@ -123,6 +124,18 @@ def test_grad_cam_as_captum(ours, theirs):
     expected = captum.LayerGradCam(theirs, theirs[2]).attribute(x, target=TARGET, relu_attributions=True)
     found = attribution.grad_cam(ours.score, ours.maps, **ours.axes)(ours.net, ours.to(IMAGES))
     assert_alike(found, expected.detach().numpy()[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore:Setting", "ignore:Input Tensor")
+def test_relevance_as_captum(ours, theirs):
+    """Its ε rule, at all layers; it begins with the output as relevance, and ours with a cotangent of 1."""
+    for layer in theirs:
+        if not isinstance(layer, torch.nn.ReLU):
+            layer.rule = lrp_rules.EpsilonRule()
+    x = torch.tensor(IMAGES, requires_grad=True)
+    expected = captum.LRP(theirs).attribute(x, target=TARGET) / theirs(x)[:, TARGET].reshape(-1, 1, 1, 1)
+    rules = relevance.passing() | relevance.epsilon(1e-9)
+    assert_alike(ours.back(fg.grad(ours.score, 1, rules=rules)(ours.net, ours.to(IMAGES))), expected.detach().numpy())
 
 
 @pytest.mark.parametrize(("name", "share"), [("deeplift", 1e-12), ("integrated gradients", 0.02)])

@@ -48,7 +48,7 @@ def _assert_smooth(flat: FlatOp) -> None:
     if not oracle(flat).is_jax:
         raise Open("JAX cannot differentiate the forward in reverse mode")
     if not flat.claims_derivative:
-        raise Open("not claimed by surrogate and modified rules")
+        raise Open("claimed by derivatives only")
     if not flat.wanted:
         raise Open("nothing can move")
 
