@@ -14,6 +14,7 @@ from funcgrad.adapters.modules import captured as read_beside
 from funcgrad.adapters.modules import members_of as members_of
 from funcgrad.adapters.modules import parameter_names as parameter_names
 from funcgrad.adapters.opening import choice as choice
+from funcgrad.adapters.opening import hand_over as hand_over
 from funcgrad.adapters.opening import named_leaves as named_leaves
 from funcgrad.adapters.opening import open_call as open_call
 from funcgrad.adapters.opening import taken_apart as taken_apart

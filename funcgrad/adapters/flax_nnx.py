@@ -212,6 +212,14 @@ class _Parts(NamedTuple):
     """A `GraphDef` for each module, None for each leaf that is none."""
 
 
+def hand_over(given: PyTree, changed: PyTree) -> None:
+    """Write on variables what is not None in others."""
+    own, new = (filter(is_variable, jax.tree.leaves(tree, is_leaf=is_variable)) for tree in (given, changed))
+    for variable, other in zip(own, new, strict=True):
+        if other.get_raw_value() is not None:
+            variable.update_from_state(other)
+
+
 def _take_apart(tree: PyTree, split: Any, chosen: Any = None) -> tuple[_Parts, PyTree, PyTree]:
     """The pytree with a state in the place of each module, and the rest of their states.
 

@@ -76,6 +76,10 @@ class Library(Protocol):
         """A pytree with modules replaced as in a call that differentiates by no argument."""
         ...
 
+    def hand_over(self, given: PyTree, changed: PyTree) -> None:
+        """Write on the modules of a pytree what is not None in another that is like it."""
+        ...
+
     def taken_apart(self, model: PyTree) -> "Parts | None":
         """A model as what is trained, its other arrays, and the rest; None for a pytree without such modules."""
         ...

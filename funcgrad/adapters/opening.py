@@ -55,6 +55,12 @@ def without_modules(tree: PyTree) -> PyTree:
     return tree
 
 
+def hand_over(given: PyTree, changed: PyTree) -> None:
+    """Let modules have what changed in copies of them: `changed` is like `given`, with None for what did not."""
+    for library in in_use():
+        library.hand_over(given, changed)
+
+
 def taken_apart(model: PyTree) -> Parts | None:
     """A model of a library whose models hold more than what is trained; None for a plain pytree."""
     return next((parts for library in in_use() if (parts := library.taken_apart(model)) is not None), None)

@@ -146,6 +146,8 @@ class Request(NamedTuple):
     unreachable: Unreachable = "raise"
     rules: RuleSet | None = None
     watch: Watch | None = None
+    of_everything: bool = False
+    """Whether modules among the arguments are differentiated by all of their variables."""
 
     @contextmanager
     def traced_at(
@@ -159,8 +161,9 @@ class Request(NamedTuple):
         _ = self.chosen  # refuses what is no set of rules, before anything is traced
         parameters = parameter_names(self.fun, len(args))
         asked = WantedPlaces.of(self.argnums, self.wrt, self.unreachable, parameters, tuple(kwargs))
+        wanted = dict.fromkeys(asked.wanted, ...) if self.of_everything else asked.wanted
         is_pure = self.of is not None
-        with open_call(self.fun, parameters, args, kwargs, asked.wanted, self.has_aux, is_pure) as call:
+        with open_call(self.fun, parameters, args, kwargs, wanted, self.has_aux, is_pure) as call:
             arguments = Arguments.of(parameters, call.args, call.kwargs, traced=asked.traced, described=not runs)
             selection = asked.select_from(call, arguments, self.allow_int, described=not runs)
             yield call, self._traced(call, arguments, selection, parameters, opens)

@@ -6,17 +6,20 @@ from functools import wraps
 from typing import Any
 
 import jax
+import numpy as np
 
-from funcgrad.autodiff.tape import Tape, record
+from funcgrad.adapters import hand_over
+from funcgrad.autodiff.tape import Tape, record_everything
 from funcgrad.errors import GradientError, require_function
-from funcgrad.primitive import is_inexact, type_of
-from funcgrad.registry import RuleSet
+from funcgrad.primitive import is_inexact
+from funcgrad.registry import RuleSet, name_of
 
 
 def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
     """The function, whose `jax.grad` obeys the rules; so do JAX's other reverse transformations, and libraries' own.
 
-    It runs as before. Arrays that it closes over are not differentiated with it: JAX says so where that is asked for.
+    It runs as before, and what modules among the arguments change while they run reaches them. JAX differentiates it in
+    reverse mode only.
 
     Args:
         fun: any function that JAX can trace.
@@ -27,7 +30,7 @@ def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
 
     Raises:
         RuleError: `rules` is no set of rules; when its gradient is taken, an override matches nothing.
-        GradientError: `fun` is no function; what changes in an argument (a module's running statistics) would be lost.
+        GradientError: `fun` is no function, or closes over an array that is differentiated as well.
 
     Example:
         >>> reversal = fg.RuleSet().override(jnp.tanh, lambda g, pull: -pull(g))
@@ -42,24 +45,56 @@ def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
     def ruled(*args: Any, **kwargs: Any) -> Any:
         given = _by_position(fun, args, kwargs)
         leaves, tree = jax.tree.flatten(given)
-        moving = [i for i, x in enumerate(leaves) if (aval := type_of(x)) is not None and is_inexact(aval)]
+        moving = [i for i, x in enumerate(leaves) if _may_be_differentiated(x)]
+        changed: list[int] = []
 
-        def rebuilt(moved: Sequence[Any]) -> Any:
+        def called(run: Callable[[Any], Any], moved: Sequence[Any]) -> tuple[Any, list[Any]]:
+            """What is run on the arguments, and those of their leaves that it changed."""
             found = dict(zip(moving, moved, strict=True))
-            return jax.tree.unflatten(tree, [found.get(i, x) for i, x in enumerate(leaves)])
+            before = [found.get(i, x) for i, x in enumerate(leaves)]
+            out, after = run(copies := jax.tree.unflatten(tree, before)), jax.tree.leaves(copies)
+            changed[:] = [i for i, (old, new) in enumerate(zip(before, after, strict=False)) if new is not old]
+            return out, [after[i] for i in changed]
 
         def forward(*moved: Any) -> tuple[Any, Tape]:
-            return record(fun, *rebuilt(moved), rules=rules)
+            (out, tape), new = called(lambda copies: record_everything(fun, copies, rules), moved)
+            return (out, new), tape
 
         def backward(tape: Tape, g: Any) -> tuple[Any, ...]:
-            found = [x for x in jax.tree.leaves(tape.pull(g)) if x.dtype != jax.dtypes.float0]
-            return tuple(found)
+            bars = [leaf for x, bar in zip(given, tape.pull(g[0]), strict=True) for leaf in _by_leaf(x, bar)]
+            return tuple(bars[i] for i in moving)
 
-        run = jax.custom_vjp(lambda *moved: fun(*rebuilt(moved)))
+        run = jax.custom_vjp(lambda *moved: called(lambda copies: fun(*copies), moved))
         run.defvjp(forward, backward)
-        return run(*[leaves[i] for i in moving])
+        try:
+            out, new = run(*[leaves[i] for i in moving])
+        except jax.errors.UnexpectedTracerError as error:
+            raise GradientError(
+                f"with_rules: {name_of(fun)} closes over an array that is differentiated as well; pass it as an "
+                f"argument."
+            ) from error
+        if changed:
+            news = dict(zip(changed, new, strict=True))
+            hand_over(given, jax.tree.unflatten(tree, [news.get(i) for i in range(len(leaves))]))
+        return out
 
     return ruled
+
+
+def _may_be_differentiated(x: Any) -> bool:
+    """Whether a leaf is a floating array. What JAX differentiates always is; a number that it does not, stays one."""
+    return isinstance(x, jax.Array | np.ndarray) and is_inexact(jax.typeof(x))
+
+
+def _by_leaf(argument: Any, bar: Any) -> Sequence[Any]:
+    """The cotangents of an argument's leaves, None where there is none; of modules they come in a pytree of its own."""
+    tree = jax.tree.structure(argument)
+    try:
+        return tree.flatten_up_to(bar)
+    except ValueError:
+        bars = jax.tree.leaves(bar)
+        assert len(bars) == tree.num_leaves
+        return bars
 
 
 def _by_position(fun: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:

@@ -1,6 +1,6 @@
 """The forward pass as a value: a tape that holds the plan and what its rules will read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -113,8 +113,18 @@ def record(
         >>> print(y, x_bar, y_bar)
         [3. 8.] [3. 4.] [1. 2.]
     """
-    everything = tuple(range(len(primals)))
-    request = Request(fun, everything, has_aux, wrt is None, of, wrt, unreachable, rules)
+    request = Request(fun, tuple(range(len(primals))), has_aux, wrt is None, of, wrt, unreachable, rules)
+    return _recorded(request, primals)
+
+
+def record_everything(fun: Callable[..., Any], primals: Sequence[Any], rules: RuleSet) -> tuple[Any, Tape]:
+    """The same, by all variables of modules among the arguments, and not by those alone that a library trains."""
+    request = Request(fun, tuple(range(len(primals))), allow_int=True, rules=rules, of_everything=True)
+    return _recorded(request, primals)
+
+
+def _recorded(request: Request, primals: Sequence[Any]) -> Any:
+    fun, has_aux = request.fun, request.has_aux
     with called_with("vjp", fun, primals, {}), request.traced_at(primals, {}, opens=False) as (call, traced):
         output, auxiliary, kept, _ = traced.run()
         auxiliary = call.close(auxiliary)

@@ -93,3 +93,66 @@ def test_what_it_refuses():
         r"lambda\.",
     ):
         fg.with_rules(lambda x, *, n: jnp.tanh(x) ** n, REVERSED)(X, n=2)
+
+
+class Normalized(nnx.Module):
+    """Has variables that are no parameters, of which some change while it runs."""
+
+    def __init__(self):
+        self.norm = nnx.BatchNorm(2, rngs=nnx.Rngs(0), dtype=X.dtype, param_dtype=X.dtype)
+        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return jnp.sum(jnp.tanh(self.dropout(self.norm(x))) ** 2)
+
+
+class Scaled(eqx.Module):
+    """Has a number that is no array, and a pooling whose start is another."""
+
+    w: jax.Array
+    rate: float = 0.5
+    pool: eqx.nn.MaxPool1d = eqx.nn.MaxPool1d(2)
+
+    def __call__(self, x):
+        return jnp.sum(jnp.tanh(self.pool(x * self.w[None])) * (self.rate if self.rate > 0 else 1.0))
+
+
+@pytest.mark.parametrize("wrt", [nnx.Param, nnx.BatchStat])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_variables_that_are_no_parameters(mode, wrt):
+    plain, ruled = Normalized(), Normalized()
+    for m in (plain, ruled):
+        getattr(m, mode)()
+    own = nnx.grad(lambda x, m: m(x), argnums=nnx.DiffState(1, wrt))(X, plain)
+    found = nnx.grad(fg.with_rules(lambda x, m: m(x), REVERSED), argnums=nnx.DiffState(1, wrt))(X, ruled)
+    agree(found, jax.tree.map(lambda g: -g, own))
+    agree(nnx.state(ruled), nnx.state(plain))
+    assert (mode == "train") == bool(jnp.any(ruled.norm.mean[...] != 0))
+    agree(jax.grad(fg.with_rules(lambda x: ruled(x), REVERSED))(X), -jax.grad(lambda x: plain(x))(X))
+
+
+def test_what_a_module_changes_reaches_it_without_a_gradient_too():
+    plain, ruled = Normalized(), Normalized()
+    agree(fg.with_rules(lambda m, x: m(x), REVERSED)(ruled, X), plain(X))
+    agree(nnx.state(ruled), nnx.state(plain))
+
+
+def test_numbers_that_are_no_arrays():
+    module, x = Scaled(jnp.array([1.0, -2.0])), jnp.array([[0.3, -0.5], [1.0, 0.2]])
+    found = eqx.filter_grad(fg.with_rules(lambda m: m(x), REVERSED))(module)
+    agree(found.w, -eqx.filter_grad(lambda m: m(x))(module).w)
+
+
+def test_an_array_that_is_closed_over_and_differentiated_as_well():
+    with raises_sentence(
+        GradientError,
+        r"with_rules: rowwise closes over an array that is differentiated as well; pass it as an argument\.",
+    ):
+
+        def outer(w):
+            def rowwise(x):
+                return jnp.sum(jnp.tanh(x @ w))
+
+            return fg.with_rules(rowwise, REVERSED)(X)
+
+        jax.grad(outer)(P["w"])

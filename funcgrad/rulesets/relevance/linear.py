@@ -47,7 +47,7 @@ def gamma(
 ) -> RuleSet:
     """Shares by `x⁺ (w + γ w⁺) + x⁻ (w + γ w⁻)` where the output is positive, with `w⁺`, `w⁻` swapped where negative.
 
-    Source: Montavon et al. 2019, table 1; for inputs of both signs Andéol et al. 2021, appendix A. zennit: Gamma.
+    Source: Montavon et al. 2019, section 10.2.1; for inputs of both signs Andéol et al. 2021. zennit: Gamma.
 
     Args:
         gamma: how much what agrees with the output is favoured.
@@ -80,7 +80,7 @@ def gamma(
 def z_plus(stabilizer: float = 1e-6, *, of: Sequence[str] = (*DENSE, *CONVOLUTIONS), at: At = "**") -> RuleSet:
     """Shares by what is positive, `x⁺ w⁺ + x⁻ w⁻ + b⁺`.
 
-    Source: Montavon et al. 2017, eq. 15 (there for positive inputs). zennit: ZPlus.
+    Source: Montavon et al. 2017 (there for positive inputs). zennit: ZPlus.
 
     Args:
         stabilizer: what is added to denominators, away from zero.
@@ -145,7 +145,7 @@ def z_box(
 ) -> RuleSet:
     """Shares by `x w - low w⁺ - high w⁻`: for the first layer, whose inputs lie between `low` and `high`.
 
-    Source: Montavon et al. 2017, eq. 17. zennit: ZBox.
+    Source: Montavon et al. 2017. zennit: ZBox.
 
     Args:
         low: the least value of an input, or one for each.
@@ -178,7 +178,7 @@ def z_box(
 def w_square(stabilizer: float = 1e-6, *, of: Any = (*DENSE, *CONVOLUTIONS), at: At = "**") -> RuleSet:
     """Shares by `w²`, whatever the inputs are: for the first layer, where inputs have no bounds.
 
-    Source: Montavon et al. 2017, eq. 12. zennit: WSquare.
+    Source: Montavon et al. 2017. zennit: WSquare.
 
     Args:
         stabilizer: what is added to denominators, away from zero.
