@@ -126,7 +126,7 @@ def guided_relu(g, x):
     return jnp.where((x > 0) & (g > 0), g, 0)
 
 
-guided = fg.RuleSet().override(jax.nn.relu, guided_relu)
+guided = fg.RuleSet().override(jax.nn.relu, guided_relu, kind=fg.nonlinear)
 print(guided)
 
 
@@ -142,9 +142,10 @@ guided_plan = fg.plan(logits_of, model, x, argnums=1, rules=guided)
 print(*lines_of_last_block(guided_plan), guided_plan.table().splitlines()[-3], sep="\n")
 
 # %% [markdown]
-# `[modified]` says that this is no longer a derivative; all other nodes keep their own rules. The call is that of any
-# gradient: `cotangent=` is what arrives at the output, a 1 at the logit that is asked for. `fg.rulesets` has published
-# methods by name, this one too, and `fg.with_rules` takes a set to JAX's own `jax.grad` and `jax.vjp`.
+# `[nonlinear]` says that this is no derivative, and not linear in the cotangent either: `-g` does not give minus what
+# `g` gives. All other nodes keep their own rules. The call is that of any gradient: `cotangent=` is what arrives at the
+# output, a 1 at the logit that is asked for. `fg.rulesets` has published methods by name, this one too, and
+# `fg.with_rules` takes a set to JAX's own `jax.grad` and `jax.vjp`.
 
 # %%
 chosen = jax.nn.one_hot(asked, len(THINGS))
@@ -348,7 +349,7 @@ assert first == ["astronaut", "astronaut", "cat", "flower"]
 assert THINGS[forward(model, x)[0].argsort()[-2]] == "shuttle"
 
 # 2. The rule stands at every ReLU, by hand, by name and by JAX; a misspelt one raises.
-assert guided_plan.table().count("guided_relu [modified]") == 13
+assert guided_plan.table().count("guided_relu [nonlinear]") == 13
 assert jnp.array_equal(by_hand, by_name)
 np.testing.assert_allclose(by_jax, by_hand, rtol=1e-3, atol=1e-5)
 assert "did you mean 'model/stages'" in sentences[0]

@@ -106,8 +106,8 @@ def test_thresholds_of_blame(threshold):
 
 SENTENCES = {
     r"override: at= must be a glob over names of nodes, as 'encoder/\*\*', got 3\.": lambda: overridden(at=3),
-    r"rule <lambda>: kind must be fg\.exact, fg\.modified, fg\.subgradient\(convention\) or fg\.surrogate\(function\), "
-    r"got 'exact'\.": lambda: overridden(kind="exact"),
+    r"rule <lambda>: kind must be fg\.exact, fg\.subgradient\(convention\), fg\.surrogate\(function\), fg\.modified or "
+    r"fg\.nonlinear, got 'exact'\.": lambda: overridden(kind="exact"),
     r"RuleSet\.diff: the other must be a set of rules, got 3\.": lambda: fg.RuleSet().diff(3),
     r"fg\.op: name= must be a string, got 3\.": lambda: fg.op(name=3)(loss),
     r"op wrongly_made: leading= must be a tuple of names, got 'x'\.": lambda: made(leading="x"),
