@@ -42,7 +42,7 @@ def attn_lrp(linear: RuleSet | None = None, stabilizer: float = 1e-6) -> RuleSet
     """AttnLRP: the gradient, with `y / x` at activations, constant standard deviations, and products halved.
 
     For `attribution.gradient_times_input(f, rules=attn_lrp())`, which is the relevance: of a logit `f`, its shares.
-    Source: Achtibat et al. 2024, eqs. 7 to 9, propositions 3.1 to 3.4. LXT: the same.
+    Source: Achtibat et al. 2024. LXT: the same.
 
     Args:
         linear: a set of `relevance` for products with parameters: `epsilon(0.1)`, or for images, where the gradient is
