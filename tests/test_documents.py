@@ -61,9 +61,8 @@ assert [v.name for n in graph.nodes for v in n.outputs][:2] == ["dot_general", "
 
 
 def test_the_guide_to_rules_runs_and_is_right():
-    code = "\n".join(blocks("docs/rules.md", "python")).replace("op.mark(", "labelled.mark(")
+    code = "\n".join(blocks("docs/rules.md", "python"))
     printed = run(f"""
-labelled = __import__("funcgrad").op(name="labelled")(lambda x, labels: x)
 {code}
 plain = fg.plan(squared_error, weights, images, labels)
 assert len(plain.pruned) == 2 and "weights/hidden: nothing" in str(plain)

@@ -295,6 +295,9 @@ class Rule:
         if isinstance(result, jax.Array) and hasattr(avals, "shape"):
             return [self._fit(argument, result, avals, where, room)]
         flat_avals, structure = jax.tree.flatten(avals)
+        if jax.tree.structure(result) == structure:  # also where an argument, or a part of it, is None
+            leaves = jax.tree.leaves(result)
+            return [self._fit(argument, x, aval, where, room) for x, aval in zip(leaves, flat_avals, strict=True)]
         is_none = lambda x: x is None  # noqa: E731 (an integer leaf may be given as None)
         leaves = jax.tree.leaves(result, is_leaf=is_none)
         found, is_leaf = jax.tree.structure(result, is_leaf=is_none), jax.tree_util.treedef_is_leaf

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from inspect import signature
-from typing import TYPE_CHECKING, Any
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 
 from funcgrad.aliases import Array, PureFunction
-from funcgrad.errors import FuncgradError, RuleError, describe, require, said_by
+from funcgrad.errors import FuncgradError, RuleError, describe, printed, require, said_by
 from funcgrad.naming import Where, holds, matches, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.likeness import alike
@@ -283,15 +283,15 @@ class RuleSet:
             at: a name or a glob of values, nodes, scopes or leaves of arguments, or an `fg.Where`.
             function: from a cotangent to one of the same shape and dtype: `lambda g: -g` reverses it,
                 `lambda g: jnp.clip(g, -1, 1)` clips it. Where it has a parameter `key`, it gets a random key there
-                (see `with_key`). Where several match, the first that was added comes first.
+                (see `with_key`); any other needs a default. Where several match, the first that was added comes first.
             kind: what the function claims: `fg.modified`, which is linear, or `fg.nonlinear`, as clipping is.
 
         Returns:
             Another set.
 
         Raises:
-            RuleError: `function` is none, or `kind` is neither of the two. A pattern that matches no value raises when
-                the set is used in a plan.
+            RuleError: `function` is none or asks for more, or `kind` is neither of the two. A pattern that matches no
+                value raises when the set is used in a plan.
 
         Example:
             >>> rules = fg.RuleSet().hook("h", lambda g: -g)
@@ -305,7 +305,9 @@ class RuleSet:
             raise RuleError(
                 f"hook: what changes a cotangent is no derivative, kind= takes fg.modified or fg.nonlinear, got {kind}."
             )
-        return replace(self, hooks=(*self.hooks, Hook(Where.of(at), function, kind)))
+        hook = Hook(Where.of(at), function, kind)
+        _check_call(hook)
+        return replace(self, hooks=(*self.hooks, hook))
 
     def with_key(self, key: Any) -> "Self":
         """A new set whose rules and hooks may ask for a random `key`.
@@ -361,13 +363,18 @@ class RuleSet:
         Raises:
             RuleError: the other is no set of rules.
         """
-        require(other, RuleSet, "RuleSet |: the other", "a set of rules", RuleError)
+        if not isinstance(other, RuleSet):
+            raise _no_set_beside(other)
         return RuleSet(
             self.overrides + other.overrides,
             self.hooks + other.hooks,
             self.signal if other.signal is None else other.signal,
             self.key if other.key is None else other.key,
         )
+
+    def __ror__(self, other: object) -> NoReturn:
+        """RuleError: the left one is no set of rules."""
+        raise _no_set_beside(other)
 
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
         """The rule for an argument of a function at a node; None where it is to be derived."""
@@ -469,7 +476,8 @@ class RuleSet:
     @property
     def _lines(self) -> list[str]:
         signal = [] if self.signal is None else [f"loss_g: the cotangent of '{self.signal}'"]
-        return [*map(str, (*self.overrides, *self.hooks)), *signal]
+        key = [] if self.key is None else ["key: one is set"]
+        return [*map(str, (*self.overrides, *self.hooks)), *signal, *key]
 
     def __str__(self) -> str:
         return "\n".join(self._lines) or "the ops' own rules"
@@ -482,6 +490,29 @@ def _check_place(at: object, what: str, expected: str) -> None:
     require(at, (str, Where), f"{what}: at=", expected, RuleError)
     if isinstance(at, Where) and at.turn is not None:
         raise RuleError(f"{what}: what stands in a loop stands there at every turn, got '{at}'; leave out turn=.")
+
+
+def _check_call(hook: Hook) -> None:
+    """RuleError for a function that cannot be called as a hook is: with a cotangent, and by name with a key."""
+    try:
+        found = signature(hook.function)
+    except (TypeError, ValueError):  # it does not tell
+        return
+    try:
+        found.bind("g", **({"key": None} if hook.asks_key else {}))
+    except TypeError:
+        plain = [p.replace(annotation=Parameter.empty) for p in found.parameters.values()]
+        raise RuleError(
+            f"hook: a hook is given the cotangent by position, and by name a random key if it asks for 'key', got "
+            f"{hook.name}{Signature(plain)}; give what else it reads a default, or functools.partial."
+        ) from None
+
+
+def _no_set_beside(other: object) -> RuleError:
+    return RuleError(
+        f"RuleSet |: both must be sets of rules, got {printed(other)}; write rules | fg.RuleSet().override(op, rule), "
+        f"or fg.RuleSet() for a set that changes nothing."
+    )
 
 
 def _only_argument(op: Op) -> tuple[str, ...]:

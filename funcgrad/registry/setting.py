@@ -122,16 +122,23 @@ def _replaced_pull(
     values: Mapping[int, Any],
     g: Sequence[Array],
     handed: Mapping[str, Any],
-) -> Callable[[PyTree], PyTree]:
+) -> Callable[..., PyTree]:
     """The J^T that a rule replaces, for its arguments."""
     expected = [jax.typeof(x) for x in g]
 
-    def pull(g: PyTree) -> PyTree:
-        leaves = [x for x in jax.tree.leaves(g) if is_inexact(jax.typeof(x))]
+    def pull(*args: PyTree, **by_name: PyTree) -> PyTree:
+        given = (*args, *by_name.values())
+        if len(given) != 1 or not by_name.keys() <= {"g"}:
+            raise RuleError(
+                f"{reading.where}: rule {rule.name} calls pull with ({_written(args, by_name)}), and it takes one "
+                f"argument, the cotangent {describe_tree(tuple(expected) if len(expected) > 1 else expected[0])}."
+            )
+        every = jax.tree.leaves(given)
+        leaves = [x for x in every if is_inexact(jax.typeof(x))]
         found = [jax.typeof(x) for x in leaves]
         if [(a.shape, a.dtype) for a in found] != [(a.shape, a.dtype) for a in expected]:
             raise RuleError(
-                f"{reading.where}: rule {rule.name} calls pull with {_listed(found)}, and the cotangent there is "
+                f"{reading.where}: rule {rule.name} calls pull with {_listed(every)}, and the cotangent there is "
                 f"{_listed(expected)}."
             )
         bars: dict[str, PyTree] = {}
@@ -148,7 +155,9 @@ def _bars(
     """The cotangents of the arguments that one of the replaced rules serves, or that are derived together."""
     slots = {a: reading.arguments[a] for a in below.arguments}
     targets = [p for slot in slots.values() for p in slot.positions if is_inexact(reading.avals[p])]
-    if below.rule is None:
+    if not targets:  # an argument that is absent (None) or of integers, for which no rule runs
+        found: Sequence[Array | None] = ()
+    elif below.rule is None:
         found = _derived(reading, values, targets, g)
     else:
         positions, pull = reading.flat(below.rule, targets, below.setting)
@@ -172,5 +181,10 @@ def _derived(
     return jax.vjp(inexact_outputs, *[values[t] for t in targets])[1](list(g))
 
 
-def _listed(avals: Sequence[Aval]) -> str:
+def _listed(avals: Sequence[Aval | Array]) -> str:
     return ", ".join(map(describe, avals)) or "nothing"
+
+
+def _written(args: Sequence[PyTree], by_name: Mapping[str, PyTree]) -> str:
+    """What something is called with."""
+    return ", ".join([*map(describe_tree, args), *(f"{n}={describe_tree(x)}" for n, x in by_name.items())])

@@ -288,7 +288,7 @@ def grad_cam(
         by name where `at` stands for several values.
 
     Raises:
-        GradientError: an axis is none of the feature maps, or what `fg.grad` raises.
+        GradientError: an axis is none of the feature maps or named twice, or what `fg.grad` raises.
 
     Example:
         >>> def score(x):                                                              # [height, width]
@@ -308,6 +308,13 @@ def grad_cam(
                     f"grad_cam: '{name}' is {describe_tree(maps)}, which has no axis {bad[0]}; say by positions= and "
                     f"channel= which axes are what."
                 )
+            axes = [a % maps.ndim for a in (*positions, channel)]
+            if twice := [a for a in axes if axes.count(a) > 1]:
+                raise GradientError(
+                    f"grad_cam: '{name}' is {describe_tree(maps)}, of which positions={tuple(positions)} and "
+                    f"channel={channel} name axis {twice[0]} twice; where channels come first, pass "
+                    f"positions=(-2, -1), channel=-3."
+                )
             alpha = jnp.mean(g, tuple(positions), keepdims=True)
             found[name] = jax.nn.relu(jnp.sum(alpha * maps, channel))
         return alone(found)
@@ -324,12 +331,13 @@ def deeplift_rescale(
     cotangent: PyTree = None,
     rules: RuleSet | None = None,
 ) -> Callable[..., Any]:
-    """`(x - x') ⊙ m`, with `x_bar = g (y - y') / (x - x')` at every nonlinearity; its sum is `f(x) - f(x')`.
+    """`(x - x') ⊙ m`, with `x_bar = g (y - y') / (x - x')` at every nonlinearity.
 
     Where `x` is all but `x'`, the slope. Nonlinearities are elementwise functions of one array: ops, those of
     `jax.nn`, primitives, `jnp.maximum`, `minimum` and `clip` with numbers; and max pooling, which hands on what its
-    windows gained. What multiplies two values that both move (attention, a norm), and a choice (`jnp.where`), keep
-    their own rules; the sum is then another. Input and reference are two examples of a `vmap` around `fg.grad`, in
+    windows gained. Only where a model has no others is the sum `f(x) - f(x')`: products of two values that both move
+    (attention, gates), normalizations, `jax.nn.softmax`, `jnp.where` and maxima over entries (`jnp.max`) keep their
+    gradient at `x`, and the sum is then another. Input and reference are two examples of a `vmap` around `fg.grad`, in
     which rules see both; so `f` may do what it will with its batch. Source: Shrikumar et al. 2017; pooling as
     in captum.
 

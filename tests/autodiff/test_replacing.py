@@ -347,8 +347,8 @@ def test_a_whole_loop_has_a_rule():
          r"dot_general: dot_general has no argument 'w' to override; it has lhs, rhs\."),
         (fg.RuleSet().hook("rellu", lambda g: g),
          r"The hook <lambda> at 'rellu': no value or scope is named 'rellu'; did you mean 'relu'\?"),
-        (fg.RuleSet().hook("relu", lambda g, x: g),
-         r"relu: hook <lambda> raised TypeError: .*<lambda>\(\) missing 1 required positional argument: 'x'\."),
+        (fg.RuleSet().hook("relu", lambda g: {}["scale"]),
+         r"relu: hook <lambda> raised KeyError: 'scale'\."),
         (fg.RuleSet().hook("relu", jnp.sum),
          r"relu: hook sum must return the cotangent as f64\[2,3\], got f64\[\]\."),
     ],
@@ -406,6 +406,17 @@ def test_mistakes_in_a_hook():
         fg.RuleSet().hook("x", jnp.negative, fg.exact)
     with raises_sentence(RuleError, r"hook: expected a function of a cotangent, got int\."):
         fg.RuleSet().hook("x", 3)
+    for wrong, found in (
+        (lambda g, foo: g, r"<lambda>\(g, foo\)"),
+        (lambda: X, r"<lambda>\(\)"),
+        (lambda g, key, *, node: g, r"<lambda>\(g, key, \*, node\)"),
+    ):
+        with raises_sentence(
+            RuleError,
+            r"hook: a hook is given the cotangent by position, and by name a random key if it asks for 'key', got "
+            rf"{found}; give what else it reads a default, or functools\.partial\.",
+        ):
+            fg.RuleSet().hook("x", wrong)
     with raises_sentence(RuleError, r"hook: at= must be the name of a value, or a glob, got 3\."):
         fg.RuleSet().hook(3, jnp.negative)
 

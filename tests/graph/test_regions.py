@@ -175,7 +175,8 @@ def test_what_is_no_region(model):
         (nnx.Embed, r"the function holds no module of class Embed that it calls\."),
         (
             fg.Region(affine="cumsum"),
-            r"the graph has no such product of activations with parameters \(constants, or leaves of containers\)\.",
+            r"the graph has no such product of activations with parameters, which are constants and what comes in "
+            r"containers; pass a weight in one, as \{'w': w\}\.",
         ),
         (
             fg.Region(ops=("tanh", "tanh")),

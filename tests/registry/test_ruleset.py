@@ -77,14 +77,24 @@ def test_a_difference_is_found_in_defaults_and_in_what_is_closed_over():
 
 
 def test_two_sets_are_joined_and_the_right_one_wins():
-    left = fg.RuleSet().override(fg.ops.relu, guided).override(fg.ops.tanh, reversed_sign).hook("a", guided)
+    left = fg.RuleSet().override(fg.ops.relu, guided).override(fg.ops.tanh, reversed_sign).hook("a", jnp.negative)
     right = fg.RuleSet().override(fg.ops.relu, reversed_sign, at="block3/*").hook("b", reversed_sign)
     both = left | right
     assert both.find(RELU, "x", "block3/relu").function is reversed_sign
     assert both.find(RELU, "x", "block4/relu").function is guided
     assert (right | left).find(RELU, "x", "block3/relu").function is guided
-    assert [hook.name for hook in both.hooks] == ["guided", "reversed_sign"]
+    assert [hook.name for hook in both.hooks] == ["negative", "reversed_sign"]
     assert (len(left.overrides), len(right.overrides)) == (2, 1)
     assert left | fg.RuleSet() == left == fg.RuleSet() | left
-    with raises_sentence(RuleError, r"RuleSet \|: the other must be a set of rules, got None\."):
-        left | None
+    for join, found in (
+        (lambda: left | None, "None"),
+        (lambda: left | {}, r"\{\}"),
+        (lambda: {} | left, r"\{\}"),
+        (lambda: None | left, "None"),
+    ):
+        with raises_sentence(
+            RuleError,
+            rf"RuleSet \|: both must be sets of rules, got {found}; write rules \| fg\.RuleSet\(\)\.override\(op, "
+            r"rule\), or fg\.RuleSet\(\) for a set that changes nothing\.",
+        ):
+            join()

@@ -67,6 +67,19 @@ def test_pull_of_several_arguments_is_a_mapping():
     agree(found[1], 3 * GRADIENT[1])
 
 
+@pytest.mark.parametrize("bias", [lambda g, pull: pull(g), lambda g, pull: pull(g) | {"b": None}])
+def test_an_absent_argument_may_be_given_as_none(bias):
+    rules = RULES.override(fg.ops.linear, bias, "x", "w", "b")
+    for found, expected in zip(fg.grad(loss, argnums=(0, 1), rules=rules)(X, W), GRADIENT, strict=True):
+        agree(found, expected)
+
+
+def test_of_two_sets_with_keys_the_right_one_s_serves_both():
+    left, right = (RULES.override(f, noise).with_key(jax.random.key(i)) for i, f in enumerate(("tanh", "integer_pow")))
+    joined = RULES.override("tanh", noise).override("integer_pow", noise).with_key(jax.random.key(1))
+    agree(fg.grad(loss, rules=left | right)(X, W), fg.grad(loss, rules=joined)(X, W))
+
+
 def test_pull_of_the_override_below():
     doubled = RULES.override("tanh", lambda g, y: 2 * g * (1 - y**2))
     stacked = doubled.override("tanh", reversal).override("tanh", lambda g, pull: 5 * pull(g))
@@ -204,6 +217,18 @@ def test_wrong_requests():
             return pull(g[0])
 
         fg.grad(loss, rules=RULES.override("tanh", cut))(X, W)
+    for wrong, found in (
+        (lambda g, pull: pull(jnp.ones(3, jnp.int32)), r"i32\[3\], and the cotangent there is f64\[2,4\]"),
+        (lambda g, pull: pull(None), r"nothing, and the cotangent there is f64\[2,4\]"),
+        (lambda g, pull: pull(), r"\(\), and it takes one argument, the cotangent f64\[2,4\]"),
+        (
+            lambda g, pull: pull(g, g),
+            r"\(f64\[2,4\], f64\[2,4\]\), and it takes one argument, the cotangent f64\[2,4\]",
+        ),
+        (lambda g, pull: pull(h=g), r"\(h=f64\[2,4\]\), and it takes one argument, the cotangent f64\[2,4\]"),
+    ):
+        with raises_sentence(RuleError, rf"tanh: rule <lambda> calls pull with {found}\."):
+            fg.grad(loss, rules=RULES.override("tanh", wrong))(X, W)
     with raises_sentence(RuleError, r"tanh: f takes x, got 2 of them\."):
         fg.grad(loss, rules=RULES.override("tanh", lambda g, f: f(g, g)))(X, W)
     with raises_sentence(RuleError, r"tanh: f takes x, got 'z'\."):
@@ -243,6 +268,9 @@ def test_printed_and_compared():
         "tanh at '**': broadcast for its argument (modified)",
         "loss_g: the cotangent of 'logits'",
     ]
+    assert str(rules.with_key(jax.random.key(0))).splitlines() == [*str(rules).splitlines(), "key: one is set"]
+    assert "key: one is set" in repr(RULES.with_key(jax.random.key(0)))
+    assert "key" not in repr(RULES)
 
 
 def test_through_vmap_and_second_derivatives():

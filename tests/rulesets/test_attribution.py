@@ -1,6 +1,7 @@
 """Attributions against the same worked out by hand in JAX; what they sum to; their errors."""
 
 import pickle
+import re
 
 import jax
 import jax.numpy as jnp
@@ -260,6 +261,16 @@ def test_rules_of_the_user_come_first():
     agree(attribution.deeplift_rescale(score, rules=rules)(X), jnp.maximum(X, 0))
 
 
+@pytest.mark.parametrize(
+    "f", [lambda x: x @ jnp.sin(x), lambda x: jax.nn.softmax(x)[0], jnp.max, lambda x: jnp.where(x > 1, x**2, 0).sum()]
+)
+def test_what_keeps_its_gradient_makes_the_sum_another(f):
+    x = jnp.array([0.3, 1.2, 2.0])
+    start = jnp.array([2.5, 0.9, -1.0])
+    found = attribution.deeplift_rescale(f, baseline=start)(x).sum()
+    assert abs(found - (f(x) - f(start))) > 1e-3
+
+
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +293,14 @@ def test_what_does_not_fit():
         r"grad_cam: 'h' is f64\[2,3\], which has no axis -3; say by positions= and channel= which axes are what\.",
     ):
         attribution.grad_cam(lambda x: jnp.sum(fg.name(2 * x, "h")), "h")(X)
+    for axes, twice in (({"channel": 1}, 1), ({"positions": (2, -2)}, 2)):
+        positions, channel = axes.get("positions", (-3, -2)), axes.get("channel", -1)
+        with raises_sentence(
+            GradientError,
+            rf"grad_cam: 'h' is f64\[1,2,3,4\], of which positions={re.escape(str(positions))} and channel={channel} "
+            rf"name axis {twice} twice; where channels come first, pass positions=\(-2, -1\), channel=-3\.",
+        ):
+            attribution.grad_cam(lambda x: jnp.sum(fg.name(2 * x, "h")), "h", **axes)(jnp.ones((1, 2, 3, 4)))
 
 
 def test_the_rules_hold_to_what_they_claim_where_they_are_linear():
