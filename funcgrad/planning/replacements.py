@@ -8,7 +8,7 @@ from funcgrad.errors import GradientError, RuleError
 from funcgrad.graph import Addresses, Constant, Measurement, Node, Structure, Value, nearest_ops
 from funcgrad.naming import escape, holds, matches, suggest
 from funcgrad.primitive import bodies
-from funcgrad.registry import Equation, Hook, Override, Region, RuleSet, functions_in
+from funcgrad.registry import Equation, Hook, Merged, Override, Region, RuleSet, functions_in
 
 Hooked = dict[Value, tuple[Hook, ...]]
 """The hooks of each value that has some, in the order in which they were added."""
@@ -57,7 +57,12 @@ def _matches_nothing(override: Override, covered: Sequence[Node], addresses: Add
     scopes = [] if covered else _scopes_called(title, addresses.nodes)
     written = [scope for scope in scopes if _fits_scope(override, scope)]
     places = [node.name for node in covered] or ([] if written else scopes)
-    if places:
+    regions = [] if covered else [n for n in addresses.nodes if isinstance(n.function, Merged) and _holds(n, override)]
+    if regions:
+        reason = (
+            f"its nodes are inside of region '{regions[0].name}', for all of which another rule stands; narrow that."
+        )
+    elif places:
         near = addresses.near(override.at, covered)
         reason = f"its nodes are {', '.join(places[:5])}{f'; {near}' if near else '.'}"
     elif override.target.written_out is not None:
@@ -73,6 +78,13 @@ def _matches_nothing(override: Override, covered: Sequence[Node], addresses: Add
     else:
         reason = f"the graph has no {title} node, {nearest_ops(title, addresses.nodes)}"
     return f"The override of {title} at '{override.at}' matches nothing; {reason}"
+
+
+def _holds(node: Node, override: Override) -> bool:
+    """Whether a region has a node that an override is for."""
+    assert isinstance(node.function, Merged)
+    inside = (f for inner in bodies(node.function.source) for _, f in functions_in(inner))
+    return any(map(override.target.covers, inside))
 
 
 def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]) -> str:
