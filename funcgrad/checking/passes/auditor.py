@@ -26,7 +26,7 @@ from funcgrad.errors import describe
 from funcgrad.graph import Node, Value, read
 from funcgrad.naming import at_node
 from funcgrad.plans import Plan, Pullback, Step, as_array
-from funcgrad.primitive import is_inexact
+from funcgrad.primitive import bodies, is_inexact
 from funcgrad.registry import Call, Equation
 from funcgrad.reverse import forward
 
@@ -182,9 +182,10 @@ def _is_untestable(pullback: Pullback, leaves: Sequence[Any]) -> bool:
         return True  # it depends on more than its node
     if node.bodies or isinstance(node.function, Call):
         return False
-    if holds_what_cannot_be_widened(node):
+    if holds_what_cannot_be_widened(node) and pullback.rule is None:
         return True
-    return bool(given_derivative(node)) and not has_plain_derivative(
+    may_lack_it = isinstance(node.function, Equation) and bool(bodies(node.function.source))
+    return may_lack_it and not has_plain_derivative(
         node, leaves, pullback.positions, list(_seeds(pullback)["zero"].values())
     )
 
@@ -224,6 +225,8 @@ def _within_hull(
     own: Array,
 ) -> bool:
     """Whether a cotangent lies, entry by entry, between derivatives at arguments nearby: the choice at a kink."""
+    if holds_what_cannot_be_widened(node):
+        return False  # it cannot be run in float64, where derivatives nearby are told apart
     rng = np.random.default_rng(2)
     with _float64():
         near = []

@@ -12,7 +12,7 @@ from funcgrad.aliases import Array
 from funcgrad.checking.numbers import as_dtype
 from funcgrad.graph import Constant, Node, Structure, Value, open_jaxpr, read
 from funcgrad.plans import as_array
-from funcgrad.primitive import bodies, is_inexact
+from funcgrad.primitive import bodies, body, is_inexact, is_jit
 from funcgrad.registry import Call, Equation
 
 Run = Callable[..., list[Array]]
@@ -36,11 +36,12 @@ def given_derivative(node: Node) -> str:
 def holds_what_cannot_be_widened(node: Node) -> bool:
     """Whether a node runs a body of its own dtypes, and has no plain function that could run in others.
 
-    That is a `while` loop, and a call that is not opened. A custom derivative is opened: its function is plain.
+    That is a `while` loop, and a primitive with a body. A custom derivative is opened, and a jitted function that
+    stays whole for its rule: their functions are plain.
     """
     if isinstance(node.function, Call):
         return False
-    if given_derivative(node):
+    if given_derivative(node) or _is_jitted(node):
         return any(map(holds_what_cannot_be_widened, _given_to(node)[0].nodes))
     if node.holder is None:
         return isinstance(node.function, Equation) and bool(bodies(node.function.source))
@@ -48,8 +49,9 @@ def holds_what_cannot_be_widened(node: Node) -> bool:
 
 
 def holds_given_derivatives(node: Node) -> bool:
-    """Whether a loop, a branch or a checkpoint holds custom derivatives: what JAX makes of it is by their rules."""
-    return any(given_derivative(n) or holds_given_derivatives(n) for n in _nodes_inside(node))
+    """Whether a loop, branch, checkpoint or call holds custom derivatives: what JAX makes of it is by their rules."""
+    inside = _given_to(node)[0].nodes if _is_jitted(node) else _nodes_inside(node)
+    return any(given_derivative(n) or holds_given_derivatives(n) for n in inside)
 
 
 def has_plain_derivative(node: Node, leaves: Sequence[Any], positions: Sequence[int], g: Sequence[Array]) -> bool:
@@ -84,7 +86,7 @@ def _run(wide: bool, node: Node, *leaves: Array) -> list[Array]:
     if isinstance(node.function, Call):
         return node.function.plain.evaluate(*leaves)
     assert isinstance(node.function, Equation)
-    if given_derivative(node):
+    if given_derivative(node) or _is_jitted(node):
         structure, constants = _given_to(node)
         return _run_structure(wide, structure, *leaves, constants=constants)
     if node.holder is None:
@@ -103,16 +105,25 @@ def _run_structure(wide: bool, structure: Structure, *inputs: Array, constants: 
     return [as_read(v.content) if isinstance(v, Constant) else values[v] for v in structure.outputs]
 
 
+def _is_jitted(node: Node) -> bool:
+    """Whether a node calls a jitted function that was not opened."""
+    if node.holder is not None or not isinstance(node.function, Equation):
+        return False
+    source = node.function.source
+    return is_jit(source) and body(source) is not None
+
+
 def _given_to(node: Node) -> tuple[Structure, Sequence[Any]]:
-    """The graph of the function that a custom derivative was given to, and its constants."""
+    """The graph of the function that a custom derivative was given to, or that is jitted, and its constants."""
     assert isinstance(node.function, Equation)
-    closed = node.function.source.params["call_jaxpr"]
+    source = node.function.source
+    closed = source.params["jaxpr" if is_jit(source) else "call_jaxpr"]
     return open_jaxpr(closed), closed.consts
 
 
 def _nodes_inside(node: Node) -> Iterator[Node]:
-    for body in node.bodies:
-        yield from body.structure.nodes
+    for inner in node.bodies:
+        yield from inner.structure.nodes
 
 
 def _wide_parameter(parameter: Any) -> Any:

@@ -217,3 +217,36 @@ def test_arguments_that_are_printed_alike_are_told_apart(factor):
     weighted.pullback("pair1")(lambda g: factor * 5 * g)
     report = fg.audit(lambda a, b, c: weighted((a, b), c).sum(), X, X, X, argnums=(0, 1, 2))
     assert [e.argument for e in report.failures] == ["pair1"] * (factor != 1.0), report
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_wrong_rule_for_a_jitted_function_is_found(dtype):
+    def along_the_last(g, y):
+        return g - jnp.exp(y) * jnp.sum(g, -1, keepdims=True)
+
+    x, c = jnp.asarray(X, dtype), jnp.cos(jnp.asarray(X, dtype))
+    rules = fg.RuleSet().override(jax.nn.log_softmax, along_the_last, kind=fg.exact)
+    right, wrong = (fg.audit(lambda x, a=a: jnp.sum(jax.nn.log_softmax(x, a) * c), x, rules=rules) for a in (1, 0))
+    assert right.ok
+    assert right.untested == right.own_dtype == ()
+    (failure,) = wrong.failures
+    assert (failure.node, failure.rule) == ("log_softmax", "rule along_the_last")
+
+
+def test_rules_for_jitted_functions_that_are_not_run_in_float64():
+    @jax.jit
+    def solved(x):
+        return jax.lax.custom_linear_solve(lambda v: 2 * v, x, lambda _, b: b / 2, lambda _, b: b / 2)
+
+    @jax.jit
+    def halved(x):
+        return jax.lax.while_loop(lambda x: x[0] > 1, lambda x: x / 2, x)
+
+    for factor in (0.5, 0.6):
+        rules = fg.RuleSet().override(solved, lambda g, by=factor: by * g, kind=fg.exact)
+        report = fg.audit(lambda x: jnp.sum(solved(x)), jnp.ones(3), rules=rules)
+        assert report.ok == (factor == 0.5)
+        assert report.own_dtype == ("solved",)
+    rules = fg.RuleSet().override(halved, lambda g: g, kind=fg.exact)
+    report = fg.audit(lambda x: jnp.sum(halved(x)), jnp.ones(3), rules=rules)
+    assert report.untested == ("halved",)  # JAX has no derivative of it
