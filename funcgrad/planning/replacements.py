@@ -97,10 +97,7 @@ def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]
     elif region.bilinear:
         why = "the graph has no such product of two activations that are differentiated"
     elif region.affine:
-        why = (
-            "the graph has no such product of activations with parameters, which are constants and what comes in "
-            "containers; pass a weight in one, as {'w': w}"
-        )
+        why = "the graph has no such product of activations with parameters (constants, or leaves of containers)"
     else:
         why = "no such operations stand one after the other, each the only reader of the one before"
     question = "?" if "did you mean" in why else "."
@@ -190,8 +187,13 @@ def _may_be(override: Override, name: str, op: str) -> bool:
 
 
 def _check_reach(overrides: Sequence[Override], structure: Structure) -> None:
-    """RuleError if an override is meant for something inside a body that is not opened: JAX differentiates there."""
+    """RuleError if an override is meant for something inside a body that is not opened: JAX differentiates there.
+
+    An optional one that claims to be the derivative leaves that alone: the gradient is the same without it.
+    """
     for override in overrides:
+        if override.optional and override.rule.kind.is_derivative:
+            continue
         for node in structure.all_nodes:
             function = node.function
             is_replaced = any(node.name in (other.nodes or ()) for other in overrides)

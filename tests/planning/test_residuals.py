@@ -83,6 +83,10 @@ def test_an_override_is_refused_however_deep_its_op_is_inside_a_body():
         r"replaced; narrow the pattern, or unroll 'outer'\.",
     ):
         fg.grad(lambda x: fg.ops.relu(outer(x)).sum(), rules=rules)(X)
+    optional = [fg.RuleSet().override(fg.ops.relu, lambda g: g, kind=k, optional=True) for k in (fg.modified, fg.exact)]
+    with raises_sentence(fg.errors.RuleError, r"The override of relu at '\*\*' matches 'deep/relu' inside the body .*"):
+        fg.grad(lambda x: fg.ops.relu(outer(x)).sum(), rules=optional[0])(X)
+    fg.grad(lambda x: fg.ops.relu(outer(x)).sum(), rules=optional[1])(X)  # the gradient is as right without it
 
 
 def test_a_custom_derivative_may_give_whole_numbers_beside():
