@@ -18,9 +18,9 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.naming import Where
 from funcgrad.ops import exponentials
 from funcgrad.ops.activations import softplus_x
-from funcgrad.ops.rectifiers import relu6_x, relu_x, selu_x
-from funcgrad.primitive import fence
-from funcgrad.registry import Equation, Function, Rule, RuleSet, Target, exact, subgradient
+from funcgrad.ops.rectifiers import leaky_relu, relu, relu6, relu6_x, relu_x, selu_x
+from funcgrad.primitive import bodies, fence
+from funcgrad.registry import Equation, Function, Rule, RuleSet, Target, exact, functions_in, subgradient
 from funcgrad.rulesets.families import numbers_of
 from funcgrad.rulesets.reversing import reversible as reversible
 from funcgrad.rulesets.reversing import reversible_scan as reversible_scan
@@ -96,8 +96,8 @@ def sign_bits(*, at: str | Where = "**") -> RuleSet:
         [8]
     """
     rules = RuleSet()
-    for name, function, kept, kind in _BY_SIGN:
-        rules = rules.override(name, Rule(function, ("x",), kind, keep={"bits": kept}), at=at, optional=True)
+    for target, function, kept, kind in _BY_SIGN:
+        rules = rules.override(target, Rule(function, ("x",), kind, keep={"bits": kept}), at=at, optional=True)
     return rules
 
 
@@ -223,15 +223,46 @@ def _axis_of(shape: Sequence[int]) -> int:
     return max(i for i, s in enumerate(share) if s <= max(min(share), 3 / 16))
 
 
-def _with_positive_alpha(function: Callable[..., Any]) -> Target:
-    """A function of `jax.nn` where its `alpha` is a number above 0, or left out: else the output does not tell."""
+def _as_written(function: Callable[..., Any], is_right: Callable[[Function], bool]) -> Target:
+    """A function of `jax.nn` of `x` where a node computes that and no more; else the rule does not hold for it.
+
+    A jitted one does not show its static arguments, and `vmap` may have put its batch first within, so that the output
+    is laid out as the input is not. What is called so and only calls it is left to what it calls.
+    """
     named = Target.of(function)
 
     def argument(found: Function) -> str | None:
-        given = numbers_of(found).get("alpha", 1 if "alpha" not in found.argument_slots else 0)
-        return "x" if named.covers(found) and given > 0 else None
+        if not (isinstance(found, Equation) and named.covers(found) and is_right(found)):
+            return None
+        within = [inner for jaxpr in bodies(found.source) for _, inner in functions_in(jaxpr)]
+        is_other = any(inner.name == "transpose" or named.covers(inner) for inner in within)
+        return None if is_other or [a.shape for a in found.output_avals] != [found.avals[0].shape] else "x"
 
-    return Target(named.title, family=argument)
+    return named._replace(family=argument)
+
+
+def _has_positive_alpha(function: Function) -> bool:
+    """Whether `alpha` is a number above 0, or left out: else the output does not tell."""
+    return numbers_of(function).get("alpha", 1 if "alpha" not in function.argument_slots else 0) > 0
+
+
+def _has_one_slope(function: Function) -> bool:
+    """Whether the slope is one number: of several it cannot be told along which axes they lie, after a `vmap`."""
+    return isinstance(function, Equation) and all(aval.shape == () for aval in function.avals[1:])
+
+
+def _has_one_argument(function: Function) -> bool:
+    return tuple(function.argument_slots) == ("x",)
+
+
+def _is_along_the_last_axis(function: Function) -> bool:
+    """Whether all that is reduced in a softmax is the last axis, and nothing masked."""
+    if not (isinstance(function, Equation) and _has_one_argument(function)):
+        return False
+    within = [inner for jaxpr in bodies(function.source) for _, inner in functions_in(jaxpr)]
+    last = (function.avals[0].ndim - 1,)
+    axes = [inner.statics["axes"] for inner in within if isinstance(inner, Equation) and "axes" in inner.statics]
+    return bool(axes) and all(a == last for a in axes) and all(inner.name != "select_n" for inner in within)
 
 
 def _argument_of_softplus(function: Function) -> str | None:
@@ -253,16 +284,25 @@ _AT_ZERO_AND_SIX = subgradient({0: 0, 6: 0})
 _BY_OUTPUT: list[tuple[Any, Rule]] = [
     (jax.nn.relu, Rule(relu_x, ("x",), _AT_ZERO)),
     (jax.nn.relu6, Rule(relu6_x, ("x",), _AT_ZERO_AND_SIX)),
-    (_with_positive_alpha(jax.nn.elu), Rule(elu_x, ("x",), subgradient("alpha at 0"))),
-    (_with_positive_alpha(jax.nn.celu), Rule(celu_x, ("x",), exact)),
-    (jax.nn.selu, Rule(selu_x, ("x",), subgradient("as left of 0 at 0"))),
+    (_as_written(jax.nn.elu, _has_positive_alpha), Rule(elu_x, ("x",), subgradient("alpha at 0"))),
+    (_as_written(jax.nn.celu, _has_positive_alpha), Rule(celu_x, ("x",), exact)),
+    (_as_written(jax.nn.selu, _has_one_argument), Rule(selu_x, ("x",), subgradient("as left of 0 at 0"))),
     (Target("softplus", family=_argument_of_softplus), Rule(softplus_x, ("x1",), exact)),
-    (jax.nn.softmax, Rule(softmax_x, (), exact)),
-    (jax.nn.log_softmax, Rule(log_softmax_x, (), exact)),
+    (_as_written(jax.nn.softmax, _is_along_the_last_axis), Rule(softmax_x, (), exact)),
+    (_as_written(jax.nn.log_softmax, _is_along_the_last_axis), Rule(log_softmax_x, (), exact)),
 ]
 _BY_SIGN = [
-    ("relu", relu_by_sign, is_positive, _AT_ZERO),
-    ("relu6", relu_by_sign, is_inside, _AT_ZERO_AND_SIX),
-    ("leaky_relu", leaky_relu_by_sign, is_not_negative, subgradient({0: 1})),
+    (target, function, kept, kind)
+    for targets, function, kept, kind in [
+        ((relu, jax.nn.relu), relu_by_sign, is_positive, _AT_ZERO),
+        ((relu6, jax.nn.relu6), relu_by_sign, is_inside, _AT_ZERO_AND_SIX),
+        (
+            (leaky_relu, _as_written(jax.nn.leaky_relu, _has_one_slope)),
+            leaky_relu_by_sign,
+            is_not_negative,
+            subgradient({0: 1}),
+        ),
+    ]
+    for target in targets
 ]
 _WHERE = Target("where", family=_case_of_where)

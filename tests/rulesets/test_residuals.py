@@ -1,5 +1,7 @@
 """Memory by rule: the same gradient, and fewer bytes, in the plan and in the compiled program."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,6 +68,51 @@ def test_an_output_that_does_not_tell_is_left_alone():
     assert before == after
 
 
+SQUARE = jnp.sin(3 * jnp.arange(16.0)).reshape(4, 4)
+CUBE = jnp.sin(3 * jnp.arange(64.0)).reshape(4, 4, 4)
+
+
+@jax.jit
+def leaky_relu(x):
+    return jnp.where(x > 0, x, 0.3 * x)
+
+
+@jax.jit
+def relu6(x):
+    return jnp.clip(x, -0.5, 0.5)
+
+
+# What a jitted function computes is not told by its name and arguments: static ones, batches, namesakes.
+NOT_AS_WRITTEN = {
+    "axis 0": (lambda x: jax.nn.log_softmax(x, axis=0), SQUARE),
+    "a middle axis": (jax.jit(lambda x: jax.nn.log_softmax(x, axis=1)), CUBE),
+    "all axes": (lambda x: jax.nn.log_softmax(x, axis=(0, 1)), SQUARE),
+    "a mask": (lambda x: jax.nn.log_softmax(x, where=SQUARE < 2), SQUARE),
+    "softmax, jitted": (jax.jit(partial(jax.nn.softmax, axis=0)), SQUARE),
+    "log_softmax, batched": (jax.vmap(jax.nn.log_softmax, in_axes=1), CUBE),
+    "elu, batched": (jax.vmap(jax.nn.elu, in_axes=1), SQUARE),
+    "elu, jitted": (jax.jit(partial(jax.nn.elu, alpha=0.3)), SQUARE),
+    "selu, batched": (jax.vmap(jax.nn.selu, in_axes=1), SQUARE),
+    "slopes, batched": (lambda x: jax.vmap(jax.nn.leaky_relu, (1, 0))(x, jnp.arange(4.0)), SQUARE),
+    "a leaky_relu of one's own": (leaky_relu, SQUARE),
+    "a relu6 of one's own": (relu6, SQUARE),
+}
+
+
+@pytest.mark.parametrize("name", NOT_AS_WRITTEN)
+def test_static_arguments_batches_and_namesakes(name):
+    f, x = NOT_AS_WRITTEN[name]
+    loss = lambda x: jnp.sum(f(x) * jnp.cos(jnp.arange(x.size)).reshape(x.shape))
+    found = fg.grad(loss, rules=residuals.from_output() | residuals.sign_bits())(x)
+    np.testing.assert_allclose(found, jax.grad(loss)(x), rtol=1e-12, atol=1e-14)
+
+
+def test_under_vmap_it_stands_where_the_layout_is_kept():
+    for f in (jax.nn.log_softmax, jax.nn.elu):
+        plan = fg.plan(lambda x, f=f: jnp.sum(jax.vmap(f)(x) ** 2), X, rules=residuals.from_output())
+        assert plan.totals.kept_bytes == X.nbytes
+
+
 SIGNS = {
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
@@ -104,6 +151,18 @@ WHERE = {
 def test_by_a_packed_mask(name):
     (expected, found), (before, after) = both(lambda x: jnp.sum(WHERE[name](x)), residuals.packed_masks(), X)
     np.testing.assert_array_equal(found[0], expected[0])
+    assert before - after == N - N // 8
+
+
+@pytest.mark.parametrize(
+    "f",
+    [jax.nn.softplus, jax.nn.mish, lambda x: jax.scipy.special.xlogy(x, 1 + x * x)],
+    ids=["softplus", "mish", "xlogy"],
+)
+def test_masks_where_jax_differentiates_are_left_alone(f):
+    loss = lambda x: jnp.sum(f(x)) + jnp.sum(dropped(x))
+    (expected, found), (before, after) = both(loss, residuals.packed_masks(), X)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
     assert before - after == N - N // 8
 
 
