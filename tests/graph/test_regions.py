@@ -114,8 +114,8 @@ def test_later_overrides_win_and_none_reaches_inside(model):
     inside = by_scope.override("dot_general", lambda g, rhs: jnp.zeros_like(g @ rhs.T), "lhs")
     with raises_sentence(
         RuleError,
-        r"The override of dot_general at '\*\*' matches nothing; its nodes are inside of region 'm/fc', for all of which "
-        r"another rule stands; narrow that\.",
+        r"The override of dot_general at '\*\*' matches nothing; its nodes are inside of region 'm/fc', for all of "
+        r"which another rule stands; narrow that\.",
     ):
         fg.grad(loss, argnums=1, rules=inside)(model, X)
 
