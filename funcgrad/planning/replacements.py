@@ -97,7 +97,10 @@ def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]
     elif region.bilinear:
         why = "the graph has no such product of two activations that are differentiated"
     elif region.affine:
-        why = "the graph has no such product of activations with parameters (constants, or leaves of containers)"
+        why = (
+            "the graph has no such product of activations with parameters, which are constants and what comes in "
+            "containers; pass a weight in one, as {'w': w}"
+        )
     else:
         why = "no such operations stand one after the other, each the only reader of the one before"
     question = "?" if "did you mean" in why else "."
