@@ -364,7 +364,7 @@ class RuleSet:
             RuleError: the other is no set of rules.
         """
         if not isinstance(other, RuleSet):
-            raise _no_set_beside(other)
+            _refuse_beside(other)
         return RuleSet(
             self.overrides + other.overrides,
             self.hooks + other.hooks,
@@ -374,7 +374,7 @@ class RuleSet:
 
     def __ror__(self, other: object) -> NoReturn:
         """RuleError: the left one is no set of rules."""
-        raise _no_set_beside(other)
+        _refuse_beside(other)
 
     def find(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
         """The rule for an argument of a function at a node; None where it is to be derived."""
@@ -508,8 +508,8 @@ def _check_call(hook: Hook) -> None:
         ) from None
 
 
-def _no_set_beside(other: object) -> RuleError:
-    return RuleError(
+def _refuse_beside(other: object) -> NoReturn:
+    raise RuleError(
         f"RuleSet |: both must be sets of rules, got {printed(other)}; write rules | fg.RuleSet().override(op, rule), "
         f"or fg.RuleSet() for a set that changes nothing."
     )
