@@ -12,7 +12,7 @@ from funcgrad.rulesets import attribution, relevance
 
 torch = pytest.importorskip("torch", reason="pip install 'funcgrad[rulesets]'")
 captum = pytest.importorskip("captum.attr", reason="pip install 'funcgrad[rulesets]'")
-lrp_rules = pytest.importorskip("captum.attr._utils.lrp_rules")
+lrp_rules = pytest.importorskip("captum.attr._utils.lrp_rules", reason="pip install 'funcgrad[rulesets]'")
 TARGET = 2
 RNG = np.random.default_rng(0)
 IMAGES, BASELINE = RNG.normal(size=(2, 3, 8, 8)), RNG.normal(size=(2, 3, 8, 8))

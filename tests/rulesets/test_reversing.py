@@ -124,7 +124,8 @@ def test_what_halves_hold_beside_floating_arrays():
 
 
 def test_modules_are_halves(rng):
-    nnx, eqx = pytest.importorskip("flax.nnx"), pytest.importorskip("equinox")
+    nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed: pip install 'funcgrad[models]'")
+    eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
     x = jnp.asarray(rng.normal(size=(2, 4, 8)), jnp.float32)
 
     class Net(nnx.Module):

@@ -47,10 +47,13 @@ def epsilon_plus_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> RuleSe
         The set of rules.
 
     Example:
-        >>> print(len(fg.rulesets.relevance.epsilon_plus_flat().overrides) > 10)
-        True
+        >>> w = {"w": jnp.array([[1.0], [-2.0]])}
+        >>> rules = fg.rulesets.relevance.epsilon_plus_flat()
+        >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
+        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        [[0.5 0.5]]
     """
-    return _composite(z_plus(stabilizer, of=CONVOLUTIONS), epsilon, stabilizer) | made_optional(flat(stabilizer))
+    return epsilon_plus(epsilon, stabilizer) | made_optional(flat(stabilizer))
 
 
 def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> RuleSet:
@@ -66,8 +69,11 @@ def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Rul
         The set of rules.
 
     Example:
-        >>> print(len(fg.rulesets.relevance.epsilon_alpha2_beta1().overrides) > 10)
-        True
+        >>> w, x = {"w": jnp.array([[[1.0], [-2.0]]])}, jnp.array([[[3.0], [1.0]]])
+        >>> rules = fg.rulesets.relevance.epsilon_alpha2_beta1()
+        >>> _, pull = fg.vjp(lambda x: jax.lax.conv(x, w["w"], (1,), "SAME"), x, rules=rules)
+        >>> print(pull(jnp.ones((1, 1, 1)))[0].ravel().round(3))
+        [ 2. -1.]
     """
     return _composite(alpha_beta(2, 1, stabilizer, of=CONVOLUTIONS), epsilon, stabilizer)
 
@@ -85,8 +91,11 @@ def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -
         The set of rules.
 
     Example:
-        >>> print(len(fg.rulesets.relevance.epsilon_alpha2_beta1_flat().overrides) > 10)
-        True
+        >>> w, x = {"w": jnp.array([[[1.0], [-2.0]]])}, jnp.array([[[3.0], [1.0]]])
+        >>> rules = fg.rulesets.relevance.epsilon_alpha2_beta1_flat()
+        >>> _, pull = fg.vjp(lambda x: jax.lax.conv(x, w["w"], (1,), "SAME"), x, rules=rules)
+        >>> print(pull(jnp.ones((1, 1, 1)))[0].ravel().round(3))
+        [0.5 0.5]
     """
     return epsilon_alpha2_beta1(epsilon, stabilizer) | made_optional(flat(stabilizer))
 
@@ -109,8 +118,11 @@ def epsilon_gamma_box(
         The set of rules.
 
     Example:
-        >>> print(len(fg.rulesets.relevance.epsilon_gamma_box(-1.0, 1.0).overrides) > 10)
-        True
+        >>> w, x = {"w": jnp.array([[[1.0], [-2.0]]])}, jnp.array([[[3.0], [1.0]]])
+        >>> rules = fg.rulesets.relevance.epsilon_gamma_box(0.0, 4.0)
+        >>> _, pull = fg.vjp(lambda x: jax.lax.conv(x, w["w"], (1,), "SAME"), x, rules=rules)
+        >>> print(pull(jnp.ones((1, 1, 1)))[0].ravel().round(3))
+        [0.333 0.667]
     """
     convolutions = linear.gamma(gamma, stabilizer, of=CONVOLUTIONS)
     return _composite(convolutions, epsilon, stabilizer) | made_optional(z_box(low, high, stabilizer))

@@ -26,7 +26,8 @@ def shares(
         z = z + y
         pulls.append((x, pull))
     c = g / away_from_zero(z, eps)
-    return sum(x * pull(c)[0] for x, pull in pulls)  # type: ignore[return-value]
+    first, *others = (x * pull(c)[0] for x, pull in pulls)
+    return sum(others, first)
 
 
 def away_from_zero(z: Array, eps: float) -> Array:
