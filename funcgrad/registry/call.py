@@ -36,7 +36,8 @@ from funcgrad.registry.broadcasting import check_core
 from funcgrad.registry.cuts import batch_cut, describe_cut
 from funcgrad.registry.differential import Differential
 from funcgrad.registry.function import Function, Pull, Slot, leaf_names, targets_of, with_integers
-from funcgrad.registry.rule import Marker, Rule
+from funcgrad.registry.kind import Marker
+from funcgrad.registry.rule import Rule
 from funcgrad.registry.setting import Setting
 
 if TYPE_CHECKING:

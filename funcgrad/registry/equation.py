@@ -11,8 +11,9 @@ from funcgrad.aliases import Array, Aval, PyTree
 from funcgrad.primitive import FLAT, bind, bodies, downgraded, exact, named, parameter_names, wrapped_name
 from funcgrad.registry.broadcasting import Room
 from funcgrad.registry.function import Function, Pull, Reading, Slot, leaf_names, targets_of, with_integers
+from funcgrad.registry.kind import Marker
 from funcgrad.registry.rows import row_of
-from funcgrad.registry.rule import Marker, Rule
+from funcgrad.registry.rule import Rule
 from funcgrad.registry.setting import Setting
 
 # A call that the compiler sees twice where its J^T is made from its inputs, and computes once; but not where a loop

@@ -17,7 +17,8 @@ from funcgrad.errors import RuleError
 from funcgrad.naming import name_here
 from funcgrad.primitive import is_inexact
 from funcgrad.registry.broadcasting import Room
-from funcgrad.registry.rule import Marker, Rule
+from funcgrad.registry.kind import Marker
+from funcgrad.registry.rule import Rule
 from funcgrad.registry.setting import Setting, offer
 
 Pull = Callable[..., Sequence[Any]]

@@ -15,7 +15,8 @@ from funcgrad.naming import name_here
 from funcgrad.primitive import OpPrimitives
 from funcgrad.registry.call import Call
 from funcgrad.registry.example import Example
-from funcgrad.registry.rule import Kind, Marker, Rule, exact, module_of, name_of
+from funcgrad.registry.kind import Kind, Marker, exact
+from funcgrad.registry.rule import Rule, module_of, name_of
 from funcgrad.registry.shape_declarations import Shapes
 
 _OPS: dict[str, "Op"] = {}

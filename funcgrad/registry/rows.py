@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from funcgrad.aliases import PureFunction
 from funcgrad.errors import RuleError
-from funcgrad.registry.rule import Kind, Marker, Rule, exact
+from funcgrad.registry.kind import Kind, Marker, exact
+from funcgrad.registry.rule import Rule
 
 if TYPE_CHECKING:
     from funcgrad.registry.equation import Equation

@@ -2,141 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import jax
 
 from funcgrad.aliases import Array, PureFunction
-from funcgrad.errors import FuncgradError, RuleError, describe, printed, require, said_by
-from funcgrad.naming import Where, holds, matches, unnumbered
+from funcgrad.errors import RuleError, describe, printed, require
+from funcgrad.naming import Where, holds, unnumbered
 from funcgrad.registry.function import Function
+from funcgrad.registry.hook import Hook, check_call
+from funcgrad.registry.kind import Kind, Marker, modified, nonlinear
 from funcgrad.registry.likeness import alike
 from funcgrad.registry.op import Op
-from funcgrad.registry.random_keys import key_at, key_of_turn
+from funcgrad.registry.override import Override
 from funcgrad.registry.region import Region
-from funcgrad.registry.rule import Kind, Marker, Rule, modified, name_of, nonlinear
+from funcgrad.registry.rule import Rule
 from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
 from funcgrad.registry.targets import Target, functions_in
 
 if TYPE_CHECKING:
     from typing import Self
-
-
-@dataclass(frozen=True)
-class Override:
-    """One replaced rule: for which functions, at which nodes."""
-
-    target: Target
-    rule: Rule
-    """Its arguments are none where it serves the only one of its function."""
-    at: Where
-    optional: bool = False
-    """Whether it may match no node."""
-    nodes: frozenset[str] | None = field(default=None, compare=False)
-    """The names of the nodes at which it stands in one graph; None as long as there is no graph (`planning`)."""
-
-    def __str__(self) -> str:
-        arguments = ", ".join(self.rule.arguments) or "its argument"
-        kept = f", keeping {', '.join(self.rule.keep)}" if self.rule.keep else ""
-        return f"{self.target.title} at '{self.at}': {self.rule.name} for {arguments} ({self.rule.kind}){kept}"
-
-    def stands_at(self, node: str) -> bool:
-        """Whether it is meant for the node of this name; without a graph, as far as names tell."""
-        if self.nodes is not None:
-            return node in self.nodes
-        return self.at.may_be(lambda path: matches(path, node), self.target.title)
-
-    def bound(self, function: Function, node: str) -> Rule:
-        """The rule for a function that it is meant for.
-
-        Raises:
-            RuleError: the function has no such argument, or cannot give what the rule asks for.
-        """
-        rule = self.rule
-        if self.target.op is not None:  # checked when the rule was put in
-            return rule
-        if not rule.arguments:
-            rule = replace(rule, arguments=(self.target.argument_of(function, rule.name),))
-        if missing := [a for a in rule.arguments if a not in function.argument_slots]:
-            raise RuleError(
-                f"{node}: {function.name} has no argument '{missing[0]}' to override; it has "
-                f"{', '.join(function.argument_slots)}."
-            )
-        rule.check(node, function.known, AROUND)
-        return rule
-
-
-@dataclass(frozen=True)
-class Hook:
-    """A function that changes the cotangent of the values at a place."""
-
-    at: Where
-    function: Callable[..., Array]
-    kind: Kind = modified
-    """`modified`, or `nonlinear`."""
-    key: Any = field(default=None, compare=False)
-    """That of its value, in a plan."""
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return name_of(self.function)
-
-    @property
-    def said(self) -> str:
-        """Its name, and that it is not linear, as a plan shows it."""
-        return self.name if self.kind.is_linear else f"{self.name} [{self.kind}]"
-
-    @cached_property
-    def asks_key(self) -> bool:
-        """Whether the function asks for a random key beside the cotangent."""
-        try:
-            return "key" in list(signature(self.function).parameters)[1:]
-        except (TypeError, ValueError):
-            return False
-
-    def at_value(self, name: str, key: Any) -> "Hook":
-        """The hook as it stands at one value, in a set that has this key.
-
-        Raises:
-            RuleError: it asks for a key, and the set has none.
-        """
-        if not self.asks_key:
-            return self
-        if key is None:
-            raise RuleError(
-                f"{name}: hook {self.name} asks for a random key, and the set has none; give it one in every step, as "
-                f"rules.with_key(jax.random.key(0))."
-            )
-        return replace(self, key=key_at(key, name))
-
-    def changed(self, g: Array, value: str) -> Array:
-        """The cotangent of a value, changed.
-
-        Raises:
-            RuleError: it is no longer like the value, or the function raised.
-        """
-        try:
-            aval, given = jax.typeof(g), {"key": key_of_turn(self.key)} if self.asks_key else {}
-            found = self.function(g, **given)
-        except (FuncgradError, FloatingPointError):
-            raise
-        except Exception as error:
-            raise RuleError(f"{value}: hook {self.name} raised {said_by(error)}.") from error
-        try:
-            fits = (jax.typeof(found).shape, jax.typeof(found).dtype) == (aval.shape, aval.dtype)
-        except TypeError:
-            fits = False
-        if not fits:
-            raise RuleError(
-                f"{value}: hook {self.name} must return the cotangent as {describe(aval)}, got {describe(found)}."
-            )
-        return found
-
-    def __str__(self) -> str:
-        return f"the cotangent of '{self.at}': {self.name}{'' if self.kind.is_linear else f' ({self.kind})'}"
 
 
 @dataclass(frozen=True)
@@ -306,7 +191,7 @@ class RuleSet:
                 f"hook: what changes a cotangent is no derivative, kind= takes fg.modified or fg.nonlinear, got {kind}."
             )
         hook = Hook(Where.of(at), function, kind)
-        _check_call(hook)
+        check_call(hook)
         return replace(self, hooks=(*self.hooks, hook))
 
     def with_key(self, key: Any) -> "Self":
@@ -490,22 +375,6 @@ def _check_place(at: object, what: str, expected: str) -> None:
     require(at, (str, Where), f"{what}: at=", expected, RuleError)
     if isinstance(at, Where) and at.turn is not None:
         raise RuleError(f"{what}: what stands in a loop stands there at every turn, got '{at}'; leave out turn=.")
-
-
-def _check_call(hook: Hook) -> None:
-    """RuleError for a function that cannot be called as a hook is: with a cotangent, and by name with a key."""
-    try:
-        found = signature(hook.function)
-    except (TypeError, ValueError):  # it does not tell
-        return
-    try:
-        found.bind("g", **({"key": None} if hook.asks_key else {}))
-    except TypeError:
-        plain = [p.replace(annotation=Parameter.empty) for p in found.parameters.values()]
-        raise RuleError(
-            f"hook: a hook is given the cotangent by position, and by name a random key if it asks for 'key', got "
-            f"{hook.name}{Signature(plain)}; give what else it reads a default, or functools.partial."
-        ) from None
 
 
 def _refuse_beside(other: object) -> NoReturn:
