@@ -30,7 +30,7 @@ def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
 
     Raises:
         RuleError: `rules` is no set of rules; when its gradient is taken, an override matches nothing.
-        GradientError: `fun` is no function, or closes over an array that is differentiated as well.
+        GradientError: `fun` is no function, closes over an array of another trace, or adds to its arguments.
 
     Example:
         >>> reversal = fg.RuleSet().override(jnp.tanh, lambda g, pull: -pull(g))
@@ -48,30 +48,39 @@ def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
         moving = [i for i, x in enumerate(leaves) if _may_be_differentiated(x)]
         changed: list[int] = []
 
-        def called(run: Callable[[Any], Any], moved: Sequence[Any]) -> tuple[Any, list[Any]]:
-            """What is run on the arguments, and those of their leaves that it changed."""
-            found = dict(zip(moving, moved, strict=True))
-            before = [found.get(i, x) for i, x in enumerate(leaves)]
-            out, after = run(copies := jax.tree.unflatten(tree, before)), jax.tree.leaves(copies)
-            changed[:] = [i for i, (old, new) in enumerate(zip(before, after, strict=False)) if new is not old]
+        @wraps(fun)
+        def changing(*copies: Any) -> tuple[Any, list[Any]]:
+            """The function, with those leaves of its arguments that it changes."""
+            before = jax.tree.leaves(copies)
+            out = fun(*copies)
+            after, found = jax.tree.flatten(copies)
+            if found != tree:
+                raise GradientError(
+                    f"with_rules: {name_of(fun)} adds to its arguments or takes from them while it runs, which "
+                    f"would be lost; use fg.grad."
+                )
+            changed[:] = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if new is not old]
             return out, [after[i] for i in changed]
 
+        def rebuilt(moved: Sequence[Any]) -> Any:
+            found = dict(zip(moving, moved, strict=True))
+            return jax.tree.unflatten(tree, [found.get(i, x) for i, x in enumerate(leaves)])
+
         def forward(*moved: Any) -> tuple[Any, Tape]:
-            (out, tape), new = called(lambda copies: record_everything(fun, copies, rules), moved)
-            return (out, new), tape
+            return record_everything(changing, rebuilt(moved), rules)
 
         def backward(tape: Tape, g: Any) -> tuple[Any, ...]:
-            bars = [leaf for x, bar in zip(given, tape.pull(g[0]), strict=True) for leaf in _by_leaf(x, bar)]
+            bars = [leaf for x, bar in zip(given, tape.pull(g), strict=True) for leaf in _by_leaf(x, bar)]
             return tuple(bars[i] for i in moving)
 
-        run = jax.custom_vjp(lambda *moved: called(lambda copies: fun(*copies), moved))
+        run = jax.custom_vjp(lambda *moved: changing(*rebuilt(moved)))
         run.defvjp(forward, backward)
         try:
             out, new = run(*[leaves[i] for i in moving])
         except jax.errors.UnexpectedTracerError as error:
             raise GradientError(
-                f"with_rules: {name_of(fun)} closes over an array that is differentiated as well; pass it as an "
-                f"argument."
+                f"with_rules: {name_of(fun)} closes over an array of another trace; pass it as an argument, by "
+                f"which it can be differentiated as well."
             ) from error
         if changed:
             news = dict(zip(changed, new, strict=True))

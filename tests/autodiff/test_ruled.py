@@ -144,6 +144,45 @@ def test_what_a_module_changes_reaches_it_without_a_gradient_too():
     assert_same_state(ruled, plain)
 
 
+class Keeping(nnx.Module):
+    """Keeps what the loss reads afterwards; or a variable that was not there."""
+
+    def __init__(self):
+        self.w, self.stat = nnx.Param(jnp.array(2.0)), nnx.BatchStat(jnp.array(0.0))
+
+    def __call__(self, x, adds=False):
+        if adds:
+            self.added = nnx.Intermediate(x)
+        self.stat[...] = jnp.tanh(self.w * x)
+        return self.w * x
+
+
+def test_the_gradient_through_what_a_module_keeps():
+    def through(f):
+        return lambda m: f(m, jnp.array(0.5)) + 10 * m.stat[...]
+
+    by_x, by_stat = 0.5, 10 * 0.5 * (1 - jnp.tanh(1.0) ** 2)
+    agree(nnx.grad(through(lambda m, x: m(x)))(Keeping()).w[...], by_x + by_stat)
+    found = nnx.grad(through(fg.with_rules(lambda m, x: m(x), REVERSED)))(Keeping())
+    agree(found.w[...], by_x - by_stat)
+
+
+def test_what_is_added_to_a_module_is_not_lost_silently():
+    with raises_sentence(
+        GradientError,
+        r"with_rules: <lambda> adds to its arguments or takes from them while it runs, which would be lost; use "
+        r"fg\.grad\.",
+    ):
+        fg.with_rules(lambda m, x: m(x, adds=True), REVERSED)(Keeping(), jnp.array(0.5))
+
+
+def test_names_of_what_is_closed_over():
+    model = Scaled(jnp.array([1.0, -2.0]))
+    rules = fg.RuleSet().override(jnp.tanh, lambda g, pull: -pull(g), at="model/**")
+    f = lambda x: model(x)
+    agree(jax.grad(fg.with_rules(f, rules))(X), fg.grad(f, rules=rules)(X))
+
+
 def test_numbers_that_are_no_arrays():
     module, x = Scaled(jnp.array([1.0, -2.0])), jnp.array([[0.3, -0.5], [1.0, 0.2]])
     found = eqx.filter_grad(fg.with_rules(lambda m: m(x), REVERSED))(module)
@@ -153,7 +192,8 @@ def test_numbers_that_are_no_arrays():
 def test_an_array_that_is_closed_over_and_differentiated_as_well():
     with raises_sentence(
         GradientError,
-        r"with_rules: rowwise closes over an array that is differentiated as well; pass it as an argument\.",
+        r"with_rules: rowwise closes over an array of another trace; pass it as an argument, by which it can be "
+        r"differentiated as well\.",
     ):
 
         def outer(w):
