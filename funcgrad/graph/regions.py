@@ -2,9 +2,9 @@
 
 import keyword
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -19,6 +19,8 @@ from funcgrad.graph.values import Constant, Measurement, Node, Value
 from funcgrad.naming import Names, Where, holds, matches, unnumbered
 from funcgrad.registry import Merged, Region, RuleSet
 
+Still = Mapping[tuple[str, ...], set[Value]]
+"""What is constant to a product of two activations, by the `constants` of its region."""
 _TAKEN = ("g", "y", "pull", "f", "node", "loss_g", "key", "parameters", "affine")
 """What rules call other things."""
 
@@ -39,7 +41,8 @@ def with_regions(structure: Structure, rules: RuleSet, differentiated: Collectio
         return structure
     parameters = _parameters(structure)
     given = () if differentiated is None else (v for v in structure.inputs if v not in differentiated)
-    return _Regions(tuple(meant), structure).within(structure, parameters, parameters.union(given))
+    still = dict.fromkeys((region.constants for region, _ in meant), parameters.union(given))
+    return _Regions(tuple(meant), structure).within(structure, parameters, still)
 
 
 def _parameters(structure: Structure) -> set[Value]:
@@ -77,25 +80,22 @@ class _Regions:
     def __post_init__(self) -> None:
         self.names = self.whole.names
 
-    @cached_property
-    def constants(self) -> frozenset[str]:
-        """What makes constants, by the names of functions and scopes."""
-        return frozenset(name for region, _ in self.meant for name in region.constants)
-
-    def within(self, structure: Structure, parameters: set[Value], still: set[Value]) -> Structure:
+    def within(self, structure: Structure, parameters: set[Value], still: Still) -> Structure:
         """A graph with its regions as nodes.
 
         Args:
             structure: the graph.
             parameters: those of its inputs that are.
-            still: those and others that no cotangent is for: what is a constant to a product.
+            still: those and others that no cotangent is for, by what makes constants beside.
         """
-        fixed, still = _fixed(structure, parameters), _fixed(structure, still, self.constants)
+        fixed = _fixed(structure, parameters)
+        still = {constants: _fixed(structure, known, constants) for constants, known in still.items()}
         nodes = [self.opened(node, fixed, still) for node in structure.nodes]
         structure = replace(structure, nodes=tuple(nodes))
         replaced: dict[Node, Node | None] = {}
         for region, at in self.meant:
-            for group in _groups(region, structure, still if region.bilinear else fixed, self.whole.modules):
+            constant = still[region.constants] if region.bilinear else fixed
+            for group in _groups(region, structure, constant, self.whole.modules):
                 is_meant = at.may_be(partial(_stands_for, name=group.name), group.function)
                 if is_meant and replaced.keys().isdisjoint(group.nodes):
                     replaced |= dict.fromkeys(group.nodes)
@@ -103,11 +103,12 @@ class _Regions:
         left = (replaced.get(node, node) for node in structure.nodes)
         return replace(structure, nodes=tuple(node for node in left if node is not None))
 
-    def opened(self, node: Node, fixed: Collection[Value], still: Collection[Value]) -> Node:
+    def opened(self, node: Node, fixed: Collection[Value], still: Still) -> Node:
         """A node with the regions in the graphs that it holds."""
         bodies = []
         for body in node.bodies:
-            inside, stays = _inside(body, node, fixed), _inside(body, node, still)
+            inside = _inside(body, node, fixed)
+            stays = {constants: _inside(body, node, known) for constants, known in still.items()}
             bodies.append(replace(body, structure=self.within(body.structure, inside, stays)))
         return replace(node, bodies=tuple(bodies)) if bodies else node
 

@@ -40,7 +40,8 @@ class Region:
             stops what arrives there.
 
     Raises:
-        RuleError: none of `scope`, `of`, `ops`, `affine` and `bilinear` is given, or several.
+        RuleError: none of `scope`, `of`, `ops`, `affine` and `bilinear` is given, or several; or what says more of
+            another.
 
     Example:
         >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")
@@ -69,6 +70,8 @@ class Region:
                 "fg.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of "
                 "operations, affine= or bilinear= products."
             )
+        if (self.first and not self.affine) or (self.constants and not self.bilinear):
+            raise RuleError("fg.Region: first= is of affine= products, constants= of bilinear= ones; leave it out.")
         if self.scope is not None and not isinstance(self.scope, str):
             raise RuleError(f"fg.Region: a scope is given by its name, got {printed(self.scope)}; a class by of=.")
 

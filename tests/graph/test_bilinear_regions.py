@@ -52,6 +52,13 @@ def test_an_argument_that_is_not_differentiated_is_no_activation():
     np.testing.assert_allclose(both[1], 3 * jnp.sin(X))
 
 
+def test_what_is_constant_to_one_region_is_not_to_another():
+    f = lambda x: x * jax.lax.rsqrt(x)
+    both = of("mul") | of("dot_general", constants=("rsqrt",), optional=True)
+    np.testing.assert_allclose(gradient(f, X, rules=both), gradient(f, X, rules=of("mul")))
+    np.testing.assert_allclose(gradient(f, X, rules=both), 3 * 0.5 / jnp.sqrt(X), rtol=1e-6)
+
+
 def test_a_value_inside_is_half_of_a_product_however_it_is_asked_for():
     f = lambda x: fg.name(jnp.sin(x), "h") * jnp.cos(x)
     np.testing.assert_allclose(gradient(f, X, rules=of("mul"), wrt="h"), 3 * jnp.cos(X))
@@ -80,3 +87,11 @@ def test_none_is_there():
         r"that are differentiated\.",
     ):
         gradient(lambda x: 2 * x, X, rules=of("mul"))
+
+
+@pytest.mark.parametrize("more", [{"affine": "mul", "constants": "rsqrt"}, {"bilinear": "mul", "first": True}])
+def test_what_says_more_of_another_kind_of_region(more):
+    with raises_sentence(
+        RuleError, r"fg\.Region: first= is of affine= products, constants= of bilinear= ones; leave it out\."
+    ):
+        fg.Region(**more)

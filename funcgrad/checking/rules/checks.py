@@ -62,7 +62,6 @@ def check(
     Raises:
         CheckError: there is nothing to check it on, or no such group, or no rule for such a primitive; with
             `strict`, the first wrong row, with the table as a note.
-        RuleError: an override of `rules` matches nothing in the function.
 
     >>> import jax.numpy as jnp
     >>> import funcgrad as fg

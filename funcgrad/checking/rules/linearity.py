@@ -36,8 +36,8 @@ def make_rows(trial: Trial) -> Iterator[Row]:
 
 def _if_claimed(test: Callable[[Trial], str], trial: Trial) -> str:
     """A test of what some rule claims."""
-    flat = trial.given[0].flat
-    if flat.wanted and not any(map(flat.claims_linear, flat.wanted)):
+    wanted = [(case.flat, i) for case in trial.given for i in case.flat.wanted]
+    if wanted and not any(flat.claims_linear(i) for flat, i in wanted):
         raise Open("nonlinear: claims not to be linear in g")
     return test(trial)
 
@@ -161,7 +161,9 @@ def _assert_linear(case: Case, found: Arrays, expected: Arrays, why: str, size: 
     _assert_same(case, [found[n] for n in claimed], [expected[n] for n in claimed], why, size, which)
 
 
-def _assert_same(case: Case, found: Arrays, expected: Arrays, why: str, size: float, which: Sequence[int] = ()) -> None:
-    for i, a, b in zip(which or case.flat.wanted, found, expected, strict=True):
+def _assert_same(
+    case: Case, found: Arrays, expected: Arrays, why: str, size: float, which: Sequence[int] | None = None
+) -> None:
+    for i, a, b in zip(case.flat.wanted if which is None else which, found, expected, strict=True):
         if apart := difference(a, b, EXACT, EXACT * size):
             raise Wrong(f"{_whose(case.flat, i, apart.index)} {why} (at {case}): {apart}")

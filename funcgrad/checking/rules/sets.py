@@ -45,7 +45,8 @@ def under(
     if isinstance(function, str):
         raise CheckError(f"fg.check: rules= are checked on a function, got the name '{function}'; pass the function.")
     own = [o.rule for o in rules.overrides if o.target.op is function]
-    if isinstance(function, Op) and own and not any(asked_around(rule, function.known) or rule.keep for rule in own):
+    is_theirs = own and len(own) == len(rules.overrides) and not rules.hooks
+    if isinstance(function, Op) and is_theirs and not any(asked_around(r, function.known) or r.keep for r in own):
         return _with_rules_of(function, {a: rule for rule in own for a in rule.arguments}), groups
     made = _with_gradient_of(function, rules, cases, attributes)
     return made, [group for group in groups if group != "costs"]

@@ -7,6 +7,7 @@ import pytest
 
 import funcgrad as fg
 from funcgrad.errors import CheckError
+from funcgrad.registry import Op
 from tests.raising import raises_sentence
 
 X = np.random.default_rng(1).normal(size=(3, 4))
@@ -108,3 +109,21 @@ def test_what_does_not_stand_in_a_function_claims_nothing():
     report = fg.check(fg.ops.leaky_relu, [(X,)], rules=fg.rulesets.residuals.sign_bits(), groups=("values",))
     assert report.ok, report
     assert report.rules == ("x: of the set, subgradient (1 at 0)",)
+
+
+def test_hooks_and_overrides_of_parts_count_for_an_op_too():
+    exact = fg.RuleSet().override(fg.ops.tanh, lambda g, y: g * (1 - y**2), kind=fg.exact)
+    assert wrong(fg.check(fg.ops.tanh, [(X,)], rules=exact, groups=("linearity",))) == []
+    hooked = exact.hook("**", lambda g: g * g)
+    assert "sums" in wrong(fg.check(fg.ops.tanh, [(X,)], rules=hooked, groups=("linearity",)))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_claim_that_only_some_examples_show(order):
+    times = Op(lambda a, b: a * b.astype(a.dtype), name="times")
+    rules = fg.RuleSet().override(times, lambda g, b: g * b.astype(g.dtype), "a", kind=fg.nonlinear)
+    rules = rules.override(times, lambda g, a: g * g * a, "b")
+    cases = [(X, np.arange(4)[None]), (X, X)]
+    found = fg.check(times, cases[::order], rules=rules, groups=("linearity",))
+    assert all(row.detail.startswith("the cotangent of b[") for row in found.wrong)
+    assert "sums" in wrong(found)
