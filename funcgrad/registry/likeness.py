@@ -25,7 +25,11 @@ def alike(a: Any, b: Any, supposed: frozenset[tuple[int, int]] = frozenset()) ->
     if type(a) is not type(b) or isinstance(a, Tracer):
         return False
     if isinstance(a, jax.Array | np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
+        if a.dtype != b.dtype:
+            return False
+        if jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        return np.array_equal(a, b, equal_nan=bool(jax.numpy.issubdtype(a.dtype, jax.numpy.inexact)))
     if isinstance(a, FunctionType) and a.__code__ is not b.__code__:
         return False
     mine, others = _inside(a), _inside(b)

@@ -1,6 +1,10 @@
 """Choosing rules: globs, the latest override wins, sets are values."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
+import pytest
 
 import funcgrad as fg
 from funcgrad.errors import RuleError
@@ -98,3 +102,10 @@ def test_two_sets_are_joined_and_the_right_one_wins():
             r"rule\), or fg\.RuleSet\(\) for a set that changes nothing\.",
         ):
             join()
+
+
+@pytest.mark.parametrize("value", [jax.random.key(0), jax.random.PRNGKey(0), jnp.array([1.0, jnp.nan])])
+def test_arrays_in_rules_are_alike_by_what_they_hold(value):
+    made = lambda x: fg.RuleSet().hook("h", functools.partial(lambda g, x: g, x=x))
+    assert made(value).diff(made(value.copy())) == ""
+    assert made(value).diff(made(value[None])) != ""

@@ -130,3 +130,22 @@ def test_relevance_that_is_not_conserved_is_refused():
         r"beta=2\.",
     ):
         fg.rulesets.relevance.alpha_beta(2, 2)
+
+
+@pytest.mark.parametrize(
+    "relu",
+    [jax.nn.relu, fg.ops.relu, lambda x: jnp.maximum(x, 0), lambda x: jnp.maximum(0, x), lambda x: jnp.clip(x, 0)],
+)
+def test_beta_smooth_is_of_each_relu(relu):
+    rules = relevance.beta_smooth(2.0)
+    found = fg.grad(lambda x: relu(x).sum(), rules=rules)(jnp.asarray(X))
+    np.testing.assert_allclose(found, jax.nn.sigmoid(2.0 * X), rtol=1e-12)
+
+
+def test_a_set_for_coefficients_keeps_what_a_set_has():
+    hooked = relevance.epsilon(0.1).hook("x", lambda g: 2 * g, fg.nonlinear).with_key(jax.random.key(0))
+    rules = relevance.attn_lrp(linear=hooked)
+    assert rules.hooks == hooked.hooks
+    assert rules.key is hooked.key
+    bent = fg.RuleSet().override(fg.Region(affine="dot_general"), lambda g, x: g * g, "x", kind=fg.nonlinear)
+    assert relevance.attn_lrp(linear=bent).overrides[-1].rule.kind == fg.nonlinear

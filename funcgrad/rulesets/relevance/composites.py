@@ -2,9 +2,9 @@
 
 import jax
 
-from funcgrad import ops
 from funcgrad.aliases import Array
 from funcgrad.registry import Rule, RuleSet, modified
+from funcgrad.rulesets.families import RELU
 from funcgrad.rulesets.relevance import linear
 from funcgrad.rulesets.relevance.linear import alpha_beta, flat, z_box, z_plus
 from funcgrad.rulesets.relevance.rest import norm, passing
@@ -137,7 +137,7 @@ def beta_smooth(beta: float = 10.0) -> RuleSet:
         beta: the sharpness.
 
     Returns:
-        The set of rules.
+        The set of rules; used on a model without a ReLU, it raises.
 
     Example:
         >>> rules = fg.rulesets.relevance.beta_smooth(1.0)
@@ -145,11 +145,13 @@ def beta_smooth(beta: float = 10.0) -> RuleSet:
         [0.5]
     """
 
-    def rule(g: Array, x: Array) -> Array:
-        return g * jax.nn.sigmoid(beta * x)
+    def rule(g: Array, y: Array, x: Array | None = None, arr: Array | None = None, out: Array | None = None) -> Array:
+        if out is not None and x is not None:  # maximum(x, y) of which one is 0, so that y is no output
+            x = x + y
+        moved = next(value for value in (x, arr) if value is not None)
+        return g * jax.nn.sigmoid(beta * moved)
 
-    smooth = Rule(rule, ("x",), modified, f"beta smooth {beta:g}")
-    return RuleSet().override(jax.nn.relu, smooth, optional=True).override(ops.relu, smooth, optional=True)
+    return RuleSet().override(RELU, Rule(rule, (), modified, f"beta smooth {beta:g}"))
 
 
 def _composite(convolutions: RuleSet, eps: float, stabilizer: float) -> RuleSet:

@@ -13,7 +13,7 @@ is what depends on the arguments that are differentiated, and not on parameters 
 Where `f(0)` is not 0, as of a softplus or a sigmoid, `y / x` is as large as the stabilizer lets it be near `x = 0`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -24,7 +24,7 @@ from funcgrad import ops
 from funcgrad.aliases import Array
 from funcgrad.naming import Where
 from funcgrad.ops.contraction import widen
-from funcgrad.registry import Region, Rule, RuleSet, modified
+from funcgrad.registry import Region, Rule, RuleSet, modified, nonlinear
 from funcgrad.rulesets.relevance.sharing import away_from_zero
 
 _ACTIVATIONS: tuple[Any, ...] = (
@@ -208,8 +208,8 @@ class PerUnit:
 
 
 def _per_unit(rules: RuleSet, stabilizer: float) -> RuleSet:
-    found = RuleSet()
-    for o in rules.overrides:
-        rule = Rule(PerUnit(o.rule, stabilizer), o.rule.arguments, modified, f"{o.rule.name} per unit")
-        found = found.override(o.target, rule, at=o.at, optional=o.optional)
-    return found
+    def converted(rule: Rule) -> Rule:
+        kind = modified if rule.kind.is_linear else nonlinear
+        return Rule(PerUnit(rule.alone, stabilizer), rule.arguments, kind, f"{rule.name} per unit")
+
+    return replace(rules, overrides=tuple(replace(o, rule=converted(o.rule)) for o in rules.overrides))
