@@ -97,7 +97,7 @@ class RuleSet:
         rule: PureFunction | Rule,
         *arguments: str,
         at: str | Where = "**",
-        kind: Kind = modified,
+        kind: Kind | None = None,
         optional: bool = False,
         keep: Mapping[str, PureFunction] | None = None,
     ) -> "Self":
@@ -108,7 +108,8 @@ class RuleSet:
                 a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
                 prints as the name of a node's function (`"relu"`, `"dot_general"`). A jitted function that is meant
                 is one node.
-            rule: a function as for `op.pullback`, or a `Rule`. For a function of JAX's it asks for the parameters of
+            rule: a function as for `op.pullback`; or a `Rule`, of which what else is passed here replaces its own. For
+                a function of JAX's it asks for the parameters of
                 the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`, where a
                 parameter is called so), and for `<argument>_aval`. Any may ask for what is around it: `pull`, the
                 J^T that it replaces, from a cotangent to that of its argument (a mapping, where it serves several);
@@ -146,9 +147,9 @@ class RuleSet:
         target = Target.of(function)
         _check_place(at, "override", "a glob over names of nodes, as 'encoder/**'")
         if not isinstance(rule, Rule):
-            rule = Rule(rule, arguments or (_only_argument(target.op) if target.op else ()), kind, keep=keep or {})
-        elif keep is not None:
-            rule = replace(rule, keep=keep)
+            rule = Rule(rule, () if arguments or not target.op else _only_argument(target.op), modified)
+        given = {"arguments": arguments or None, "kind": kind, "keep": keep}
+        rule = replace(rule, **{name: value for name, value in given.items() if value is not None})
         if target.op is not None:
             for a in rule.arguments:
                 if a not in target.op.arguments:

@@ -65,7 +65,10 @@ def reversible(*blocks: tuple[Callable[[Array], Array], Callable[[Array], Array]
         x1, x2 = jnp.asarray(x1), jnp.asarray(x2)
         like = jax.typeof(x1), jax.typeof(x2)
         halves = [
-            (_Half.of(f, (), like[1], like[0], f"F of block {k}"), _Half.of(g, (), like[0], like[1], f"G of block {k}"))
+            (
+                _Half.of(f, (), like[1], like[0], f"reversible: F of block {k}"),
+                _Half.of(g, (), like[0], like[1], f"reversible: G of block {k}"),
+            )
             for k, (f, g) in enumerate(blocks)
         ]
         held = [(f.held, g.held) for f, g in halves]
@@ -124,8 +127,8 @@ def reversible_scan(
             )
         slices = jax.eval_shape(lambda p: jax.tree.map(lambda a: a[0], p), params)
         like = jax.typeof(x1), jax.typeof(x2)
-        ahead_f = _Half.of(f, (slices[0],), like[1], like[0], "F")
-        ahead_g = _Half.of(g, (slices[1],), like[0], like[1], "G")
+        ahead_f = _Half.of(f, (slices[0],), like[1], like[0], "reversible_scan: F")
+        ahead_g = _Half.of(g, (slices[1],), like[0], like[1], "reversible_scan: G")
         stacked = [jax.tree.leaves(p) for p in params]
 
         @jax.custom_vjp
@@ -175,9 +178,7 @@ class _Half:
         fits = jax.tree.structure(shape) == jax.tree.structure(0) and _type(found[0]) == _type(like)
         if not fits:
             returned = ", ".join(map(describe, found)) or "nothing"
-            raise ShapeError(
-                f"reversible: {what} must return {describe(like)}, as what it is added to, got {returned}."
-            )
+            raise ShapeError(f"{what} must return {describe(like)}, as what it is added to, got {returned}.")
         closed, arrays = without_constants(traced)
         return cls(as_function(closed), list(arrays))
 

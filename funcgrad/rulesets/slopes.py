@@ -76,8 +76,3 @@ def argument_of(function: Function) -> str:
     except (TypeError, ValueError):
         return "x"
     return names[0] if names else "x"
-
-
-def titled(name: str, parameters: dict[str, Any]) -> str:
-    """A row as it is called: `atan(alpha=2.0)`."""
-    return f"{name}({', '.join(f'{n}={value!r}' for n, value in parameters.items())})"

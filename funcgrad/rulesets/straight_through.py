@@ -16,7 +16,8 @@ from funcgrad.naming import Where
 from funcgrad.ops.axes import align
 from funcgrad.ops.contraction import widen
 from funcgrad.registry import Rule, RuleSet, surrogate
-from funcgrad.rulesets.slopes import Curve, Function, argument_of, titled, with_slope
+from funcgrad.rulesets.changes import titled
+from funcgrad.rulesets.slopes import Curve, Function, argument_of, with_slope
 
 
 def identity(function: Function, *, at: str | Where = "**") -> RuleSet:

@@ -20,7 +20,8 @@ from funcgrad import ops
 from funcgrad.aliases import Array
 from funcgrad.naming import Where
 from funcgrad.registry import RuleSet
-from funcgrad.rulesets.slopes import Curve, Function, titled, with_slope
+from funcgrad.rulesets.changes import titled
+from funcgrad.rulesets.slopes import Curve, Function, with_slope
 
 _MORE = """    of: what spikes, of one array, as `RuleSet.override` takes it; `fg.ops.heaviside` by default.
     at: at which nodes, as in `RuleSet.override`.

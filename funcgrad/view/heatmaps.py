@@ -38,8 +38,10 @@ def heatmap(
         >>> figure.axes[0].images[-1].get_clim()
         (-1.0, 1.0)
     """
-    values = _plane("attribution", attribution, channel)
-    below = None if x is None else _plane("input", x, channel, mean=True)
+    n = max(np.ndim(a) for a in (attribution, x) if a is not None)
+    n -= channel is not None or n == 3
+    values = _plane("attribution", attribution, n, channel)
+    below = None if x is None else _plane("input", x, n, channel, mean=True)
     if below is not None and below.ndim != values.ndim:
         raise ShapeError(
             f"heatmap: expected an attribution and an input of as many axes besides channels, got "
@@ -58,14 +60,14 @@ def heatmap(
     return ax.figure
 
 
-def _plane(what: str, array: Any, channel: int | None, mean: bool = False) -> np.ndarray:
-    """An array without its channels, in float64.
+def _plane(what: str, array: Any, n: int, channel: int | None, mean: bool = False) -> np.ndarray:
+    """An array without its channels, which it has if it has more than `n` axes, in float64.
 
     Raises:
         ShapeError: it has other axes, or is not finite.
     """
     plane = np.asarray(array, np.float64)
-    if plane.ndim == 3 or (channel is not None and plane.ndim == 2):
+    if plane.ndim > n:
         axis = -1 if channel is None else channel
         plane = plane.mean(axis) if mean else plane.sum(axis)
     if plane.ndim not in (1, 2):

@@ -1,15 +1,16 @@
 """Gradients by other libraries obey the rules of `fg.with_rules`: those of `fg.grad`, or JAX's with another sign."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import funcgrad as fg
 from funcgrad.errors import GradientError, RuleError
 from tests.raising import raises_sentence
+
+eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
+nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed: pip install 'funcgrad[models]'")
 
 REVERSED = fg.RuleSet().override(jnp.tanh, lambda g, pull: -pull(g))
 X = jnp.array([[0.3, -0.5], [1.0, 0.2]])

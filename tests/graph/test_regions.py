@@ -1,15 +1,16 @@
 """Several nodes as one that a rule stands for, on unmodified models; against gradients that JAX works out."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import funcgrad as fg
 from funcgrad.errors import GradientError, RuleError
 from tests.raising import raises_sentence
+
+eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
+nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed: pip install 'funcgrad[models]'")
 
 RULES = fg.RuleSet()
 

@@ -109,3 +109,12 @@ def test_arrays_in_rules_are_alike_by_what_they_hold(value):
     made = lambda x: fg.RuleSet().hook("h", functools.partial(lambda g, x: g, x=x))
     assert made(value).diff(made(value.copy())) == ""
     assert made(value).diff(made(value[None])) != ""
+
+
+def test_what_is_passed_beside_a_rule_replaces_its_own():
+    own = fg.Rule(lambda g, x: g, ("x",), fg.exact)
+    (override,) = fg.RuleSet().override(fg.ops.tanh, own, kind=fg.nonlinear).overrides
+    assert override.rule == fg.Rule(own.function, ("x",), fg.nonlinear)
+    assert fg.RuleSet().override(fg.ops.tanh, own).overrides[0].rule == own
+    served = fg.RuleSet().override("add", own, "y").overrides[0].rule
+    assert served.arguments == ("y",)

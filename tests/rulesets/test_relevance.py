@@ -1,15 +1,16 @@
 """Relevances against zennit's on the same weights, of unmodified Flax NNX and Equinox models; and what is conserved."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import funcgrad as fg
 from funcgrad.rulesets import attribution, relevance
 from tests.rulesets.peers import imported, torch
+
+eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
+nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed: pip install 'funcgrad[models]'")
 
 attributors, canonizers, composites, layer, Z = (
     imported(name) for name in ("attribution", "canonizers", "composites", "layer", "rules")

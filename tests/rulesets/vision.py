@@ -1,10 +1,12 @@
 """A small pre-norm vision transformer on the same weights: in Flax NNX, in Equinox, and by hand in numpy."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+import pytest
+
+eqx = pytest.importorskip("equinox", reason="Equinox is not installed: pip install 'funcgrad[models]'")
+nnx = pytest.importorskip("flax.nnx", reason="Flax is not installed: pip install 'funcgrad[models]'")
 
 WIDTH, HEADS, HIDDEN, CLASSES, PATCH, SIDE = 8, 2, 12, 3, 4, 8
 MATRICES = {

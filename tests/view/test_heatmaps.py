@@ -58,6 +58,12 @@ def test_a_smaller_map_is_stretched_and_zeros_are_drawn():
     assert over.get_clim() == (-1, 1)
 
 
+@pytest.mark.parametrize("axes", [((4, 4), (3, 8, 8)), ((3, 4, 4), (8, 8))])
+def test_channels_of_the_input_alone_or_of_the_map_alone(axes):
+    figure = fg.view.heatmap(*(np.ones(shape) for shape in axes), channel=0)
+    assert [image.get_array().ndim for image in figure.axes[0].images] == [2, 2]
+
+
 def test_a_signal_is_a_line_over_a_strip():
     figure = fg.view.heatmap(np.array([-1.0, 2.0]), np.array([5.0, 7.0, 6.0]))
     np.testing.assert_array_equal(pictures(figure)[0].get_array(), [[-1, 2]])
