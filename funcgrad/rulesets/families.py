@@ -33,6 +33,13 @@ def argument_of_nonlinearity(function: Function) -> str | None:
     return moving[0] if is_meant else None
 
 
+def argument_of_activation(function: Function) -> str | None:
+    """The argument of what layers have as an activation, of one number each; None of another function."""
+    name = function.op.name if isinstance(function, Call) else function.name
+    is_one = name in _OF_JAX_NN or name in _OTHER_ACTIVATIONS
+    return "x" if is_one and next(iter(function.argument_slots)) == "x" else None
+
+
 def argument_of_max_pooling(function: Function) -> str | None:
     """The argument of a pooling; None of another function."""
     if isinstance(function, Call):
@@ -42,15 +49,17 @@ def argument_of_max_pooling(function: Function) -> str | None:
 
 _POOLING = ("max_pool1d", "max_pool2d", "max_pool3d")
 _ELEMENTWISE = frozenset([
-    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "ceil", "clamp", "clip", "cos", "cosh", "erf",
-    "erfc", "exp", "exp2", "expm1", "floor", "integer_pow", "log", "log1p", "logistic", "max", "min", "round", "rsqrt",
-    "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh",
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "ceil", "clamp", "clip", "cos", "cosh", "digamma",
+    "div", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "integer_pow", "lgamma", "log", "log1p",
+    "logistic", "max", "min", "pow", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh",
 ])  # fmt: skip
 """Primitives of JAX, and `jnp.clip`; one argument moves, and the others are numbers in the program."""
 _OF_JAX_NN = frozenset([
     "celu", "elu", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "leaky_relu", "log_sigmoid", "mish",
     "relu", "relu6", "selu", "silu", "soft_sign", "softplus", "sparse_plus", "sparse_sigmoid", "squareplus", "swish",
 ])  # fmt: skip
+
+_OTHER_ACTIVATIONS = frozenset(["gelu", "logistic", "sigmoid", "tanh"])
 
 
 def numbers_of(function: Function) -> Mapping[str, Any]:
@@ -67,5 +76,7 @@ RELU = Target("relu", family=argument_of_relu)
 written out."""
 NONLINEARITY = Target("nonlinearity", family=argument_of_nonlinearity)
 """Elementwise functions of one array that moves, but for those that JAX writes out."""
+ACTIVATION = Target("activation", family=argument_of_activation)
+"""Those of `jax.nn` and of ours by their names, but for those that JAX writes out: `gelu`, `softplus`."""
 MAX_POOLING = Target("max pooling", family=argument_of_max_pooling)
 """`fg.ops.max_pool2d` and the like, and those of Flax, Equinox and Haiku."""

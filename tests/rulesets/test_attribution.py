@@ -271,6 +271,20 @@ def test_what_keeps_its_gradient_makes_the_sum_another(f):
     assert abs(found - (f(x) - f(start))) > 1e-3
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: 1 / (1 + x), lambda x: (1 + x) ** 1.5, lambda x: 2.0**x, lambda x: x / 2,
+        lambda x: jax.scipy.special.gammaln(1 + x), lambda x: jax.scipy.special.erfinv(x / 5),
+        lambda x: jax.scipy.special.digamma(1 + x),
+    ],
+)  # fmt: skip
+def test_contributions_sum_to_the_difference(f):
+    x, start = jnp.array([1.0, 3.0]), jnp.array([0.3, 0.2])
+    found = attribution.deeplift_rescale(lambda x: f(x).sum(), baseline=start)(x).sum()
+    np.testing.assert_allclose(found, f(x).sum() - f(start).sum(), rtol=1e-9)
+
+
 # -- errors --------------------------------------------------------------------------------------------------------
 
 

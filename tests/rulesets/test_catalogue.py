@@ -149,3 +149,25 @@ def test_a_set_for_coefficients_keeps_what_a_set_has():
     assert rules.key is hooked.key
     bent = fg.RuleSet().override(fg.Region(affine="dot_general"), lambda g, x: g * g, "x", kind=fg.nonlinear)
     assert relevance.attn_lrp(linear=bent).overrides[-1].rule.kind == fg.nonlinear
+
+
+ACTIVATIONS = [
+    *(jax.nn.relu, jax.nn.relu6, jax.nn.gelu, jax.nn.silu, jax.nn.softplus, jax.nn.elu, jax.nn.selu, jax.nn.celu),
+    *(jax.nn.leaky_relu, jax.nn.hard_silu, jax.nn.hard_sigmoid, jax.nn.hard_tanh, jax.nn.squareplus, jax.nn.mish),
+    *(jax.nn.sigmoid, jnp.tanh, jax.nn.soft_sign, jax.nn.log_sigmoid, jax.nn.sparse_plus, lambda x: jnp.maximum(x, 0)),
+    *(fg.ops.relu, fg.ops.relu6, fg.ops.gelu, fg.ops.silu, fg.ops.softplus, fg.ops.elu, fg.ops.selu, fg.ops.tanh),
+    *(fg.ops.sigmoid, fg.ops.mish, fg.ops.leaky_relu),
+]
+
+
+@pytest.mark.parametrize("f", ACTIVATIONS, ids=lambda f: getattr(f, "name", getattr(f, "__name__", "")))
+def test_all_relevance_passes_through_an_activation(f):
+    x = jnp.asarray(X)
+    assert np.array_equal(fg.grad(lambda x: f(x).sum(), rules=relevance.passing())(x), np.ones_like(X))
+    per_unit = fg.grad(lambda x: f(x).sum(), rules=relevance.attn_lrp(stabilizer=0.0))(x)
+    np.testing.assert_allclose(per_unit * X, f(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_maximum_with_another_number_is_no_activation():
+    found = fg.grad(lambda x: jnp.maximum(x, 0.5).sum(), rules=relevance.passing())(jnp.asarray(X))
+    np.testing.assert_array_equal(found, (X > 0.5).astype(float))

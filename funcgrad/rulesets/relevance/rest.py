@@ -9,13 +9,11 @@ from funcgrad import ops
 from funcgrad.aliases import Array
 from funcgrad.naming import Where
 from funcgrad.registry import Rule, RuleSet, modified
+from funcgrad.rulesets.families import ACTIVATION, RELU
 from funcgrad.rulesets.relevance.sharing import away_from_zero, passed
 
-ACTIVATIONS: tuple[Any, ...] = (
-    *(jax.nn.relu, jax.nn.relu6, jax.nn.gelu, jax.nn.silu, jax.nn.softplus, jax.nn.elu, jax.nn.selu, "celu"),
-    *("tanh", "logistic", "soft_sign", "hard_tanh", "leaky_relu"),
-    *(ops.relu, ops.relu6, ops.gelu, ops.silu, ops.softplus, ops.elu, ops.selu, ops.tanh, ops.sigmoid, ops.mish),
-)
+ACTIVATIONS: tuple[Any, ...] = (ACTIVATION, jax.nn.gelu, jax.nn.softplus)
+"""One target for all that have a name where they stand, and what JAX writes out."""
 
 
 def passing() -> RuleSet:
@@ -32,10 +30,9 @@ def passing() -> RuleSet:
         [1. 1.]
     """
     rule, rules = Rule(passed, (), modified, "pass"), RuleSet()
-    for function in ACTIVATIONS:
+    for function in (*ACTIVATIONS, RELU):  # of which jnp.maximum(x, 0) is one
         rules = rules.override(function, rule, optional=True)
-    at_zero = Where(op="max", when=lambda node: _is_number(node.inputs[1]))  # jnp.maximum(x, 0)
-    return rules.override("max", Rule(passed, ("x",), modified, "pass"), at=at_zero, optional=True)
+    return rules
 
 
 def norm(stabilizer: float = 1e-6) -> RuleSet:
@@ -55,8 +52,9 @@ def norm(stabilizer: float = 1e-6) -> RuleSet:
         [1.]
     """
 
-    def share(g: Array, x: Array, pull: Any, f: Any) -> Array:
-        return x * pull(g / away_from_zero(f(), stabilizer))
+    def share(g: Array, pull: Any, f: Any, x: Array | None = None, operand: Array | None = None) -> Array:
+        (values,) = (v for v in (x, operand) if v is not None)
+        return values * pull(g / away_from_zero(f(), stabilizer))
 
     def shares(g: Array, x: Array, y: Array) -> dict[str, Array]:
         c = g / away_from_zero(x + y, stabilizer)
@@ -66,16 +64,13 @@ def norm(stabilizer: float = 1e-6) -> RuleSet:
         c = g / away_from_zero(a + b, stabilizer)
         return {"a": a * c, "b": b * c}
 
-    def pooled(g: Array, operand: Array, pull: Any, f: Any) -> Array:
-        return operand * pull(g / away_from_zero(f(), stabilizer))
-
     rules = RuleSet()
     for function in ("add", "add_any"):
         rules = rules.override(function, Rule(shares, ("x", "y"), modified, "norm"), optional=True)
     rules = rules.override(ops.add, Rule(shares_of_op, ("a", "b"), modified, "norm"), optional=True)
     is_pooling = Where(op="reduce_sum", when=_pools)
-    rules = rules.override("reduce_sum", Rule(pooled, ("operand",), modified, "norm"), at=is_pooling, optional=True)
-    rules = rules.override("reduce_window_sum", Rule(pooled, ("operand",), modified, "norm"), optional=True)
+    rules = rules.override("reduce_sum", Rule(share, ("operand",), modified, "norm"), at=is_pooling, optional=True)
+    rules = rules.override("reduce_window_sum", Rule(share, ("operand",), modified, "norm"), optional=True)
     for op in (ops.avg_pool1d, ops.avg_pool2d, ops.avg_pool3d, ops.global_avg_pool):
         rules = rules.override(op, Rule(share, ("x",), modified, "norm"), optional=True)
     for function in ("div", "mul"):

@@ -25,14 +25,10 @@ from funcgrad.aliases import Array
 from funcgrad.naming import Where
 from funcgrad.ops.contraction import widen
 from funcgrad.registry import Region, Rule, RuleSet, modified, nonlinear
+from funcgrad.rulesets.relevance.rest import ACTIVATIONS
 from funcgrad.rulesets.relevance.sharing import away_from_zero
 
-_ACTIVATIONS: tuple[Any, ...] = (
-    *(jax.nn.gelu, jax.nn.silu, jax.nn.softplus, jax.nn.elu, jax.nn.selu, jax.nn.relu6, "celu", "mish"),
-    *("tanh", "logistic", "erf", "soft_sign", "hard_tanh", "square", "integer_pow"),
-    *(ops.gelu, ops.silu, ops.softplus, ops.elu, ops.selu, ops.relu6, ops.tanh, ops.sigmoid, ops.mish, ops.square),
-)
-"""Not the rectifiers, whose gradient is `y / x`."""
+_ACTIVATIONS: tuple[Any, ...] = (*ACTIVATIONS, "erf", "square", "integer_pow", ops.square)
 _STANDARD_DEVIATIONS = ("rsqrt", "sqrt")
 _ENTRYWISE, _MATRICES = ("mul", "multiply"), ("dot_general", "matmul")
 _SOFTMAX = "**/softmax"
