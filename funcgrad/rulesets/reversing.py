@@ -29,9 +29,8 @@ def reversible(*blocks: tuple[Callable[[Array], Array], Callable[[Array], Array]
     """A chain of blocks `y1 = x1 + F(x2)`, `y2 = x2 + G(y1)` that keeps its last outputs, however long it is.
 
     Its gradient is that of the same blocks written out, but that `(x + f) - f` is `x` up to rounding, once in each
-    block. After 12 blocks of random weights it is off by 4e-6 of the largest entry in float32, where that of the blocks
-    written out is off by 3e-6; by 8e-15 in float64; in bfloat16 by 9 % where the other is off by 5 %. There let the two
-    halves be float32, and F and G cast inside.
+    block. Over 12 blocks of random weights that is as little as rounding elsewhere, in float64 and in float32; in
+    bfloat16 it is some per cent. There let the two halves be float32, and F and G cast inside.
 
     F and G are pure functions of one array, and may be modules: what they close over or hold is differentiated like
     their argument. They run again in the backward pass, so they cannot draw anew (give a dropout its key) nor change a
@@ -109,7 +108,7 @@ def reversible_scan(
         and of `x1` and `x2`, that returns `(y1, y2)` of the last block.
 
     Raises:
-        ShapeError: when it is called: what `f` or `g` returns does not fit, or there is no parameter to count blocks.
+        ShapeError: when it is called: what `f` or `g` returns does not fit, or axis 0 does not say how many blocks.
 
     Example:
         >>> layer = lambda w, x: jnp.tanh(x @ w)
@@ -124,6 +123,12 @@ def reversible_scan(
         if not jax.tree.leaves(params):
             raise ShapeError(
                 "reversible_scan: the parameters have no arrays, whose axis 0 says how many blocks there are."
+            )
+        lengths = {jax.numpy.shape(a)[:1] for a in jax.tree.leaves(params)}
+        if len(lengths) > 1 or () in lengths:
+            found = ", ".join(describe(jax.typeof(a)) for a in jax.tree.leaves(params))
+            raise ShapeError(
+                f"reversible_scan: axis 0 of every parameter says how many blocks there are, got {found}; stack them."
             )
         slices = jax.eval_shape(lambda p: jax.tree.map(lambda a: a[0], p), params)
         like = jax.typeof(x1), jax.typeof(x2)

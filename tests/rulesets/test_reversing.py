@@ -225,6 +225,16 @@ def test_blocks_that_do_not_fit_are_refused(block, sentence):
         residuals.reversible(block)(*halves())
 
 
+@pytest.mark.parametrize("second", [jnp.ones((3, 4, 4)), jnp.array(1.0)])
+def test_loops_of_other_lengths_are_refused(second):
+    with raises_sentence(
+        ShapeError,
+        r"reversible_scan: axis 0 of every parameter says how many blocks there are, got f64\[2,4,4\], f64\[.*\]; stack "
+        r"them\.",
+    ):
+        residuals.reversible_scan(half, half)((jnp.ones((2, 4, 4)), second), *halves())
+
+
 def test_a_loop_without_parameters_is_refused():
     with raises_sentence(
         ShapeError,
