@@ -229,8 +229,8 @@ def test_blocks_that_do_not_fit_are_refused(block, sentence):
 def test_loops_of_other_lengths_are_refused(second):
     with raises_sentence(
         ShapeError,
-        r"reversible_scan: axis 0 of every parameter says how many blocks there are, got f64\[2,4,4\], f64\[.*\]; stack "
-        r"them\.",
+        r"reversible_scan: axis 0 of every parameter says how many blocks there are, got f64\[2,4,4\], f64\[.*\]; "
+        r"stack them\.",
     ):
         residuals.reversible_scan(half, half)((jnp.ones((2, 4, 4)), second), *halves())
 
