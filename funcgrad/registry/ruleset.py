@@ -148,8 +148,9 @@ class RuleSet:
         _check_place(at, "override", "a glob over names of nodes, as 'encoder/**'")
         if not isinstance(rule, Rule):
             rule = Rule(rule, () if arguments or not target.op else _only_argument(target.op), modified)
-        given = {"arguments": arguments or None, "kind": kind, "keep": keep}
-        rule = replace(rule, **{name: value for name, value in given.items() if value is not None})
+        passed = {"arguments": arguments or None, "kind": kind, "keep": keep}
+        if given := {name: value for name, value in passed.items() if value is not None}:
+            rule = replace(rule, **given)
         if target.op is not None:
             for a in rule.arguments:
                 if a not in target.op.arguments:
