@@ -9,6 +9,7 @@ import typing
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import funcgrad as fg
@@ -77,7 +78,7 @@ def test_a_function_says_what_it_returns(package, name):
 
 
 def examples_of(owner: types.ModuleType | type, name: str) -> doctest.DocTest:
-    space = {"__name__": "__main__", "fg": fg, "jax": jax, "jnp": jnp}
+    space = {"__name__": "__main__", "fg": fg, "jax": jax, "jnp": jnp, "np": np}
     doc = inspect.getdoc(getattr(owner, name))
     return doctest.DocTestParser().get_doctest(doc, space, f"{owner.__name__}.{name}", None, 0)
 

@@ -100,7 +100,7 @@ def excitation_backprop(stabilizer: float = 1e-6, *, at: str | Where = "**") -> 
         >>> w = {"w": jnp.array([[1.0], [3.0], [-2.0]])}
         >>> rules = fg.rulesets.attribution.excitation_backprop()
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0, 5.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[0.5 0.5 0. ]]
     """
     return relevance.passing() | relevance.norm(stabilizer) | relevance.z_plus(stabilizer, at=at)

@@ -28,7 +28,7 @@ def epsilon_plus(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> RuleSet:
         >>> _, pull = fg.vjp(
         ...     lambda x: jax.nn.relu(x) @ w["w"], jnp.array([[3.0, 1.0]]), rules=fg.rulesets.relevance.epsilon_plus()
         ... )
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[ 3. -2.]]
     """
     return _composite(z_plus(stabilizer, of=CONVOLUTIONS), epsilon, stabilizer)
@@ -50,7 +50,7 @@ def epsilon_plus_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> RuleSe
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> rules = fg.rulesets.relevance.epsilon_plus_flat()
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[0.5 0.5]]
     """
     return epsilon_plus(epsilon, stabilizer) | made_optional(flat(stabilizer))
@@ -72,7 +72,7 @@ def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Rul
         >>> w, x = {"w": jnp.array([[[1.0], [-2.0]]])}, jnp.array([[[3.0], [1.0]]])
         >>> rules = fg.rulesets.relevance.epsilon_alpha2_beta1()
         >>> _, pull = fg.vjp(lambda x: jax.lax.conv(x, w["w"], (1,), "SAME"), x, rules=rules)
-        >>> print(pull(jnp.ones((1, 1, 1)))[0].ravel().round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1, 1)))[0]).ravel().round(3))
         [ 2. -1.]
     """
     return _composite(alpha_beta(2, 1, stabilizer, of=CONVOLUTIONS), epsilon, stabilizer)
@@ -94,7 +94,7 @@ def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -
         >>> w, x = {"w": jnp.array([[[1.0], [-2.0]]])}, jnp.array([[[3.0], [1.0]]])
         >>> rules = fg.rulesets.relevance.epsilon_alpha2_beta1_flat()
         >>> _, pull = fg.vjp(lambda x: jax.lax.conv(x, w["w"], (1,), "SAME"), x, rules=rules)
-        >>> print(pull(jnp.ones((1, 1, 1)))[0].ravel().round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1, 1)))[0]).ravel().round(3))
         [0.5 0.5]
     """
     return epsilon_alpha2_beta1(epsilon, stabilizer) | made_optional(flat(stabilizer))
@@ -121,7 +121,7 @@ def epsilon_gamma_box(
         >>> w, x = {"w": jnp.array([[[1.0], [-2.0]]])}, jnp.array([[[3.0], [1.0]]])
         >>> rules = fg.rulesets.relevance.epsilon_gamma_box(0.0, 4.0)
         >>> _, pull = fg.vjp(lambda x: jax.lax.conv(x, w["w"], (1,), "SAME"), x, rules=rules)
-        >>> print(pull(jnp.ones((1, 1, 1)))[0].ravel().round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1, 1)))[0]).ravel().round(3))
         [0.333 0.667]
     """
     convolutions = linear.gamma(gamma, stabilizer, of=CONVOLUTIONS)

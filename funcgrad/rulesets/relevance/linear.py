@@ -32,7 +32,7 @@ def epsilon(epsilon: float = 1e-6, *, of: Sequence[str] = (*DENSE, *CONVOLUTIONS
         >>> w = {"w": jnp.array([[1.0], [2.0]])}
         >>> rules = fg.rulesets.relevance.epsilon()
         >>> y, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(y, pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(y, np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[5.]] [[0.6 0.4]]
     """
 
@@ -62,7 +62,7 @@ def gamma(
         >>> rules = fg.rulesets.relevance.gamma(1.0)
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[ 1.5 -0.5]]
     """
 
@@ -94,7 +94,7 @@ def z_plus(stabilizer: float = 1e-6, *, of: Sequence[str] = (*DENSE, *CONVOLUTIO
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> rules = fg.rulesets.relevance.z_plus()
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[1. 0.]]
     """
     return _alpha_beta(1.0, 0.0, stabilizer, "z+", of, at)
@@ -129,7 +129,7 @@ def alpha_beta(
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> rules = fg.rulesets.relevance.alpha_beta()
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[ 2. -1.]]
     """
     if alpha < 0 or beta < 0 or abs(alpha - beta - 1) > 1e-9:
@@ -161,7 +161,7 @@ def z_box(
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> rules = fg.rulesets.relevance.z_box(0.0, 4.0, of="dot_general")
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[0.333 0.667]]
     """
 
@@ -192,7 +192,7 @@ def w_square(stabilizer: float = 1e-6, *, of: Any = (*DENSE, *CONVOLUTIONS), at:
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> rules = fg.rulesets.relevance.w_square()
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[0.2 0.8]]
     """
 
@@ -220,7 +220,7 @@ def flat(stabilizer: float = 1e-6, *, of: Any = (*DENSE, *CONVOLUTIONS), at: At 
         >>> w = {"w": jnp.array([[1.0], [-2.0]])}
         >>> rules = fg.rulesets.relevance.flat()
         >>> _, pull = fg.vjp(lambda x: x @ w["w"], jnp.array([[3.0, 1.0]]), rules=rules)
-        >>> print(pull(jnp.ones((1, 1)))[0].round(3))
+        >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[0.5 0.5]]
     """
 

@@ -48,7 +48,7 @@ def norm(stabilizer: float = 1e-6) -> RuleSet:
 
     Example:
         >>> rules = fg.rulesets.relevance.norm()
-        >>> print(fg.grad(lambda x: (x + 3 * x).sum(), rules=rules)(jnp.array([3.0])).round(3))
+        >>> print(np.asarray(fg.grad(lambda x: (x + 3 * x).sum(), rules=rules)(jnp.array([3.0]))).round(3))
         [1.]
     """
 

@@ -52,7 +52,7 @@ def attn_lrp(linear: RuleSet | None = None, stabilizer: float = 1e-6) -> RuleSet
         >>> relevance = fg.rulesets.attribution.gradient_times_input(
         ...     lambda x: jax.nn.silu(x[0]) * x[1], rules=fg.rulesets.relevance.attn_lrp()
         ... )
-        >>> print(relevance(jnp.array([2.0, 3.0])).round(3), f"{jax.nn.silu(2.0) * 3.0:.3f}")
+        >>> print(np.asarray(relevance(jnp.array([2.0, 3.0]))).round(3), f"{jax.nn.silu(2.0) * 3.0:.3f}")
         [2.642 2.642] 5.285
     """
     halves = Region(bilinear=(*_ENTRYWISE, *_MATRICES), constants=_STANDARD_DEVIATIONS)
@@ -82,7 +82,7 @@ def relp(stabilizer: float = 1e-6, softmax: str = _SOFTMAX) -> RuleSet:
         >>> def attended(x):
         ...     return jnp.sum(jax.nn.softmax(x) * x)
         >>> rules = fg.rulesets.relevance.relp()
-        >>> print(fg.grad(attended, rules=rules)(jnp.array([0.0, 0.0, 5.0])).round(3))
+        >>> print(np.asarray(fg.grad(attended, rules=rules)(jnp.array([0.0, 0.0, 5.0]))).round(3))
         [0.007 0.007 0.987]
     """
     constants = (*_STANDARD_DEVIATIONS, softmax, "softmax")
