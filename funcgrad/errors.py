@@ -33,6 +33,10 @@ class GradientError(FuncgradError, TypeError, ValueError):
     """A gradient was asked for where none is defined. JAX says so with either of the two classes."""
 
 
+class BudgetError(FuncgradError, ValueError):
+    """A memory budget that cannot be read, or that no choice of what is kept stays within."""
+
+
 class TrainingError(FuncgradError, ValueError):
     """A training run is set up in a way that cannot work."""
 

@@ -1,0 +1,193 @@
+"""What a plan needs of memory and time, as numbers: the problem that a memory budget poses (`funcgrad.budget`).
+
+Values are counted as XLA allots them. Arrays that hold the entries of another one in another shape share its room; an
+addition hands one cotangent to all its operands; a rule whose cotangents are as large as the one that it takes writes
+them over it. Inputs and constants are arguments of the program and count nothing; gradients are its results and stay.
+
+Time is counted by a roofline: a node takes as long as its floating point operations, or as its bytes to and from
+memory, whichever is longer.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING
+
+from funcgrad.budget import Pull, Run, Schedule, simulate
+from funcgrad.graph import Constant, Node, Value
+from funcgrad.plans.cost import Costs
+from funcgrad.plans.recomputation import is_view
+
+if TYPE_CHECKING:
+    from funcgrad.plans.plan import Plan
+    from funcgrad.plans.step import Step
+
+FLOPS_PER_BYTE = 8.0
+"""Floating point operations that take as long as one byte of memory traffic.
+
+Two cores: 60 GFLOP/s in products of 512 x 512, 8 GB/s in a sum of two arrays. On an accelerator it is some 200, which
+makes elementwise nodes cheaper still beside products; the order in which they are remade is the same.
+"""
+
+_ADDITIONS = {"add", "add_any", "name"}
+_CONVOLUTIONS = {"conv", "conv_general_dilated"}
+_LOCAL = {"linear", "matmul", "einsum", "dot_general", "attention", "dot_product_attention", *_CONVOLUTIONS}
+"""Whose cotangents are made of more than the entries at the same place."""
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """A plan as numbers. What the schedule calls `i` is the i-th node of the plan's graph, or the i-th room."""
+
+    plan: "Plan"
+    schedule: Schedule
+    rooms: tuple[tuple[Value, ...], ...]
+    """The values that share each room; the last ones are rooms of cotangents alone, each of one value."""
+
+    @cached_property
+    def room_of(self) -> Mapping[Value, int]:
+        """The room of each value."""
+        return {v: i for i, values in reversed(list(enumerate(self.rooms))) for v in values}
+
+    @cached_property
+    def forward_cost(self) -> float:
+        """What one forward pass costs."""
+        return sum(run.cost for run in self.schedule.runs)
+
+    def name_of(self, room: int) -> str:
+        """What a room is called: as the first value in it."""
+        return self.rooms[room][0].name
+
+
+def account_of(plan: "Plan") -> Account:
+    """Count a plan: every node as it runs once, every step as it pulls back."""
+    return _Accountant(plan).account()
+
+
+class _Accountant:
+    def __init__(self, plan: "Plan"):
+        self.plan = plan
+        self.loops = plan.structure.loops
+        self.rooms: list[list[Value]] = []
+        self.sizes: list[int] = []
+        self.room_of: dict[Value, int] = {}
+        self.bars: dict[Value, int] = {}
+        """The rooms of cotangents that are no value's."""
+        self.place: dict[Value, int] = {}
+        """Of the node that makes a value."""
+        self.given = {*plan.structure.inputs, *plan.structure.constants}
+        self.uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
+        self.costs = Costs()
+
+    def account(self) -> Account:
+        for v in self.given:
+            self.enter(v, 0)
+        runs = [self.run(place, node) for place, node in enumerate(self.plan.structure.nodes)]
+        pulls = [self.pull(self.plan.step_of.get(node)) for node in self.plan.structure.nodes]
+        outputs = {self.room_of[v] for v in self.plan.structure.outputs if v in self.room_of and v not in self.given}
+        schedule = Schedule(tuple(self.sizes), tuple(runs), tuple(pulls), outputs=tuple(sorted(outputs)))
+        return Account(self.plan, schedule, tuple(map(tuple, self.rooms)))
+
+    def enter(self, value: Value, size: int) -> int:
+        """Give a value a room of its own."""
+        self.rooms.append([value])
+        self.sizes.append(size)
+        self.room_of[value] = len(self.rooms) - 1
+        return self.room_of[value]
+
+    def bytes(self, value: Value) -> int:
+        """Of a value, over all turns of the loops inside of this graph."""
+        aval = value.seen_from(self.loops)
+        return 0 if aval is None else prod(aval.shape) * aval.dtype.itemsize
+
+    def run(self, place: int, node: Node) -> Run:
+        reads = self.rooms_of(self.plan.read_at(node))
+        if is_view(node) and isinstance(node.inputs[0], Value):
+            room = self.room_of[node.inputs[0]]
+            self.room_of[node.outputs[0]] = room
+            self.rooms[room].append(node.outputs[0])
+            self.place[node.outputs[0]] = place
+            return Run(reads, (), 0.0)
+        made = self.plan.made_at(node)
+        self.place.update(dict.fromkeys(made, place))
+        writes = tuple(self.enter(v, self.bytes(v)) for v in made)
+        step = self.plan.step_of.get(node)
+        inside = [peaks(body)[0] for body in step.bodies] if step else []
+        return Run(reads, writes, seconds(node), max(inside, default=0), remakable=not node.has_effects)
+
+    def rooms_of(self, values: Iterable[Value | Constant]) -> tuple[int, ...]:
+        """The rooms of values, each once; of what the plan reads and no node makes (a rule closes over it), none."""
+        return tuple(dict.fromkeys(self.room_of[v] for v in values if isinstance(v, Value) and v in self.room_of))
+
+    def pull(self, step: "Step | None") -> Pull | None:
+        if step is None or not step.pullbacks:
+            return None
+        lasting = set(self.plan.lasting)
+        taken = [v for v in step.outputs if v in self.uses and v not in lasting]
+        targets = list(dict.fromkeys(v for p in step.pullbacks for v in p.targets))
+        shared = self.shared(step, targets)
+        takes, gives = tuple(map(self.bar, taken)), tuple(self.bar(v) for v in targets if v not in shared)
+        inside = max((peaks(body)[1] for body in step.bodies), default=0)
+        return Pull(
+            reads=self.rooms_of(step.asks),
+            takes=takes,
+            gives=gives,
+            cost=self.costs.of_step(step) / FLOPS_PER_BYTE,
+            workspace=inside + self.workspace(step, taken, targets),
+        )
+
+    def shared(self, step: "Step", targets: list[Value]) -> set[Value]:
+        """Those of the targets that get the very cotangent that another one gets: of an addition's operands all but
+        the one that was made first, whose cotangent is read last.
+        """
+        if step.node.op_name not in _ADDITIONS:
+            return set()
+        (source,) = step.outputs
+        alike = [v for v in targets if v.aval.shape == source.aval.shape]
+        alike.sort(key=lambda v: self.place.get(v, -1))
+        return {v for v in alike[1:] if self.uses[v] == 1}
+
+    def bar(self, value: Value) -> int:
+        """The room of a value's cotangent: the value's own number, unless that has another size."""
+        room, size = self.room_of.get(value), self.bytes(value)
+        if room is not None and self.sizes[room] == size and value not in self.given:
+            return room
+        if value not in self.bars:
+            self.rooms.append([value])
+            self.sizes.append(size)
+            self.bars[value] = len(self.rooms) - 1
+        return self.bars[value]
+
+    def workspace(self, step: "Step", taken: list[Value], targets: list[Value]) -> int:
+        """Bytes beside what a rule reads, takes and gives; less than none where it writes over what it takes."""
+        name = step.node.op_name
+        if name in _CONVOLUTIONS:  # the gradient of a kernel correlates transposed copies of both
+            return self.bytes(step.node.outputs[0])
+        if name in _LOCAL or step.bodies:
+            return 0
+        return -min(sum(map(self.bytes, taken)), sum(self.bytes(v) for v in targets if v not in self.given))
+
+
+def seconds(node: Node) -> float:
+    """What running a node costs, in bytes of memory traffic: see `FLOPS_PER_BYTE`."""
+    if is_view(node):
+        return 0.0
+    if node.bodies:
+        inside = [sum(map(seconds, body.structure.nodes)) for body in node.bodies]
+        turns = prod(node.holder.lengths) if node.holder else 1
+        return turns * max(inside, default=0.0)
+    moved = sum(_bytes_of(v) for v in (*node.inputs, *node.outputs))
+    return max(node.flops / FLOPS_PER_BYTE, float(moved))
+
+
+def peaks(body: "Plan") -> tuple[int, int]:
+    """The memory that one run of a graph inside of a node needs beside its arguments: forward, and in reverse."""
+    schedule = account_of(body).schedule
+    everything = simulate(schedule, range(len(schedule.sizes)))
+    return everything.forward_peak, everything.peak
+
+
+def _bytes_of(value: Value | Constant) -> int:
+    return 0 if value.aval is None else prod(value.aval.shape) * value.aval.dtype.itemsize
