@@ -1,0 +1,8 @@
+"""What to keep for the backward pass within so many bytes: numbers in, numbers out, nothing of JAX."""
+
+from funcgrad.budget.schedules import Event as Event
+from funcgrad.budget.schedules import Pull as Pull
+from funcgrad.budget.schedules import Run as Run
+from funcgrad.budget.schedules import Schedule as Schedule
+from funcgrad.budget.schedules import Timeline as Timeline
+from funcgrad.budget.schedules import simulate as simulate
