@@ -9,13 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import Array, PyTree
+from funcgrad.autodiff.limits import held_to
 from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
+from funcgrad.budget import Asked
 from funcgrad.errors import GradientError, called_with, describe, require_function
 from funcgrad.graph import Statistic
 from funcgrad.naming import Where
+from funcgrad.planning import Limit
 from funcgrad.plans import Plan
 from funcgrad.registry import RuleSet
 from funcgrad.reverse import forward, reverse
@@ -35,6 +38,7 @@ def value_and_grad(
     rules: RuleSet | None = None,
     taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
+    memory: int | float | str | None = None,
 ) -> Callable[..., Any]:
     r"""Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
 
@@ -74,6 +78,11 @@ def value_and_grad(
             that of any other is None.
         stats: which statistics: names (`norm`, `max`, `mean`, `rms`, `finite`, `zeros`, `value` for the array
             itself) or functions of an array.
+        memory: what both passes may take beside the arguments: bytes as an int, a size such as `"2 GiB"`, a float up
+            to 1.0 for a share of what keeping everything takes, `"min"` for the least, `"auto"` for what the device
+            has. The plan then keeps less and makes values again, as cheaply as that can be had, with the same numbers.
+            Outside of `jit`, the call is compiled, as `jit` would, and measured; inside, the plan's foresight stands,
+            within some hundredths, and `fg.certify` measures the whole.
 
     Returns:
         A function of the arguments of `fun`: `(value, gradient)`, or `((value, aux), gradient)` with `has_aux`, or
@@ -83,6 +92,7 @@ def value_and_grad(
         GradientError: the loss is no real scalar, an argument is not floating, a name is unknown, has no path to the
             loss, or asks for the gradient of a value inside a loop or branch.
         RuleError: a rule breaks its contract, or an override matches nothing.
+        BudgetError: `memory` cannot be read, or no choice of what is kept stays within it.
 
     Example:
         >>> def loss(params, x):
@@ -101,20 +111,25 @@ def value_and_grad(
     watch = Watch.of(taps, stats) if watches else None
     request = Request(fun, positions(argnums), has_aux, allow_int, of, wrt, unreachable, rules, watch)
 
-    def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        with request.traced_at(args, kwargs, opens=False) as (call, traced):
-            if cotangent is None:
-                _check_loss(traced.output, holomorphic)
-            value, auxiliary, kept, observed = traced.run()
-        output = traced.output
-        seeds = output.ones(value) if cotangent is None else output.seeds(cotangent)
-        found, n = reverse(traced.plan, kept, seeds), len(traced.plan.wanted)
-        gradient = traced.selection.assemble(traced.plan, found[:n])
-        readings = [traced.watched.assemble(traced.plan, observed, found[n:])] if traced.watched else []
-        auxiliary = call.close(auxiliary)  # last: a pass that fails changes no model
-        return ((value, auxiliary) if has_aux else value), gradient, *readings
+    def within(limit: Limit | None) -> Callable[..., Any]:
+        asked = request._replace(limit=limit)
 
-    return named_after(fun, "value_and_grad", value_and_grad_of)
+        def value_and_grad_of(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+            with asked.traced_at(args, kwargs, opens=False) as (call, traced):
+                if cotangent is None:
+                    _check_loss(traced.output, holomorphic)
+                value, auxiliary, kept, observed = traced.run()
+            output = traced.output
+            seeds = output.ones(value) if cotangent is None else output.seeds(cotangent)
+            found, n = reverse(traced.plan, kept, seeds), len(traced.plan.wanted)
+            gradient = traced.selection.assemble(traced.plan, found[:n])
+            readings = [traced.watched.assemble(traced.plan, observed, found[n:])] if traced.watched else []
+            auxiliary = call.close(auxiliary)  # last: a pass that fails changes no model
+            return ((value, auxiliary) if has_aux else value), gradient, *readings
+
+        return named_after(fun, "value_and_grad", value_and_grad_of)
+
+    return within(None) if memory is None else held_to(memory, within)
 
 
 def grad(
@@ -131,6 +146,7 @@ def grad(
     rules: RuleSet | None = None,
     taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
+    memory: int | float | str | None = None,
 ) -> Callable[..., Any]:
     """Make a function that returns the gradient of `fun`; a drop-in for `jax.grad`.
 
@@ -150,6 +166,8 @@ def grad(
         rules: which J^T stands for which op, where not the ops' own.
         taps: values to watch, by name or glob; their readings are a further result.
         stats: which statistics a reading has.
+        memory: what both passes may take beside the arguments: `"2 GiB"`, bytes, a share of what keeping everything
+            takes, `"min"`, `"auto"`.
 
     Returns:
         A function of the arguments of `fun` that gives the gradient: one like the argument that is differentiated by, a
@@ -159,6 +177,7 @@ def grad(
         GradientError: the loss is no real scalar, an argument is not floating, a name is unknown, or has no path to the
             loss.
         RuleError: a rule breaks its contract, or an override matches nothing.
+        BudgetError: `memory` cannot be read, or nothing stays within it.
 
     Example:
         >>> def loss(params, x):
@@ -185,6 +204,7 @@ def grad(
         rules=rules,
         taps=taps,
         stats=stats,
+        memory=memory,
     )
 
     def grad_of(*args: Any, **kwargs: Any) -> Any:
@@ -205,6 +225,7 @@ def plan(
     unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
     compiled: bool = False,
+    memory: int | float | str | None = None,
     **kwargs: Any,
 ) -> Plan:
     """Plan the backward pass of `fun` at arguments like these; nothing runs.
@@ -222,6 +243,7 @@ def plan(
         rules: which J^T stands for which op, where not the ops' own.
         compiled: compile both passes for the default device. The plan then has (and prints) XLA's figure of the memory
             that the program needs, `plan.temp_bytes`, beside its own of what is kept.
+        memory: what both passes may take beside the arguments; see `value_and_grad`. What was found is `plan.memory`.
         kwargs: arguments of `fun` by keyword.
 
     Returns:
@@ -230,6 +252,7 @@ def plan(
     Raises:
         GradientError: an argument is not floating, or a name is unknown or has no path to the output.
         RuleError: an override matches nothing, or asks for what its function cannot give.
+        BudgetError: `memory` cannot be read, or nothing stays within it.
 
     Example:
         >>> layer = lambda x, w: fg.ops.sum(fg.ops.tanh(fg.ops.linear(x, w)))
@@ -237,7 +260,8 @@ def plan(
         >>> [step.node.name for step in plan.steps], [value.name for value in plan.kept]
         (['linear', 'tanh', 'sum'], ['x', 'tanh'])
     """
-    request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules)
+    limit = None if memory is None else Limit(Asked.of(memory))
+    request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules, limit=limit)
     with called_with("plan", fun, args, kwargs), request.traced_at(args, kwargs, runs=False) as (_, traced):
         return replace(traced.plan, temp_bytes=_temp_bytes(traced.plan)) if compiled else traced.plan
 

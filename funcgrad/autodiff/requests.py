@@ -29,7 +29,7 @@ from funcgrad.graph import (
     with_uses,
 )
 from funcgrad.naming import Where, escape, matches, unnumbered
-from funcgrad.planning import LostError, make_plan
+from funcgrad.planning import Limit, LostError, make_plan
 from funcgrad.plans import Plan, as_array
 from funcgrad.primitive import body, is_staged, one_like, size_of, type_of, typed
 from funcgrad.registry import Equation, RuleSet, Target
@@ -146,6 +146,8 @@ class Request(NamedTuple):
     unreachable: Unreachable = "raise"
     rules: RuleSet | None = None
     watch: Watch | None = None
+    limit: Limit | None = None
+    """What the memory of both passes shall stay within; jitted functions inside are then opened."""
     of_everything: bool = False
     """Whether modules among the arguments are differentiated by all of their variables."""
 
@@ -218,7 +220,7 @@ class Request(NamedTuple):
         targets = (Target.of(op) for op in ops if op is not None and not isinstance(op, str))
         written_out = (target.written_out for target in targets if target.written_out is not None)
         calls_of = tuple(dict.fromkeys((*self.chosen.written_out, *written_out)))
-        if not (opens or selection.values or self.of is not None or self.watch or self.chosen.hooks):
+        if not (opens or self.limit or selection.values or self.of is not None or self.watch or self.chosen.hooks):
             try:
                 graph = tracing.open_graph(self._whole(tracing), is_meant, calls_of)
                 return self._plan(tracing, graph, call, selection, parameters)
@@ -304,7 +306,7 @@ class Request(NamedTuple):
             structure = whole if self.of is None else whole.upto(needed, beside)
             structure, watched = self.watch.attach(structure) if self.watch else (structure, None)
             taps = list(watched.taps.values()) if watched else []
-            plan = make_plan(structure, wanted, sources, self.rules, taps)
+            plan = make_plan(structure, wanted, sources, self.rules, taps, limit=self.limit)
             lacking = [] if self.of is None else [v for v in plan.lacking if v not in beside]
             if not lacking:
                 return plan, watched

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from funcgrad.adapters import hand_over
+from funcgrad.autodiff.changes import Changing, put
 from funcgrad.autodiff.tape import Tape, record_everything
 from funcgrad.errors import GradientError, require_function
 from funcgrad.primitive import is_inexact
@@ -46,34 +46,23 @@ def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
         given = _by_position(fun, args, kwargs)
         leaves, tree = jax.tree.flatten(given)
         moving = [i for i, x in enumerate(leaves) if _may_be_differentiated(x)]
-        changed: list[int] = []
+        changing = Changing("with_rules", fun, tree)
 
         @wraps(fun)
-        def changing(*copies: Any) -> tuple[Any, list[Any]]:
-            """The function, with those leaves of its arguments that it changes."""
-            before = jax.tree.leaves(copies)
-            out = fun(*copies)
-            after, found = jax.tree.flatten(copies)
-            if found != tree:
-                raise GradientError(
-                    f"with_rules: {name_of(fun)} adds to its arguments or takes from them while it runs, which "
-                    f"would be lost; use fg.grad."
-                )
-            changed[:] = [i for i, (old, new) in enumerate(zip(before, after, strict=True)) if new is not old]
-            return out, [after[i] for i in changed]
+        def returning(*copies: Any) -> tuple[Any, list[Any]]:
+            return changing(*copies)
 
         def rebuilt(moved: Sequence[Any]) -> Any:
-            found = dict(zip(moving, moved, strict=True))
-            return jax.tree.unflatten(tree, [found.get(i, x) for i, x in enumerate(leaves)])
+            return jax.tree.unflatten(tree, put(leaves, moving, moved))
 
         def forward(*moved: Any) -> tuple[Any, Tape]:
-            return record_everything(changing, rebuilt(moved), rules)
+            return record_everything(returning, rebuilt(moved), rules)
 
         def backward(tape: Tape, g: Any) -> tuple[Any, ...]:
             bars = [leaf for x, bar in zip(given, tape.pull(g), strict=True) for leaf in _by_leaf(x, bar)]
             return tuple(bars[i] for i in moving)
 
-        run = jax.custom_vjp(lambda *moved: changing(*rebuilt(moved)))
+        run = jax.custom_vjp(lambda *moved: returning(*rebuilt(moved)))
         run.defvjp(forward, backward)
         try:
             out, new = run(*[leaves[i] for i in moving])
@@ -82,9 +71,7 @@ def with_rules(fun: Callable[..., Any], rules: RuleSet) -> Callable[..., Any]:
                 f"with_rules: {name_of(fun)} closes over an array of another trace; pass it as an argument, by "
                 f"which it can be differentiated as well."
             ) from error
-        if changed:
-            news = dict(zip(changed, new, strict=True))
-            hand_over(given, jax.tree.unflatten(tree, [news.get(i) for i in range(len(leaves))]))
+        changing.hand_over(given, new)
         return out
 
     return ruled

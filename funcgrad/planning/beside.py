@@ -14,7 +14,7 @@ import jax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Node, Value
-from funcgrad.naming import Names, at_node
+from funcgrad.naming import at_node
 from funcgrad.plans import Step, as_array
 from funcgrad.registry import Call, Equation, Rule
 
@@ -52,15 +52,19 @@ class Beside:
 
 
 def find_beside(
-    node: Node, function: Call | Equation, rules: Sequence[Rule], made: Sequence[Value], names: Names, known: RulesKept
+    node: Node,
+    function: Call | Equation,
+    rules: Sequence[Rule],
+    made: Sequence[Value],
+    add: Callable[[Node, str, Aval, Rule], Value],
+    known: RulesKept,
 ) -> Beside:
-    """What the rules at a node keep beside, of its inputs and of what it has `made`."""
+    """What the rules at a node keep beside, of its inputs and of what it has `made`; `add` makes a value for it."""
     keeping = tuple(rule for rule in rules if rule.keep)
     values, functions = [], []
     for rule in keeping:
         keep, avals = _kept(node, function, rule, made, known)
-        named = zip(rule.keep, avals, strict=True)
-        values.append(tuple(Value(names.give(f"{node.name}.{name}"), aval, node.loops) for name, aval in named))
+        values.append(tuple(add(node, f".{name}", aval, rule) for name, aval in zip(rule.keep, avals, strict=True)))
         functions.append(keep)
     return Beside(node, keeping, tuple(values), tuple(functions))
 

@@ -6,15 +6,19 @@ each turn, the rest of the graph is chosen from.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import jax
 
-from funcgrad.budget import Asked, Timeline, choose, simulate
+from funcgrad.budget import Asked, Timeline, choose, frontier
 from funcgrad.errors import BudgetError
-from funcgrad.planning.turns import Segments, choices_of, loops_of, segments_of
-from funcgrad.plans import Account, Fitted, Plan, account_of
-from funcgrad.view import quantity
+from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
+from funcgrad.plans import Fitted, Plan
+from funcgrad.view import listed, quantity
+
+PRICES = 8
+"""How many ways to leave less of the turns of loops are tried."""
 
 
 @dataclass
@@ -24,30 +28,96 @@ class Limit:
     asked: Asked
     aim: int | None = None
     """What plans are made for, where that is less than what was asked: a compiled program took more than foreseen."""
-    fitted: list[Fitted] = field(default_factory=list)
-    """What was found, for each plan."""
+    plans: list[Plan] = field(default_factory=list)
+    """Those that were made."""
 
 
 def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
     """The cheapest plan within a limit.
 
     Args:
-        make: plans, with segments of values that are made again instead of kept; each time with the same values.
+        make: plans, with segments of values that are made again instead of kept; each time of the same values.
         limit: what it stays within.
 
     Raises:
-        BudgetError: nothing stays within it.
+        BudgetError: nothing does.
     """
     plan = make([])
-    account = account_of(plan)
-    everything = simulate(account.schedule, range(len(account.rooms)))
-    size = limit.asked.bytes(everything.peak, device_bytes)
+    everything = plan.memory.peak
+    size = limit.asked.bytes(everything, device_bytes)
     aim = size if limit.aim is None else limit.aim
-    found = None if everything.peak <= aim else _cheapest(make, account, aim, wants_least=limit.asked.word == "min")
-    if found is None:
-        fitted = Fitted(limit.asked, size, aim, account.forward_cost, everything.peak, 0.0)
-        limit.fitted.append(fitted)
-        return replace_fitted(plan, fitted)
-    segments, timeline, inner_cost = found
-    ...
+    fitted = Fitted(limit.asked, size, aim, everything)
+    if everything > aim:
+        plan = _least(make, plan) if limit.asked.word == "min" and limit.aim is None else _within(make, plan, fitted)
+    limit.plans.append(plan := replace(plan, fitted=fitted))
     return plan
+
+
+def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Plan:
+    """The cheapest plan that stays within."""
+    found = [(plan.memory.cost_again - plan.memory.timeline.overhead + timeline.overhead, i, inner, plan, timeline)
+             for i, (inner, plan) in enumerate(_with_turns(make, plan))
+             if (timeline := choose(plan.memory.account.schedule, fitted.aim))]  # fmt: skip
+    if found:
+        _, _, inner, plan, timeline = min(found, key=lambda one: one[:2])
+        return _made(make, inner, plan, timeline)
+    least = _least(make, plan).memory
+    makers = listed([f"{h.value} ({quantity(h.bytes, 'B')}, {h.why})" for h in least.at_peak], 3)
+    raise BudgetError(
+        f"memory={fitted.asked.said}: the passes need {quantity(least.peak, 'B')} at least, of which at "
+        f"'{least.summit.node}' {makers}, and {quantity(fitted.everything, 'B')} with everything kept; ask for "
+        f"more, or make the batch smaller."
+    )
+
+
+def _least(make: Callable[[Segments], Plan], plan: Plan) -> Plan:
+    """The plan with the smallest peak that is found."""
+    found = [(line.peak, line.overhead, i, inner, plan, line)
+             for i, (inner, plan) in enumerate(_with_turns(make, plan))
+             for line in frontier(plan.memory.account.schedule)[-1:]]  # fmt: skip
+    _, _, _, inner, plan, line = min(found, key=lambda one: one[:3])
+    return _made(make, inner, plan, line)
+
+
+def _made(make: Callable[[Segments], Plan], inner: Segments, plan: Plan, timeline: Timeline) -> Plan:
+    keep = timeline.kept | plan.memory.account.schedule.fixed
+    segments = segments_of(plan.memory.account, keep)
+    return make([*inner, *segments]) if segments else plan
+
+
+def _with_turns(make: Callable[[Segments], Plan], plan: Plan) -> Iterator[tuple[Segments, Plan]]:
+    """The plan, and others of it whose loops leave ever less of each turn."""
+    yield [], plan
+    choices = [found for step in loops_of(plan) if len(found := choices_of(step)) > 1]
+    chosen: list[list[Turns]] = []
+    for price in _prices(choices):
+        one = [min(found, key=lambda turns: turns.cost + price * turns.bytes) for found in choices]
+        if one not in chosen:
+            chosen.append(one)
+            inner = [segment for turns in one for segment in turns.segments]
+            yield inner, make(inner)
+
+
+def _prices(choices: list[list[Turns]]) -> list[float]:
+    """What a byte may cost, such that each of some choices is the best one: the slopes between neighbours."""
+    neighbours = (pair for found in choices for pair in pairwise(found))
+    slopes = {(b.cost - a.cost) / (a.bytes - b.bytes) * 1.0001 for a, b in neighbours}
+    ordered = sorted(slopes)
+    every = max(1, -(-len(ordered) // PRICES))
+    return [*ordered[::every], *([ordered[-1] * 1e6] if ordered else [])]
+
+
+def device_bytes() -> int:
+    """What the default device has left, as it says itself.
+
+    Raises:
+        BudgetError: it does not say.
+    """
+    device = jax.local_devices()[0]
+    found = device.memory_stats() or {}
+    if "bytes_limit" not in found:
+        raise BudgetError(
+            f"memory='auto' asks the device what it has, and {device.device_kind} ({device.platform}) does not say; "
+            f"pass a size, such as '2 GiB'."
+        )
+    return int(found["bytes_limit"] - found.get("bytes_in_use", 0))

@@ -12,6 +12,7 @@ from funcgrad.planning.around import Around, find_around
 from funcgrad.planning.beside import Beside, RulesKept, find_beside
 from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
+from funcgrad.planning.fitting import Limit, fit
 from funcgrad.planning.flows import Flows
 from funcgrad.planning.holders import MAKERS
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
@@ -19,6 +20,7 @@ from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.storing import store_results
+from funcgrad.planning.turns import Segments
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule
@@ -32,13 +34,16 @@ def make_plan(
     rules: RuleSet | None = None,
     taps: Sequence[Tap] = (),
     segments: Sequence[Collection[Value]] = (),
+    limit: Limit | None = None,
 ) -> Plan:
     """Plan the cotangents of `wanted`, given those of `sources`.
 
     Taps whose values get a cotangent are read; the plan's `readings` lists them. What measuring nodes of the graph
-    make is the plan's `observed`. The values in `segments` are made again instead of kept (`planning/segments.py`).
+    make is the plan's `observed`. The values in `segments` are made again instead of kept (`planning/segments.py`),
+    and, within a `limit`, what is found for it.
 
     Raises:
+        BudgetError: nothing stays within the limit.
         RuleError: an override matches no node or one inside a body that cannot be opened, or a rule that the pass
             needs is marked not implemented.
         GradientError: the pass leads through a `while` loop.
@@ -47,7 +52,12 @@ def make_plan(
     planner = _Planner(rules, hooked, wanted, sources, {tap.value: tap for tap in taps}, structure, segments)
     watching = Watching(frozenset(planner.taps), planner.serves)
     activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
-    return planner.plan(structure, activity, wanted, sources)
+
+    def make(more: Segments) -> Plan:
+        planner.segments = [*segments, *more]
+        return planner.plan(structure, activity, wanted, sources)
+
+    return make([]) if limit is None else fit(make, limit)
 
 
 class _Planner:
@@ -73,6 +83,7 @@ class _Planner:
         self.rule_pulls: RulePulls = {}
         self.rules_kept: RulesKept = {}
         self.shared: Shared = {}
+        self.added: dict[tuple[Any, ...], Value] = {}
         self.flows = Flows(self.replaces if rules.overrides else None)
 
     @cached_property
@@ -80,9 +91,15 @@ class _Planner:
         """What may not be the name of a value that the plan adds."""
         return self.whole.names
 
-    def free_name(self, name: str) -> str:
-        """A name for a value that the plan adds: this one, or one like it that is free."""
-        return self.names.give(name)
+    def value(self, node: Node, name: str, aval: Any, rule: Rule | None = None) -> Value:
+        """A value that the plan adds at a node, or for one rule there, of this name or one like it.
+
+        When the node is planned again, it is the same one.
+        """
+        key = node, name, aval, rule
+        if key not in self.added:
+            self.added[key] = Value(self.names.give(f"{node.name}{name}"), aval, node.loops)
+        return self.added[key]
 
     def blocks(self, node: Node, position: int) -> bool:
         """Whether a node passes no cotangent to the input at a position."""
@@ -172,8 +189,7 @@ class _Planner:
         if function.keeps_residuals(in_loop=bool(node.loops)):
             recording = self.flows.recording(node, moving, outputs)
             ahead, back = find(recording.ahead), find(recording.back)
-            named = ((self.names.give(f"{node.name}/residual{i}"), a) for i, a in enumerate(recording.residuals))
-            residuals = tuple(Value(name, aval, node.loops) for name, aval in named)
+            residuals = tuple(self.value(node, f"/residual{i}", a) for i, a in enumerate(recording.residuals))
             pullback = residual_pullback(node, recording, ahead, back, outputs, residuals)
             return Step(node, positions, (pullback,), residuals, recording.forward, captured=ahead)
         if function.is_custom_jvp and (rule := self.flows.rule(node, moving)) is not None:
@@ -248,14 +264,13 @@ class _Planner:
         made: Sequence[Value],
     ) -> Beside:
         """What is kept for the rules at a node beside what it makes."""
-        return find_beside(node, function, [rule for rule, _ in found if rule], made, self.names, self.rules_kept)
+        return find_beside(node, function, [rule for rule, _ in found if rule], made, self.value, self.rules_kept)
 
     def saved(self, node: Node, recording: Call, outline: Outline) -> tuple[Value, ...]:
         """What an op's saving forward makes beside its outputs."""
         avals = outline.avals[outline.n_outputs :]
         fields = recording.leaf_names([v.aval for v in node.inputs])[-len(avals) :] if avals else []
-        names = (self.names.give(f"{node.name}.{name}") for name in fields)
-        return tuple(Value(name, aval, node.loops) for name, aval in zip(names, avals, strict=True))
+        return tuple(self.value(node, f".{name}", aval) for name, aval in zip(fields, avals, strict=True))
 
 
 def _run_primal(rule: TangentRule, n_inputs: int, *operands: Any) -> list[Any]:

@@ -144,8 +144,8 @@ def segments_of(account: Account, keep: Collection[int]) -> Segments:
 
     A view is made with what it is a view of.
     """
-    timeline, segments = simulate(account.schedule, keep), []
-    for runs in timeline.remade:
-        rooms = {room for i in runs for room in account.schedule.runs[i].writes if room not in keep}
-        segments.append([v for room in sorted(rooms) for v in account.rooms[room]])
-    return [segment for segment in segments if segment]
+    schedule, segments = account.schedule, dict[int, list[Value]]()
+    for run, pull in simulate(schedule, keep).remade:
+        rooms = (room for room in schedule.runs[run].writes if room not in keep)
+        segments.setdefault(pull, []).extend(v for room in rooms for v in account.rooms[room])
+    return [segment for segment in segments.values() if segment]

@@ -1,5 +1,9 @@
 """A backward pass as data: the steps, the rule at each, what is kept; its rows and its cost."""
 
+from funcgrad.plans.accounts import Account as Account
+from funcgrad.plans.accounts import account_of as account_of
+from funcgrad.plans.memory import Fitted as Fitted
+from funcgrad.plans.memory import Memory as Memory
 from funcgrad.plans.plan import Plan as Plan
 from funcgrad.plans.plan import Tap as Tap
 from funcgrad.plans.pullback import Pullback as Pullback

@@ -2,23 +2,26 @@
 
 Values are counted as XLA allots them. Arrays that hold the entries of another one in another shape share its room; an
 addition hands one cotangent to all its operands; a rule whose cotangents are as large as the one that it takes writes
-them over it. Inputs and constants are arguments of the program and count nothing; gradients are its results and stay.
+them over it. Inputs and constants are arguments of the program and count nothing. What comes out, gradients among it,
+has room from the first moment to the last: XLA gives every result a buffer of its own, in which another array lies only
+by chance.
 
 Time is counted by a roofline: a node takes as long as its floating point operations, or as its bytes to and from
 memory, whichever is longer.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
-from funcgrad.budget import Pull, Run, Schedule, simulate
+from funcgrad.budget import Pull, Run, Schedule
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.cost import Costs
 from funcgrad.plans.recomputation import is_view
+from funcgrad.primitive import Scan
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
@@ -51,11 +54,6 @@ class Account:
         """The room of each value."""
         return {v: i for i, values in reversed(list(enumerate(self.rooms))) for v in values}
 
-    @cached_property
-    def forward_cost(self) -> float:
-        """What one forward pass costs."""
-        return sum(run.cost for run in self.schedule.runs)
-
     def name_of(self, room: int) -> str:
         """What a room is called: as the first value in it."""
         return self.rooms[room][0].name
@@ -78,6 +76,8 @@ class _Accountant:
         self.place: dict[Value, int] = {}
         """Of the node that makes a value."""
         self.given = {*plan.structure.inputs, *plan.structure.constants}
+        self.results = {v for v in plan.structure.outputs if isinstance(v, Value)}
+        self.wanted = set(plan.wanted)
         self.uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
         self.costs = Costs()
 
@@ -86,8 +86,11 @@ class _Accountant:
             self.enter(v, 0)
         runs = [self.run(place, node) for place, node in enumerate(self.plan.structure.nodes)]
         pulls = [self.pull(self.plan.step_of.get(node)) for node in self.plan.structure.nodes]
-        outputs = {self.room_of[v] for v in self.plan.structure.outputs if v in self.room_of and v not in self.given}
-        schedule = Schedule(tuple(self.sizes), tuple(runs), tuple(pulls), outputs=tuple(sorted(outputs)))
+        there = {self.bar(v) for v in self.plan.sources}.union(*(pull.gives for pull in pulls if pull))
+        pulls = [pull and replace(pull, takes=tuple(v for v in pull.takes if v in there)) for pull in pulls]
+        outputs = sorted({self.room_of[v] for v in self.results - self.given if v in self.room_of})
+        resident = sum(map(self.bytes, self.results)) + sum(map(self.bytes, self.wanted))
+        schedule = Schedule(tuple(self.sizes), tuple(runs), tuple(pulls), resident, tuple(outputs))
         return Account(self.plan, schedule, tuple(map(tuple, self.rooms)))
 
     def enter(self, value: Value, size: int) -> int:
@@ -112,10 +115,10 @@ class _Accountant:
             return Run(reads, (), 0.0)
         made = self.plan.made_at(node)
         self.place.update(dict.fromkeys(made, place))
-        writes = tuple(self.enter(v, self.bytes(v)) for v in made)
+        writes = tuple(self.enter(v, 0 if v in self.results else self.bytes(v)) for v in made)
         step = self.plan.step_of.get(node)
-        inside = [peaks(body)[0] for body in step.bodies] if step else []
-        return Run(reads, writes, seconds(node), max(inside, default=0), remakable=not node.has_effects)
+        inside = max((body.memory.forward_peak for body in step.bodies), default=0) if step else 0
+        return Run(reads, writes, seconds(node), inside, remakable=not node.has_effects)
 
     def rooms_of(self, values: Iterable[Value | Constant]) -> tuple[int, ...]:
         """The rooms of values, each once; of what the plan reads and no node makes (a rule closes over it), none."""
@@ -129,7 +132,7 @@ class _Accountant:
         targets = list(dict.fromkeys(v for p in step.pullbacks for v in p.targets))
         shared = self.shared(step, targets)
         takes, gives = tuple(map(self.bar, taken)), tuple(self.bar(v) for v in targets if v not in shared)
-        inside = max((peaks(body)[1] for body in step.bodies), default=0)
+        inside = max((body.memory.peak - _summed(step, body) for body in step.bodies), default=0)
         return Pull(
             reads=self.rooms_of(step.asks),
             takes=takes,
@@ -151,7 +154,7 @@ class _Accountant:
 
     def bar(self, value: Value) -> int:
         """The room of a value's cotangent: the value's own number, unless that has another size."""
-        room, size = self.room_of.get(value), self.bytes(value)
+        room, size = self.room_of.get(value), 0 if value in self.wanted else self.bytes(value)
         if room is not None and self.sizes[room] == size and value not in self.given:
             return room
         if value not in self.bars:
@@ -182,11 +185,11 @@ def seconds(node: Node) -> float:
     return max(node.flops / FLOPS_PER_BYTE, float(moved))
 
 
-def peaks(body: "Plan") -> tuple[int, int]:
-    """The memory that one run of a graph inside of a node needs beside its arguments: forward, and in reverse."""
-    schedule = account_of(body).schedule
-    everything = simulate(schedule, range(len(schedule.sizes)))
-    return everything.forward_peak, everything.peak
+def _summed(step: "Step", body: "Plan") -> int:
+    """Bytes of the cotangents of a loop's constants, which all turns add up in one place: that of the result."""
+    holder = step.node.holder
+    constants = body.structure.inputs[: holder.n_constants] if isinstance(holder, Scan) else ()
+    return sum(_bytes_of(v) for v in constants if v in body.wanted)
 
 
 def _bytes_of(value: Value | Constant) -> int:

@@ -1,10 +1,10 @@
 """What a plan's two passes hold in memory, moment by moment, as foreseen; and what another choice would cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from funcgrad.budget import Asked, Timeline, frontier, simulate
 from funcgrad.plans.accounts import Account, account_of, seconds
@@ -12,6 +12,10 @@ from funcgrad.view import quantity
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
+    from funcgrad.plans.step import Step
+
+Phase = Literal["forward", "again", "reverse"]
+_PHASES: dict[str, Phase] = {"run": "forward", "remake": "again", "pull": "reverse"}
 
 
 @dataclass(frozen=True)
@@ -22,18 +26,17 @@ class Fitted:
     size: int
     """It in bytes."""
     aim: int
-    """What the plan was made to stay within: less, where a compiled program had taken more than was foreseen."""
+    """What the plan was made to stay within: less, where a compiled program took more than was foreseen."""
     everything: int
     """The peak where everything is kept."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What is held while one node runs."""
+    """What is held while a node runs forward, runs again for the reverse pass, or is pulled back."""
 
     node: str
-    phase: str
-    """`forward`, `reverse`, or `again`, where what was not kept is made for the reverse pass."""
+    phase: Phase
     bytes: int
 
 
@@ -44,26 +47,25 @@ class Held:
     value: str
     bytes: int
     why: str
-    """`kept for 'block0/linear'`, `cotangent`, `gradient`, `made again`, `result`, `workspace of 'conv'`."""
+    """`kept for linear`, `made again for linear`, `read by gelu`, `cotangent`, `gradient`, `result`, `workspace`."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to keep less: the peak that it has, and what running again costs."""
+    """A peak that can be had, and what running again then costs, as a share of one forward pass."""
 
     peak: int
     overhead: float
-    """As a share of what one forward pass costs."""
 
 
 class Memory:
-    """What a plan's passes hold, beside their arguments: `plan.memory`. `print` it for the peak and what makes it.
+    """What a plan's passes hold beside their arguments, as foreseen: `plan.memory`. Print it for the peak.
 
     Example:
         >>> loss = lambda w, x: fg.ops.mean(fg.ops.tanh(fg.ops.linear(x, w)))
         >>> memory = fg.plan(loss, jnp.ones((64, 64), jnp.float32), jnp.ones((32, 64), jnp.float32)).memory
-        >>> memory.peak, memory.overhead
-        (24580, 0.0)
+        >>> memory.peak, memory.summit.node, memory.overhead
+        (24580, 'linear', 0.0)
     """
 
     def __init__(self, plan: "Plan"):
@@ -82,36 +84,98 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """Bytes that the passes hold at most, beside their arguments: results, what is kept, cotangents, workspace."""
+        """Bytes held at most: results, what is kept, cotangents, gradients, workspace."""
         return self.timeline.peak
 
     @cached_property
+    def forward_peak(self) -> int:
+        """Bytes held at most on the way forward."""
+        return max((event.bytes for event in self.timeline.events if event.kind == "run"), default=0)
+
+    @cached_property
     def cost_again(self) -> float:
-        """What making values again costs, by the roofline of `plans.accounts`."""
-        return self.timeline.overhead + sum(map(_inside, self._plan.steps))
+        """What running nodes again costs, those inside of loops and checkpoints included; see `plans.accounts`."""
+        return self.timeline.overhead + sum(map(_cost_inside, self._plan.steps))
 
     @property
     def overhead(self) -> float:
         """The same as a share of what one forward pass costs."""
-        return self.cost_again / self.account.forward_cost if self.account.forward_cost else 0.0
+        forward = self.account.schedule.forward_cost
+        return self.cost_again / forward if forward else 0.0
 
     @cached_property
     def over_time(self) -> tuple[Moment, ...]:
         """What is held at each node, in the order in which they run."""
         nodes = self._plan.structure.nodes
-        return tuple(Moment(nodes[e.node].name, e.phase, e.bytes) for e in self.timeline.events)
+        return tuple(Moment(nodes[e.step].name, _PHASES[e.kind], e.bytes) for e in self.timeline.events)
 
     @property
     def summit(self) -> Moment:
         """The moment of the peak."""
-        return self.over_time[self.timeline.summit]
+        return self.over_time[self.timeline.summit] if self.over_time else Moment("", "forward", 0)
 
     @cached_property
     def at_peak(self) -> tuple[Held, ...]:
         """The arrays that are held at the peak, the largest first."""
-        ...
+        held = [h for h in self._at_peak() if h.bytes > 0]
+        return tuple(sorted(held, key=lambda h: -h.bytes))
+
+    def _at_peak(self) -> Iterator[Held]:
+        timeline, account = self.timeline, self.account
+        if not timeline.events:
+            return
+        event = timeline.events[timeline.summit]
+        for kind, i in timeline.alive_at(timeline.summit):
+            size, value = account.schedule.sizes[i], account.rooms[i][0]
+            if kind == "value":
+                yield Held(value.name, size, self._why(i))
+            elif value in self._plan.wanted:
+                yield Held(value.name, size, "gradient")
+            else:
+                yield Held(value.name, size, "cotangent")
+        pull = account.schedule.pulls[event.step]
+        workspace = pull.workspace if event.kind == "pull" and pull else account.schedule.runs[event.step].workspace
+        yield Held(self.summit.node, workspace, "workspace")
+
+    def _why(self, room: int) -> str:
+        """For whom a value is held at the peak: the first step of the reverse pass that reads it."""
+        account, timeline = self.account, self.timeline
+        if room in account.schedule.outputs:
+            return "result"
+        pulls = account.schedule.pulls
+        reader = next((i for i in reversed(range(len(pulls))) if (p := pulls[i]) and room in p.reads), None)
+        if reader is None:
+            return "read on the way"
+        name = self._plan.structure.nodes[reader].name
+        return f"kept for {name}" if room in timeline.kept else f"made again for {name}"
 
     def curve(self) -> tuple[Choice, ...]:
-        """What keeping less costs: for each peak that can be had, the least overhead that was found, largest first."""
-        cost = self.account.forward_cost or 1.0
-        return tuple(Choice(point.peak, point.overhead / cost) for point in frontier(self.account.schedule))
+        """Each peak that can be had, with the least overhead that was found for it, the largest peak first.
+
+        Of the plan's own graph; what turns of loops inside of it leave is as it is.
+        """
+        cost = self.account.schedule.forward_cost or 1.0
+        return tuple(Choice(t.peak, t.overhead / cost) for t in frontier(self.account.schedule))
+
+    def __str__(self) -> str:
+        summit = self.summit
+        lines = [
+            f"peak     {quantity(self.peak, 'B')} in the {summit.phase} pass, at {summit.node}",
+            f"again    {self.overhead:.1%} of the forward pass",
+        ]
+        if (fitted := self._plan.fitted) is not None:
+            lines.append(
+                f"asked    {fitted.asked.said}: {quantity(fitted.size, 'B')}, "
+                f"of {quantity(fitted.everything, 'B')} with everything kept"
+            )
+        held = [f"{quantity(h.bytes, 'B'):>9} {h.value} ({h.why})" for h in self.at_peak[:12]]
+        rest = sum(h.bytes for h in self.at_peak[12:])
+        more = [f"{quantity(rest, 'B'):>9} in {len(self.at_peak) - 12} more"] if rest else []
+        return "\n".join([*lines, "held then", *held, *more])
+
+
+def _cost_inside(step: "Step") -> float:
+    """What a step runs again inside of its node."""
+    own = sum(map(seconds, step.remade.nodes)) if step.remade else 0.0
+    turns = prod(step.node.holder.lengths) if step.node.holder else 1
+    return own + turns * sum(body.memory.cost_again for body in step.bodies)

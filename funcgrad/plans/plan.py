@@ -7,6 +7,7 @@ from typing import Any
 
 from funcgrad.errors import GradientError
 from funcgrad.graph import Constant, Measurement, Node, Structure, Value, read
+from funcgrad.plans.memory import Fitted, Memory
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import is_view
 from funcgrad.plans.repetition import repeated_bytes
@@ -65,6 +66,9 @@ class Plan:
 
     Buffers of results serve for what is kept as long as they are empty, so this may be less than `totals.kept_bytes`.
     """
+
+    fitted: Fitted | None = None
+    """The memory budget that it was made for, if any."""
 
     def __reduce__(self) -> str:
         """Its rules and equations are functions of this process."""
@@ -163,6 +167,11 @@ class Plan:
         makers = {v: node for node in self.structure.nodes for v in self.made_at(node)}
         fenced = {v for v in self.remade if not is_view(makers[v])}
         return repeated_bytes(self.steps, fenced)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What its passes hold, moment by moment, as foreseen."""
+        return Memory(self)
 
     @cached_property
     def suggestions(self) -> tuple[Suggestion, ...]:

@@ -21,7 +21,7 @@ def plan_branches(
     """The step of a `cond`, whose first input is the index of the branch; see `Maker`."""
     assert isinstance(node.holder, Cond)
     bodies = tuple(planner.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
-    branches = _Branches(node, positions, found, bodies, node.holder, planner.free_name)
+    branches = _Branches(node, positions, found, bodies, node.holder, planner.value)
     pullbacks = reverse_pullback(node, positions, branches.outputs, branches.inside, branches.needs, branches.pull)
     return Step(node, positions, pullbacks, (*branches.slots, *branches.observed), branches.run_forward, bodies)
 
@@ -35,7 +35,7 @@ class _Branches:
     found: tuple[BodyActivity, ...]
     bodies: tuple[Plan, ...]
     cond: Cond
-    free_name: Callable[[str], str]
+    add: Callable[[Node, str, Aval], Value]
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
@@ -59,8 +59,7 @@ class _Branches:
             most |= Counter(map(_kind, kept.avals))
         like = {_kind(aval): aval for kept in self.contents for aval in kept.avals}
         avals = [like[kind] for kind, n in most.items() for _ in range(n)]
-        names = [self.free_name(f"{self.node.name}/kept{i}") for i in range(len(avals))]
-        return tuple(Value(name, aval, self.node.loops) for name, aval in zip(names, avals, strict=True))
+        return tuple(self.add(self.node, f"/kept{i}", aval) for i, aval in enumerate(avals))
 
     @cached_property
     def observed(self) -> tuple[Value, ...]:

@@ -31,8 +31,7 @@ def plan_jitted_call(
     key = ("plan", active.inputs, active.outputs)
     compiled = compile() if planner.segments else body.remembered(key, compile)
     loops = compiled.body.structure.loops
-    named = [(planner.free_name(f"{node.name}/{v.name}"), v.seen_from(loops)) for v in compiled.kept]
-    kept = tuple(Value(name, aval, node.loops) for name, aval in named)
+    kept = tuple(planner.value(node, f"/{v.name}", v.seen_from(loops)) for v in compiled.kept)
     needs = (
         *(node.inputs[i] for i in compiled.inputs_read),
         *(node.outputs[k] for k in compiled.outputs_read),

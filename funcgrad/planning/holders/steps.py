@@ -1,7 +1,7 @@
 """What the steps of all nodes that hold graphs have in common: how they are asked for, and the one pullback of each."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from funcgrad.graph import Constant, Node, Structure, Value
 from funcgrad.planning.activity import BodyActivity
@@ -17,8 +17,8 @@ class BodyPlanner(Protocol):
     segments: Sequence[Collection[Value]]
     """What is made again instead of kept, which is one plan's own."""
 
-    def free_name(self, name: str) -> str:
-        """Give a value that the plan adds this name, or one like it that is free."""
+    def value(self, node: Node, name: str, aval: Any) -> Value:
+        """Add a value to the plan at a node, called after it and `name`; the same one when it is planned again."""
         ...
 
     def body(self, structure: Structure, active: BodyActivity, summed: Sequence[Value] = ()) -> Plan:

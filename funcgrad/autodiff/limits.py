@@ -1,0 +1,203 @@
+"""Programs that are held to a memory budget: compiled, measured, and compiled again where they take more.
+
+What a plan foresees is near what XLA makes of it, a few hundredths above or below; so what it takes too much is fed
+back, and the next plan aims for as much less.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from funcgrad.aliases import PyTreeDef
+from funcgrad.autodiff.changes import Changing, put
+from funcgrad.budget import Asked
+from funcgrad.errors import BudgetError, require_function
+from funcgrad.planning import Limit
+from funcgrad.primitive import current_context, is_staged, type_of
+from funcgrad.registry import name_of
+from funcgrad.view import quantity
+
+TRIES = 3
+"""How often a program is compiled at most."""
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What a compiled program takes, as XLA says: `fg.certify`."""
+
+    bytes: int
+    """Beside its arguments: temporaries and results, without what reuses the arguments' buffers."""
+    argument_bytes: int
+    asked: int | None = None
+    """What it was to stay within, in bytes."""
+    foreseen: int | None = None
+    """What the plan of a gradient inside of it said; None where none was asked for within a budget."""
+    compilations: int = 1
+
+    def __str__(self) -> str:
+        text = f"{quantity(self.bytes, 'B')} beside {quantity(self.argument_bytes, 'B')} of arguments"
+        text += f", {quantity(self.foreseen, 'B')} foreseen" if self.foreseen is not None else ""
+        return text + (f", {quantity(self.asked, 'B')} asked" if self.asked is not None else "")
+
+
+def program_bytes(compiled: Any) -> tuple[int, int] | None:
+    """What a compiled program takes beside its arguments, and these; None where the device does not say.
+
+    XLA:TPU says what is alive at the peak, with the arguments; elsewhere that figure is no peak, and temporaries and
+    results are added up.
+    """
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return None
+    arguments = int(analysis.argument_size_in_bytes)
+    if jax.default_backend() == "tpu":
+        return int(analysis.peak_memory_in_bytes) - arguments, arguments
+    results = int(analysis.output_size_in_bytes) - int(analysis.alias_size_in_bytes)
+    return int(analysis.temp_size_in_bytes) + results, arguments
+
+
+def compile_within(
+    make: Callable[[], Callable[..., Any]], limit: Limit, where: str, arguments: Sequence[Any], **options: Any
+) -> tuple[Any, Certified | None]:
+    """Compile a function until its program stays within a limit.
+
+    Args:
+        make: makes the function anew, so that it is traced anew.
+        limit: what its gradients are planned for.
+        where: what errors call it.
+        arguments: arrays, or descriptions of them.
+        options: for `jax.jit`.
+
+    Returns:
+        The compiled program, and what it takes, where the device says that.
+
+    Raises:
+        BudgetError: the program takes more than was asked, however little is kept.
+    """
+    limit.aim, best = None, None
+    for tries in range(1, TRIES + 1):
+        limit.plans.clear()
+        compiled = jax.jit(make(), **options).lower(*arguments).compile()
+        sizes, fitted = program_bytes(compiled), [plan.fitted for plan in limit.plans if plan.fitted]
+        if sizes is None or not fitted:
+            return compiled, None
+        asked = fitted[-1].size if limit.asked.word != "min" else None
+        foreseen = max(plan.memory.peak for plan in limit.plans)
+        found = Certified(*sizes, asked, foreseen, tries)
+        if asked is None or found.bytes <= asked:
+            return compiled, found
+        if best is None or found.bytes < best.bytes:
+            best = found
+        limit.aim = min(fitted[-1].aim, foreseen) - (found.bytes - asked)
+    assert best is not None
+    raise BudgetError(
+        f"{where}: memory={limit.asked.said}: of {TRIES} programs, the smallest takes {quantity(best.bytes, 'B')}, "
+        f"where {quantity(best.asked or 0, 'B')} were asked and {quantity(best.foreseen or 0, 'B')} foreseen; ask for "
+        f"more."
+    )
+
+
+def held_to(memory: Any, make: Callable[[Limit], Callable[..., Any]]) -> Callable[..., Any]:
+    """The function that `make` gives for a limit, held to it.
+
+    A call is compiled and measured, as `jax.jit` would compile it. Inside of a trace it is the function itself, whose
+    plans do as foreseen.
+    """
+    asked = Asked.of(memory)
+    inside = make(Limit(asked))
+    programs = _Programs(asked, make)
+
+    @wraps(inside)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        is_traced = is_staged() or any(isinstance(x, Tracer) for x in jax.tree.leaves((args, kwargs)))
+        return inside(*args, **kwargs) if is_traced else programs.run(args, kwargs)
+
+    limited.__name__ = inside.__name__
+    return limited
+
+
+class _Programs:
+    """The programs of a function, each for one kind of arguments."""
+
+    def __init__(self, asked: Asked, make: Callable[[Limit], Callable[..., Any]]):
+        self.asked, self.make = asked, make
+        self.found: dict[Hashable, tuple[Any, Changing]] = {}
+
+    def run(self, *given: Any) -> Any:
+        """A call with arguments by position and by name; modules among them have what it changes in them."""
+        leaves, tree = jax.tree.flatten(given)
+        places = [i for i, x in enumerate(leaves) if _is_array(x)]
+        key = (tree, *map(_kind, leaves), current_context())
+        if key not in self.found:
+            self.found[key] = self.compiled(leaves, tree, places)
+        compiled, changing = self.found[key]
+        out, new = compiled(*[leaves[i] for i in places])
+        changing.hand_over(given, new)
+        return out
+
+    def compiled(self, leaves: Sequence[Any], tree: PyTreeDef, places: Sequence[int]) -> tuple[Any, Changing]:
+        """A program for arguments like these."""
+        limit = Limit(self.asked)
+        function = self.make(limit)
+        changing = Changing(function.__name__, lambda args, kwargs: function(*args, **kwargs), tree)
+        others = [None if _is_array(x) else x for x in leaves]  # the program must not hold the arrays
+
+        def make() -> Callable[..., Any]:
+            return lambda *moved: changing(*jax.tree.unflatten(tree, put(others, places, moved)))
+
+        return compile_within(make, limit, function.__name__, [leaves[i] for i in places])[0], changing
+
+
+def _kind(x: Any) -> Hashable:
+    """What a program is compiled for: an array's type and where it is; anything else as it is."""
+    if not _is_array(x):
+        return x if isinstance(x, Hashable) else id(x)
+    return type_of(x), x.sharding if isinstance(x, jax.Array) else None
+
+
+def certify(fun: Callable[..., Any], *args: Any, memory: Any = None, **kwargs: Any) -> Certified:
+    """What the compiled program of a function takes, as XLA says; nothing runs.
+
+    Args:
+        fun: a function of arrays: a step under `jax.jit`, say, with a gradient inside that has a memory budget.
+        args: its arguments, pytrees of arrays or of `jax.ShapeDtypeStruct`.
+        memory: what it shall stay within, in bytes or as a size such as `"2 GiB"`.
+        kwargs: arguments by keyword.
+
+    Returns:
+        A `Certified`: its `bytes` beside arguments, and those of the arguments.
+
+    Raises:
+        BudgetError: the program takes more than `memory`, or the device does not say what it takes.
+
+    Example:
+        >>> step = jax.jit(lambda w, x: fg.grad(lambda w: jnp.sum(jnp.tanh(x @ w)))(w))
+        >>> found = fg.certify(step, jnp.ones((8, 8), jnp.float32), jnp.ones((4, 8), jnp.float32), memory="1 MiB")
+        >>> found.bytes < found.asked
+        True
+    """
+    require_function("certify", fun)
+    asked = None if memory is None else Asked.of(memory)
+    if asked is not None and asked.size is None:
+        raise BudgetError(
+            f"certify: memory= takes bytes as an int or a size such as '2 GiB', got {memory!r}; of what keeping "
+            f"everything takes, it does not know."
+        )
+    jitted = fun if hasattr(fun, "lower") else jax.jit(fun)
+    sizes = program_bytes(jitted.lower(*args, **kwargs).compile())
+    if sizes is None:
+        raise BudgetError("certify: the device does not say what a program takes; use another one.")
+    found = Certified(*sizes, None if asked is None else asked.size)
+    if found.asked is not None and found.bytes > found.asked:
+        raise BudgetError(f"certify: {name_of(fun)} takes {found}; give its gradient memory={found.asked}, or less.")
+    return found
+
+
+def _is_array(x: Any) -> bool:
+    """Whether a leaf is an array, or a number that `jax.jit` takes for one; flags decide what is traced."""
+    return isinstance(x, jax.Array | np.ndarray | np.generic | int | float | complex) and not isinstance(x, bool)
