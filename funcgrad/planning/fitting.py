@@ -5,7 +5,7 @@ segments that are made again (`planning.segments`). A loop's turns come first: f
 each turn, the rest of the graph is chosen from.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -14,7 +14,8 @@ import jax
 from funcgrad.budget import Asked, Timeline, choose, frontier
 from funcgrad.errors import BudgetError
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
-from funcgrad.plans import Fitted, Plan
+from funcgrad.graph import Value
+from funcgrad.plans import PRODUCTS, Fitted, Plan, Step, repeated_bytes
 from funcgrad.view import listed, quantity
 
 PRICES = 8
@@ -121,3 +122,20 @@ def device_bytes() -> int:
             f"pass a size, such as '2 GiB'."
         )
     return int(found["bytes_limit"] - found.get("bytes_in_use", 0))
+
+
+def fence_reads(plan: Plan) -> Plan:
+    """The plan whose rules of products, and rules that make products again, read what is kept behind a fence.
+
+    A transposed copy of an activation for the gradient of a weight, or the weights of attention for its rule, XLA
+    makes as soon as it can, on the way forward, and keeps them beside the activation.
+    """
+    given = {*plan.structure.inputs, *plan.structure.constants}
+    return replace(plan, steps=tuple(_fenced(step, given) for step in plan.steps))
+
+
+def _fenced(step: Step, given: Collection[Value]) -> Step:
+    if step.node.loops or step.bodies or not (step.node.op_name in PRODUCTS or repeated_bytes([step], ())):
+        return step
+    reads = (v for v in step.asks if isinstance(v, Value) and v.is_inexact)
+    return replace(step, fenced=tuple(v for v in reads if v not in given and v not in step.borrowed))

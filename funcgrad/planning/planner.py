@@ -12,7 +12,7 @@ from funcgrad.planning.around import Around, find_around
 from funcgrad.planning.beside import Beside, RulesKept, find_beside
 from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
-from funcgrad.planning.fitting import Limit, fit
+from funcgrad.planning.fitting import Limit, fence_reads, fit
 from funcgrad.planning.flows import Flows
 from funcgrad.planning.holders import MAKERS
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
@@ -57,7 +57,7 @@ def make_plan(
         planner.segments = [*segments, *more]
         return planner.plan(structure, activity, wanted, sources)
 
-    return make([]) if limit is None else fit(make, limit)
+    return make([]) if limit is None else fit(lambda more: fence_reads(make(more)), limit)
 
 
 class _Planner:

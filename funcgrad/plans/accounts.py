@@ -21,6 +21,7 @@ from funcgrad.budget import Pull, Run, Schedule
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.cost import Costs
 from funcgrad.plans.recomputation import is_view
+from funcgrad.plans.repetition import repeated_bytes
 from funcgrad.primitive import Scan
 
 if TYPE_CHECKING:
@@ -80,17 +81,19 @@ class _Accountant:
         self.wanted = set(plan.wanted)
         self.uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
         self.costs = Costs()
+        self.runs: list[Run] = []
 
     def account(self) -> Account:
+        nodes = self.plan.structure.nodes
         for v in self.given:
             self.enter(v, 0)
-        runs = [self.run(place, node) for place, node in enumerate(self.plan.structure.nodes)]
-        pulls = [self.pull(self.plan.step_of.get(node)) for node in self.plan.structure.nodes]
+        self.runs = [self.run(place, node) for place, node in enumerate(nodes)]
+        pulls = [self.pull(place, self.plan.step_of.get(node)) for place, node in enumerate(nodes)]
         there = {self.bar(v) for v in self.plan.sources}.union(*(pull.gives for pull in pulls if pull))
         pulls = [pull and replace(pull, takes=tuple(v for v in pull.takes if v in there)) for pull in pulls]
         outputs = sorted({self.room_of[v] for v in self.results - self.given if v in self.room_of})
         resident = sum(map(self.bytes, self.results)) + sum(map(self.bytes, self.wanted))
-        schedule = Schedule(tuple(self.sizes), tuple(runs), tuple(pulls), resident, tuple(outputs))
+        schedule = Schedule(tuple(self.sizes), tuple(self.runs), tuple(pulls), resident, tuple(outputs))
         return Account(self.plan, schedule, tuple(map(tuple, self.rooms)))
 
     def enter(self, value: Value, size: int) -> int:
@@ -124,7 +127,7 @@ class _Accountant:
         """The rooms of values, each once; of what the plan reads and no node makes (a rule closes over it), none."""
         return tuple(dict.fromkeys(self.room_of[v] for v in values if isinstance(v, Value) and v in self.room_of))
 
-    def pull(self, step: "Step | None") -> Pull | None:
+    def pull(self, place: int, step: "Step | None") -> Pull | None:
         if step is None or not step.pullbacks:
             return None
         lasting = set(self.plan.lasting)
@@ -133,12 +136,17 @@ class _Accountant:
         shared = self.shared(step, targets)
         takes, gives = tuple(map(self.bar, taken)), tuple(self.bar(v) for v in targets if v not in shared)
         inside = max((body.memory.peak - _summed(step, body) for body in step.bodies), default=0)
+        reads, again = self.rooms_of(step.asks), repeated_bytes([step], self.plan.remade)
+        if again and not step.fenced:  # made on the way forward already, and kept
+            run = self.runs[place]
+            reads = (*reads, self.enter(Value(f"{step.node.name}/again", None), again))
+            self.runs[place] = replace(run, writes=(*run.writes, reads[-1]))
         return Pull(
-            reads=self.rooms_of(step.asks),
+            reads=reads,
             takes=takes,
             gives=gives,
             cost=self.costs.of_step(step) / FLOPS_PER_BYTE,
-            workspace=inside + self.workspace(step, taken, targets),
+            workspace=inside + (again if step.fenced else 0) + self.workspace(step, taken, targets),
         )
 
     def shared(self, step: "Step", targets: list[Value]) -> set[Value]:

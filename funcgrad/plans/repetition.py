@@ -18,7 +18,7 @@ from funcgrad.plans.cost import bytes_of
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.step import Step
 
-_PRODUCTS = {"dot_general", "conv_general_dilated"}
+PRODUCTS = {"dot_general", "conv_general_dilated"}
 
 
 def repeated_bytes(steps: Iterable[Step], remade: Collection[Value]) -> int:
@@ -57,7 +57,7 @@ def _stored(structure: Structure, late: set[Value]) -> set[Value]:
         if late.intersection(reads):
             late.update(node.outputs)
             read_late.update(v for v in reads if v in products)
-        elif node.op_name in _PRODUCTS or products.intersection(reads):
+        elif node.op_name in PRODUCTS or products.intersection(reads):
             products.update(node.outputs)
     read_late.update(v for v in structure.outputs if v in products)
     forms = {v for n in structure.nodes if read_late.intersection(n.inputs) for v in n.outputs}

@@ -11,7 +11,7 @@ from funcgrad.graph import Constant, Node, Value
 from funcgrad.naming import at_node
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import Recomputation, is_view
-from funcgrad.primitive import on_mesh_of
+from funcgrad.primitive import fence, on_mesh_of
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
@@ -43,6 +43,9 @@ class Step:
     it; None where nothing is, or where a step before it in that order has done so."""
     borrowed: frozenset[Value] = frozenset()
     """What it reads of what `again` makes, its own or that of a step before it in reverse order."""
+    fenced: tuple[Value, ...] = ()
+    """What it reads of what is kept, and may read no earlier than its cotangents are there: of what its rules make of
+    that alone, a compiler would else make some on the way forward, and keep it."""
     returned: frozenset[Value] = frozenset()
     """Those of them that no step reads after this one, and that are dropped."""
 
@@ -83,7 +86,7 @@ class Step:
         What other steps read too of what is made stays in `values` until the last of them has come. The cotangents
         that are returned are to be read in the place of those given.
         """
-        if self.again is None and self.remade is None and not self.returned:
+        if self.again is None and self.remade is None and not (self.returned or self.fenced):
             return values, until
         inside: dict[Value, Any] = {}
         with at_node(self.node.name, lambda: self.node.line), on_mesh_of(list(until.values())):
@@ -92,5 +95,9 @@ class Step:
                 values.update((v, found[v]) for v in self.again.made)
             if self.remade is not None:
                 inside, until = self.remade.run(values, until)
+            if self.fenced:
+                late, g = fence([values[v] for v in self.fenced], until=list(until.values()))
+                inside |= zip(self.fenced, late, strict=True)
+                until = dict(zip(until, g, strict=True))
         last = {v: values.pop(v) for v in self.returned}
         return ChainMap(inside, last, values), until
