@@ -37,18 +37,18 @@ class Scorer:
         written = schedule.writer
         self.sizes = np.array(schedule.sizes, np.float64)
         self.fixed = np.array([v in schedule.fixed for v in range(n_values)], bool)
-        self._costs = np.array([run.cost for run in schedule.runs], np.float64)
+        self.costs = np.array([run.cost for run in schedule.runs], np.float64)
         self._workspaces = np.array([run.workspace for run in schedule.runs], np.float64)
         self._reads = [[v for v in run.reads if v in written] for run in schedule.runs]
         self._ends = np.array([v in written and v not in schedule.outputs for v in range(n_values)], bool)
-        self._writer = np.array([written.get(v, 0) for v in range(n_values)])
-        self._last_run = self._writer.copy()
+        self.writer = np.array([written.get(v, 0) for v in range(n_values)])
+        self.last_run = self.writer.copy()
         for i, reads in enumerate(self._reads):
-            self._last_run[reads] = i
-        self._first_pull, self._last_pull = np.full(n_values, -1, np.int32), np.full(n_values, -1)
+            self.last_run[reads] = i
+        self._first_pull, self.last_pull = np.full(n_values, -1, np.int32), np.full(n_values, -1)
         for i in reversed(range(self._n)):
             if pull := schedule.pulls[i]:
-                self._last_pull[list(pull.reads)] = i
+                self.last_pull[list(pull.reads)] = i
                 self._first_pull[list(pull.reads)] = np.maximum(self._first_pull[list(pull.reads)], i)
         self._active = np.array([i for i in range(self._n) if schedule.pulls[i] is not None], int)
         self._count_forward()
@@ -59,7 +59,7 @@ class Scorer:
         change = np.zeros(self._n + 1)
         for v, run in self.schedule.writer.items():
             change[run] += self.sizes[v]
-            change[self._last_run[v] + 1] -= self.sizes[v] * self._ends[v]
+            change[self.last_run[v] + 1] -= self.sizes[v] * self._ends[v]
         self._at_run = self.schedule.resident + np.cumsum(change[:-1]) + self._workspaces
 
     def _count_cotangents(self) -> None:
@@ -73,11 +73,11 @@ class Scorer:
             seed = kind == "cotangent" and v not in given
             before[born if seed else born + 1 : last + 1] += size
         constant = schedule.resident + sum(schedule.sizes[v] for v in schedule.outputs if v in schedule.writer)
-        self._at_pull, self._before_pull = np.zeros(n), np.zeros(n)
+        self.at_pull, self._before_pull = np.zeros(n), np.zeros(n)
         for event in range(n, len(steps)):
             i = steps[event][1]
             pull = schedule.pulls[i]
-            self._at_pull[i] = constant + at[event] + (pull.workspace if pull else 0)
+            self.at_pull[i] = constant + at[event] + (pull.workspace if pull else 0)
             self._before_pull[i] = constant + before[event]
 
     def __call__(self, keeps: np.ndarray, limit: float = np.inf) -> Scores:
@@ -95,7 +95,7 @@ class Scorer:
         taken = [self._forward(stays), *self._reverse(stays, needed & ~there, again, at_pull, at_remake)]
         peaks = np.max([part.max(axis=0, initial=0.0) for part in taken], axis=0)
         excess = sum(np.maximum(part - limit, 0.0).sum(axis=0) for part in taken) if np.isfinite(limit) else 0 * peaks
-        return Scores(peaks, self._costs @ (again >= 0), np.asarray(excess), needed)
+        return Scores(peaks, self.costs @ (again >= 0), np.asarray(excess), needed)
 
     def _remaking(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Before which pull each run is run again, [N, B], and each value is asked for first, [V, B]."""
@@ -133,7 +133,7 @@ class Scorer:
         """The bytes at each run: those of `_count_forward`, and what stays behind its last reader."""
         change = np.zeros((self._n + 1, stays.shape[1]))
         for v in np.flatnonzero(self._ends):
-            change[self._last_run[v] + 1] += stays[v]
+            change[self.last_run[v] + 1] += stays[v]
         return np.cumsum(change[:-1], axis=0) + self._at_run[:, None]
 
     def _reverse(
@@ -142,7 +142,7 @@ class Scorer:
         """The bytes at each pull and at each run that is run again, [N, B]; 0 where there is none."""
         n, columns = again.shape
         choice, events = np.arange(columns), len(self._active) + n
-        last = np.where(self._last_pull[:, None] >= 0, at_pull[self._last_pull], -1)
+        last = np.where(self.last_pull[:, None] >= 0, at_pull[self.last_pull], -1)
         for i, reads in enumerate(self._reads):
             for v in reads:
                 np.maximum(last[v], at_remake[i], out=last[v])
@@ -162,7 +162,7 @@ class Scorer:
         change.ravel()[(at_remake * columns + choice)[runs]] += made[runs]
         change[0] += (stays * self._ends[:, None]).sum(axis=0)
         taken = np.cumsum(change, axis=0)
-        pulls = taken[at_pull[self._active], choice] + self._at_pull[self._active, None]
+        pulls = taken[at_pull[self._active], choice] + self.at_pull[self._active, None]
         remakes = np.where(runs, taken[at_remake, choice] + spared + self._before_pull[again], 0.0)
         return pulls, remakes + runs * self._workspaces[:, None]
 
