@@ -51,6 +51,8 @@ class Scorer:
                 self.last_pull[list(pull.reads)] = i
                 self._first_pull[list(pull.reads)] = np.maximum(self._first_pull[list(pull.reads)], i)
         self._active = np.array([i for i in range(self._n) if schedule.pulls[i] is not None], int)
+        active = np.isin(np.arange(self._n), self._active)
+        self._pulls_above = (np.cumsum(active[::-1])[::-1] - active).astype(np.int32)
         self._count_forward()
         self._count_cotangents()
 
@@ -114,20 +116,14 @@ class Scorer:
     def _positions(self, again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in the reverse pass each pull is, and each run that is run again: [N, B] both."""
         n, columns = again.shape
+        # By pull, the last first, then by run: the places among all that is run again.
+        keys = np.where(again >= 0, n - 1 - again, n).T.astype(np.uint16 if n < 65535 else np.int32)
+        places = np.empty((columns, n), np.int32)
+        np.put_along_axis(places, keys.argsort(axis=1, kind="stable"), np.arange(n, dtype=np.int32)[None], axis=1)
+        at_remake = np.where(again >= 0, places.T + self._pulls_above[again], -1)
         flat = (again * columns + np.arange(columns, dtype=np.int32))[again >= 0]
-        due = np.bincount(flat, minlength=n * columns).reshape(n, columns)
-        due[self._active] += 1
-        at_pull = np.cumsum(due[::-1], axis=0)[::-1] - 1
-        # Behind a run that is run again, before the same pull: the later ones, of which there are `behind`.
-        behind, choice, at_remake = np.zeros((n, columns), np.int64), np.arange(columns), np.full((n, columns), -1)
-        for i in reversed(range(n)):
-            row = again[i]
-            chosen = choice[row >= 0]
-            if chosen.size:
-                pulls = row[chosen]
-                behind[pulls, chosen] += 1
-                at_remake[i, chosen] = at_pull[pulls, chosen] - behind[pulls, chosen]
-        return at_pull, at_remake
+        due = np.bincount(flat, minlength=n * columns).astype(np.int32).reshape(n, columns)
+        return np.cumsum(due[::-1], axis=0, dtype=np.int32)[::-1] + self._pulls_above[:, None], at_remake
 
     def _forward(self, stays: np.ndarray) -> np.ndarray:
         """The bytes at each run: those of `_count_forward`, and what stays behind its last reader."""
@@ -141,29 +137,32 @@ class Scorer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The bytes at each pull and at each run that is run again, [N, B]; 0 where there is none."""
         n, columns = again.shape
-        choice, events = np.arange(columns), len(self._active) + n
+        choice, events = np.arange(columns, dtype=np.int32), len(self._active) + n
         last = np.where(self.last_pull[:, None] >= 0, at_pull[self.last_pull], -1)
         for i, reads in enumerate(self._reads):
             for v in reads:
                 np.maximum(last[v], at_remake[i], out=last[v])
+        # What does not move, or has no end, ends behind the last event, which is cut off.
         moving = self._ends[:, None] & (remade | (stays > 0))
-        ends = np.bincount(
-            ((last + 1) * columns + choice)[moving],
-            np.broadcast_to(self.sizes[:, None], last.shape)[moving],
-            minlength=(events + 1) * columns,
-        ).reshape(events + 1, columns)
-        made, spared = np.zeros((n, columns)), np.zeros((n, columns))
-        for v, i in self.schedule.writer.items():
-            made[i] += self.sizes[v] * remade[v]
-            if len(self.schedule.runs[i].writes) > 1:  # what else it writes lives while it runs
-                spared[i] += self.sizes[v] * ~remade[v]
+        ends = np.where(moving, (last + 1) * columns + choice, events * columns)
+        sizes = np.broadcast_to(self.sizes[:, None], last.shape)
+        change = -np.bincount(ends.ravel(), sizes.ravel(), minlength=(events + 1) * columns)
+        made, spared = self._per_run(remade)
         runs = at_remake >= 0
-        change = -ends
-        change.ravel()[(at_remake * columns + choice)[runs]] += made[runs]
-        change[0] += (stays * self._ends[:, None]).sum(axis=0)
-        taken = np.cumsum(change, axis=0)
+        change[(at_remake * columns + choice)[runs]] += made[runs]
+        change[:columns] += (stays * self._ends[:, None]).sum(axis=0)
+        taken = np.cumsum(change[: events * columns].reshape(events, columns), axis=0)
         pulls = taken[at_pull[self._active], choice] + self.at_pull[self._active, None]
-        remakes = np.where(runs, taken[at_remake, choice] + spared + self._before_pull[again], 0.0)
-        return pulls, remakes + runs * self._workspaces[:, None]
+        extra = spared + self._before_pull[again] + self._workspaces[:, None]
+        return pulls, np.where(runs, taken[at_remake, choice] + extra, 0.0)
 
-
+    def _per_run(self, remade: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The bytes that each run makes to be read again, and those that it makes beside, [N, B]."""
+        written = self.sizes[:, None] * remade
+        if np.array_equal(self.writer, np.arange(self._n)):
+            return written, np.zeros(1)
+        made, spared = np.zeros((2, self._n, remade.shape[1]))
+        for v, i in self.schedule.writer.items():
+            made[i] += written[v]
+            spared[i] += self.sizes[v] - written[v]
+        return made, spared
