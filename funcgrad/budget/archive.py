@@ -32,6 +32,11 @@ class Archive:
         self.scored = 0
         """How many choices were scored."""
 
+    @property
+    def floor(self) -> float:
+        """Bytes that no choice goes below: all are alive at some event whatever is kept."""
+        return float(max(self.scorer.at_run.max(initial=0.0), self.scorer.at_pull.max(initial=0.0)))
+
     def score(self, keeps: np.ndarray, limit: float = np.inf) -> Scores:
         """Score choices, and remember what none before was as good as."""
         scores = self.scorer(keeps, limit)
@@ -41,7 +46,7 @@ class Archive:
             held = self.front
             peaks = np.concatenate([held.peaks, scores.peaks[new]])
             overheads = np.concatenate([held.overheads, scores.overheads[new]])
-            every = np.concatenate([held.keeps, (keeps & scores.needed)[:, new]], axis=1)
+            every = np.concatenate([held.keeps, (keeps & scores.needed & ~self.scorer.fixed[:, None])[:, new]], axis=1)
             order = np.lexsort((peaks, overheads))
             best = np.minimum.accumulate(peaks[order])
             order = order[np.concatenate([[True], best[1:] < best[:-1]])]

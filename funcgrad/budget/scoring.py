@@ -62,7 +62,7 @@ class Scorer:
         for v, run in self.schedule.writer.items():
             change[run] += self.sizes[v]
             change[self.last_run[v] + 1] -= self.sizes[v] * self._ends[v]
-        self._at_run = self.schedule.resident + np.cumsum(change[:-1]) + self._workspaces
+        self.at_run = self.schedule.resident + np.cumsum(change[:-1]) + self._workspaces
 
     def _count_cotangents(self) -> None:
         """The bytes of cotangents, outputs and what is resident: at each pull, and while is remade what it reads."""
@@ -130,7 +130,7 @@ class Scorer:
         change = np.zeros((self._n + 1, stays.shape[1]))
         for v in np.flatnonzero(self._ends):
             change[self.last_run[v] + 1] += stays[v]
-        return np.cumsum(change[:-1], axis=0) + self._at_run[:, None]
+        return np.cumsum(change[:-1], axis=0) + self.at_run[:, None]
 
     def _reverse(
         self, stays: np.ndarray, remade: np.ndarray, again: np.ndarray, at_pull: np.ndarray, at_remake: np.ndarray

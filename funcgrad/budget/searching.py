@@ -68,3 +68,48 @@ def add_back(archive: Archive, keep: np.ndarray, candidates: np.ndarray, limit: 
         if gain.max() <= 0:
             return keep
         keep = trials[:, gain.argmax()]
+
+
+def climb(archive: Archive, candidates: np.ndarray, work: int) -> None:
+    """Change one value of choices on the front, each in turn, until none of them gets better or `work` are scored."""
+    until = archive.scored + work
+    done = set[bytes]()
+    while archive.scored < until:
+        front = archive.front
+        left = [k for k in range(len(front.peaks)) if np.packbits(front.keeps[:, k]).tobytes() not in done]
+        if not left:
+            return
+        keep = front.keeps[:, left[len(done) * 7 % len(left)]]
+        done.add(np.packbits(keep).tobytes())
+        trials = np.repeat(keep[:, None], candidates.size, axis=1)
+        trials[candidates, np.arange(candidates.size)] ^= True
+        archive.score(trials)
+
+
+def breed(archive: Archive, candidates: np.ndarray, work: int) -> None:
+    """Join the beginning of one choice to the end of another near it, change values near one another; keep the best.
+
+    The seed is fixed: the same schedule gives the same choices.
+
+    Args:
+        archive: where all choices go.
+        candidates: the values that can be dropped, in the order in which they are written.
+        work: how many choices to score.
+    """
+    rng = np.random.default_rng(0)
+    until = archive.scored + work
+    while archive.scored < until:
+        front = archive.front
+        first = rng.integers(len(front.peaks), size=WIDTH)
+        other = np.clip(first + rng.integers(-6, 7, WIDTH), 0, len(front.peaks) - 1)
+        where = rng.integers(candidates.size, size=WIDTH)
+        before = np.arange(len(archive.scorer.sizes))[:, None] <= candidates[where]
+        keeps = np.where(before, front.keeps[:, first], front.keeps[:, other])
+        # From none to three flips, each a few values from the last.
+        place, flips = rng.integers(candidates.size, size=WIDTH), rng.integers(0, 4, WIDTH)
+        flips[first == other] += 1
+        for turn in range(4):
+            columns = np.flatnonzero(flips > turn)
+            keeps[candidates[place[columns]], columns] ^= True
+            place = np.clip(place + rng.integers(-4, 5, WIDTH), 0, candidates.size - 1)
+        archive.score(keeps)
