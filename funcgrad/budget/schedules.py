@@ -140,8 +140,8 @@ def simulate(schedule: Schedule, keep: Collection[int]) -> Timeline:
     """
     there = schedule.fixed.union(keep)
     again, needed = _remaking(schedule, there)
-    steps = _order(schedule, again)
-    lives = [*_values(schedule, steps, there), *_cotangents(schedule, steps)]
+    steps = order(schedule, again)
+    lives = [*_values(schedule, steps, there), *cotangents(schedule, steps)]
     taken = _bytes(schedule, steps, lives)
     peak = max(taken, default=schedule.resident)
     return Timeline(
@@ -178,7 +178,7 @@ def _remaking(schedule: Schedule, there: Collection[int]) -> tuple[dict[int, int
     return again, set(asked)
 
 
-def _order(schedule: Schedule, again: dict[int, int]) -> list[tuple[Kind, int]]:
+def order(schedule: Schedule, again: dict[int, int]) -> list[tuple[Kind, int]]:
     """The events: all runs, then from the last pull to the first what is made again for it, and the pull."""
     due: dict[int, list[int]] = {}
     for run in sorted(again):
@@ -215,7 +215,7 @@ def _values(schedule: Schedule, steps: Sequence[tuple[Kind, int]], there: Collec
         yield ("value", v), born, len(steps) - 1 if v in schedule.outputs else last, schedule.sizes[v]
 
 
-def _cotangents(schedule: Schedule, steps: Sequence[tuple[Kind, int]]) -> Iterator[Life]:
+def cotangents(schedule: Schedule, steps: Sequence[tuple[Kind, int]]) -> Iterator[Life]:
     """The lives of cotangents' slots, from the first pull that gives to the last that takes, and of what stays."""
     lives: dict[int, tuple[int, int]] = {}
     begin, end = len(schedule.runs), len(steps) - 1

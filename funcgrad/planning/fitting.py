@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import jax
 
-from funcgrad.budget import Asked, Timeline, choose, frontier
+from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
 from funcgrad.graph import Value
@@ -73,11 +73,11 @@ def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Pla
 
 def _least(make: Callable[[Segments], Plan], plan: Plan) -> Plan:
     """The plan with the smallest peak that is found."""
-    found = [(line.peak, line.overhead, i, inner, plan, line)
+    found = [(least.peak, least.overhead, i, inner, plan, least)
              for i, (inner, plan) in enumerate(_with_turns(make, plan))
-             for line in frontier(plan.memory.account.schedule)[-1:]]  # fmt: skip
-    _, _, _, inner, plan, line = min(found, key=lambda one: one[:3])
-    return _made(make, inner, plan, line)
+             if (least := smallest(plan.memory.account.schedule))]  # fmt: skip
+    _, _, _, inner, plan, least = min(found, key=lambda one: one[:3])
+    return _made(make, inner, plan, least)
 
 
 def _made(make: Callable[[Segments], Plan], inner: Segments, plan: Plan, timeline: Timeline) -> Plan:

@@ -1,0 +1,168 @@
+"""What many choices of kept values cost, at once: `simulate`, for a matrix of choices.
+
+Arrays have a choice per column: `[V, B]` are values by choices, `[N, B]` runs by choices. A position counts the events
+of the reverse pass from its beginning. -1 says that there is none: a value that nobody asks for, a run not run again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from funcgrad.budget.schedules import Schedule, cotangents, order
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of each choice, what it costs.
+
+    Args:
+        peaks: the most bytes alive, [B].
+        overheads: the cost of what is run again, [B].
+        excess: bytes over a limit, summed over all events, [B].
+        needed: which values the reverse pass needs, [V, B].
+    """
+
+    peaks: np.ndarray
+    overheads: np.ndarray
+    excess: np.ndarray
+    needed: np.ndarray
+
+
+class Scorer:
+    """A schedule whose choices are to be compared."""
+
+    def __init__(self, schedule: Schedule):
+        self.schedule, self._n, n_values = schedule, len(schedule.runs), len(schedule.sizes)
+        written = schedule.writer
+        self.sizes = np.array(schedule.sizes, np.float64)
+        self.fixed = np.array([v in schedule.fixed for v in range(n_values)], bool)
+        self.costs = np.array([run.cost for run in schedule.runs], np.float64)
+        self._workspaces = np.array([run.workspace for run in schedule.runs], np.float64)
+        self._reads = [[v for v in run.reads if v in written] for run in schedule.runs]
+        self._ends = np.array([v in written and v not in schedule.outputs for v in range(n_values)], bool)
+        self.writer = np.array([written.get(v, 0) for v in range(n_values)])
+        self.last_run = self.writer.copy()
+        for i, reads in enumerate(self._reads):
+            self.last_run[reads] = i
+        self._first_pull, self.last_pull = np.full(n_values, -1, np.int32), np.full(n_values, -1)
+        for i in reversed(range(self._n)):
+            if pull := schedule.pulls[i]:
+                self.last_pull[list(pull.reads)] = i
+                self._first_pull[list(pull.reads)] = np.maximum(self._first_pull[list(pull.reads)], i)
+        self._active = np.array([i for i in range(self._n) if schedule.pulls[i] is not None], int)
+        active = np.isin(np.arange(self._n), self._active)
+        self._pulls_above = (np.cumsum(active[::-1])[::-1] - active).astype(np.int32)
+        self._count_forward()
+        self._count_cotangents()
+
+    def _count_forward(self) -> None:
+        """The bytes at each run where nothing is kept."""
+        change = np.zeros(self._n + 1)
+        for v, run in self.schedule.writer.items():
+            change[run] += self.sizes[v]
+            change[self.last_run[v] + 1] -= self.sizes[v] * self._ends[v]
+        self.at_run = self.schedule.resident + np.cumsum(change[:-1]) + self._workspaces
+
+    def _count_cotangents(self) -> None:
+        """The bytes of cotangents, outputs and what is resident: at each pull, and while is remade what it reads."""
+        schedule, n = self.schedule, self._n
+        steps = order(schedule, {})
+        at, before = np.zeros(len(steps)), np.zeros(len(steps))
+        given = {v for pull in schedule.pulls if pull for v in pull.gives}
+        for (kind, v), born, last, size in cotangents(schedule, steps):
+            at[born : last + 1] += size
+            seed = kind == "cotangent" and v not in given
+            before[born if seed else born + 1 : last + 1] += size
+        constant = schedule.resident + sum(schedule.sizes[v] for v in schedule.outputs if v in schedule.writer)
+        self.at_pull, self._before_pull = np.zeros(n), np.zeros(n)
+        for event in range(n, len(steps)):
+            i = steps[event][1]
+            pull = schedule.pulls[i]
+            self.at_pull[i] = constant + at[event] + (pull.workspace if pull else 0)
+            self._before_pull[i] = constant + before[event]
+
+    def __call__(self, keeps: np.ndarray, limit: float = np.inf) -> Scores:
+        """Score choices.
+
+        Args:
+            keeps: which values are kept, [V, B].
+            limit: bytes, for `Scores.excess`.
+        """
+        there = keeps | self.fixed[:, None]
+        again, asked = self._remaking(there)
+        needed = asked >= 0
+        at_pull, at_remake = self._positions(again)
+        stays = self.sizes[:, None] * (there & needed)
+        taken = [self._forward(stays), *self._reverse(stays, needed & ~there, again, at_pull, at_remake)]
+        peaks = np.max([part.max(axis=0, initial=0.0) for part in taken], axis=0)
+        excess = sum(np.maximum(part - limit, 0.0).sum(axis=0) for part in taken) if np.isfinite(limit) else 0 * peaks
+        return Scores(peaks, self.costs @ (again >= 0), np.asarray(excess), needed)
+
+    def _remaking(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Before which pull each run is run again, [N, B], and each value is asked for first, [V, B]."""
+        columns = there.shape[1]
+        asked = np.repeat(self._first_pull[:, None], columns, axis=1)
+        hidden = -there.astype(np.int32)  # all bits set, so that `|` leaves -1
+        again = np.full((self._n, columns), -1, np.int32)
+        for i in reversed(range(self._n)):
+            row = again[i]
+            for v in self.schedule.runs[i].writes:
+                np.maximum(row, asked[v] | hidden[v], out=row)
+            for v in self._reads[i]:
+                np.maximum(asked[v], row, out=asked[v])
+        return again, asked
+
+    def _positions(self, again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the reverse pass each pull is, and each run that is run again: [N, B] both."""
+        n, columns = again.shape
+        # By pull, the last first, then by run: the places among all that is run again.
+        keys = np.where(again >= 0, n - 1 - again, n).T.astype(np.uint16 if n < 65535 else np.int32)
+        places = np.empty((columns, n), np.int32)
+        np.put_along_axis(places, keys.argsort(axis=1, kind="stable"), np.arange(n, dtype=np.int32)[None], axis=1)
+        at_remake = np.where(again >= 0, places.T + self._pulls_above[again], -1)
+        flat = (again * columns + np.arange(columns, dtype=np.int32))[again >= 0]
+        due = np.bincount(flat, minlength=n * columns).astype(np.int32).reshape(n, columns)
+        return np.cumsum(due[::-1], axis=0, dtype=np.int32)[::-1] + self._pulls_above[:, None], at_remake
+
+    def _forward(self, stays: np.ndarray) -> np.ndarray:
+        """The bytes at each run: those of `_count_forward`, and what stays behind its last reader."""
+        change = np.zeros((self._n + 1, stays.shape[1]))
+        for v in np.flatnonzero(self._ends):
+            change[self.last_run[v] + 1] += stays[v]
+        return np.cumsum(change[:-1], axis=0) + self.at_run[:, None]
+
+    def _reverse(
+        self, stays: np.ndarray, remade: np.ndarray, again: np.ndarray, at_pull: np.ndarray, at_remake: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The bytes at each pull and at each run that is run again, [N, B]; 0 where there is none."""
+        n, columns = again.shape
+        choice, events = np.arange(columns, dtype=np.int32), len(self._active) + n
+        last = np.where(self.last_pull[:, None] >= 0, at_pull[self.last_pull], -1)
+        for i, reads in enumerate(self._reads):
+            for v in reads:
+                np.maximum(last[v], at_remake[i], out=last[v])
+        # What does not move, or has no end, ends behind the last event, which is cut off.
+        moving = self._ends[:, None] & (remade | (stays > 0))
+        ends = np.where(moving, (last + 1) * columns + choice, events * columns)
+        sizes = np.broadcast_to(self.sizes[:, None], last.shape)
+        change = -np.bincount(ends.ravel(), sizes.ravel(), minlength=(events + 1) * columns)
+        made, spared = self._per_run(remade)
+        runs = at_remake >= 0
+        change[(at_remake * columns + choice)[runs]] += made[runs]
+        change[:columns] += (stays * self._ends[:, None]).sum(axis=0)
+        taken = np.cumsum(change[: events * columns].reshape(events, columns), axis=0)
+        pulls = taken[at_pull[self._active], choice] + self.at_pull[self._active, None]
+        extra = spared + self._before_pull[again] + self._workspaces[:, None]
+        return pulls, np.where(runs, taken[at_remake, choice] + extra, 0.0)
+
+    def _per_run(self, remade: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The bytes that each run makes to be read again, and those that it makes beside, [N, B]."""
+        written = self.sizes[:, None] * remade
+        if np.array_equal(self.writer, np.arange(self._n)):
+            return written, np.zeros(1)
+        made, spared = np.zeros((2, self._n, remade.shape[1]))
+        for v, i in self.schedule.writer.items():
+            made[i] += written[v]
+            spared[i] += self.sizes[v] - written[v]
+        return made, spared
