@@ -8,7 +8,7 @@ from typing import Any
 from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
-from funcgrad.planning.around import Around, find_around
+from funcgrad.planning.around import Around, Signal, find_around
 from funcgrad.planning.beside import Beside, RulesKept, find_beside
 from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
@@ -45,9 +45,7 @@ def make_plan(
     """
     rules, hooked = find_replacements(rules or RuleSet(), structure)
     planner = _Planner(rules, hooked, wanted, sources, {tap.value: tap for tap in taps}, structure, segments)
-    watching = Watching(frozenset(planner.taps), planner.serves)
-    activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
-    return planner.plan(structure, activity, wanted, sources)
+    return planner.plan(structure, planner.activity, wanted, sources)
 
 
 class _Planner:
@@ -67,6 +65,7 @@ class _Planner:
         self.hooked = hooked
         self.wanted = frozenset(wanted)
         self.sources = sources
+        self.signal = Signal(rules, whole, sources)
         self.taps = taps
         self.whole = whole
         self.segments = segments
@@ -74,6 +73,23 @@ class _Planner:
         self.rules_kept: RulesKept = {}
         self.shared: Shared = {}
         self.flows = Flows(self.replaces if rules.overrides else None)
+
+    @cached_property
+    def activity(self) -> Activity:
+        """What gets a cotangent in the whole graph.
+
+        So does the value whose cotangent rules ask for as `loss_g`, whether or not it depends on what is wanted.
+        """
+        found, signal = self.activity_of(self.wanted), self.signal.value
+        if signal is None or found.reaches(signal):
+            return found
+        is_asked = any(self.signal.is_asked_at(node) for part in found.all for node in part.positions)
+        return self.activity_of({*self.wanted, signal}) if is_asked else found
+
+    def activity_of(self, wanted: Collection[Value]) -> Activity:
+        """What gets a cotangent where some values are wanted."""
+        watching = Watching(frozenset(self.taps), self.serves)
+        return find_activity(self.whole, wanted, self.sources, self.blocks, self.flows, watching)
 
     @cached_property
     def names(self) -> Names:
@@ -117,10 +133,13 @@ class _Planner:
         watched = self.taps.keys() & (activity.reached | activity.beside) if self.taps else ()
         taps = tuple(self.taps[v] for v in direct if v in watched)
         readings = (r for v in structure.values if v in watched for r in self.taps[v].readings) if watched else ()
+        signals = {p.signal for step in steps for p in step.pullbacks if p.signal is not None}
+        told = () if self.signal.is_of(structure) else tuple(signals)
         plan = Plan(
             structure,
             wanted=tuple(wanted),
-            sources=tuple(sources),
+            sources=(*sources, *told),
+            told=told,
             steps=_share(steps, self.shared),
             reached=activity.reached,
             taps=taps,
@@ -194,7 +213,8 @@ class _Planner:
         function = node.function
         if not self.rules.overrides or isinstance(function, Measurement):
             return None
-        return find_around(self.rules, self.rules.setting(function, rule, node), node, self.whole, self.sources)
+        setting = self.rules.setting(function, rule, node)
+        return find_around(self.rules, setting, node, self.signal, self.activity)
 
     def is_apart(self, value: Value) -> bool:
         """Whether a value's cotangent is asked for by itself."""

@@ -58,6 +58,8 @@ class Plan:
     """What taps read, here and inside of nodes."""
     observed: tuple[Value, ...] = ()
     """Statistics of values, taken on the way forward, here and inside of nodes."""
+    told: tuple[Value, ...] = ()
+    """The last of `sources` that are values of a graph around this one, whose cotangents rules here ask for."""
     hooks: Mapping[Value, tuple[Hook, ...]] = field(default_factory=dict)
     """What changes the cotangents of values, once they are whole."""
     temp_bytes: int | None = None

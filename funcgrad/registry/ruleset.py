@@ -226,6 +226,9 @@ class RuleSet:
     def with_signal(self, at: str | Where) -> "Self":
         """A new set whose rules may ask for the cotangent of one value, wherever they stand before it: `loss_g`.
 
+        In loops, branches and checkpoints too. A value that is itself in one of these is for the rules in there, which
+        are told that of their turn.
+
         Args:
             at: the name of the value, or an `fg.Where`. Without it, `loss_g` is the cotangent of the output.
 
@@ -233,7 +236,9 @@ class RuleSet:
             Another set.
 
         Raises:
-            RuleError: it is no place. What stands for no value, or for several, raises when the set is used in a plan.
+            RuleError: it is no place. When the set is used in a plan: it stands for no value, or for several; for one
+                that comes before a rule that asks, or inside of something that does not hold it; or for one on which
+                the output does not depend.
 
         Example:
             >>> rules = fg.RuleSet().override(jnp.tanh, lambda g, loss_g: jnp.full_like(g, loss_g.sum()))
