@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from funcgrad.aliases import Array
 from funcgrad.graph.structures import Structure
 from funcgrad.graph.values import Constant, Node, Value
 from funcgrad.naming import matches
-from funcgrad.registry import Affine, Call, Equation
+from funcgrad.registry import Affine, Call, Equation, Slot
 
 _COMMUTING = ("add", "add_any", "mul")
 _OF_FIRST = ("sub", "div")
@@ -65,6 +66,13 @@ def affine_of(
         return Affine(product, weight, bias)
 
     return affine
+
+
+def weight_of(product: Node, inputs: Sequence[Value | Constant], fixed: Collection[Value]) -> Slot:
+    """Which of the inputs of an affine region is the weight of its product."""
+    operands = _operands(product, fixed)
+    assert operands is not None
+    return Slot(jax.tree.structure(0), (inputs.index(product.inputs[operands[1]]),))
 
 
 def arrays_of(values: Sequence[Value | Constant], known: Mapping[Any, Any]) -> list[Any]:

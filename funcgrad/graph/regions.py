@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.errors import RuleError
-from funcgrad.graph.affinity import affine_of, arrays_of, grown
+from funcgrad.graph.affinity import affine_of, arrays_of, grown, weight_of
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 from funcgrad.naming import Names, Where, holds, matches, unnumbered
@@ -124,7 +124,8 @@ class _Regions:
         run = partial(_run, nodes, inputs, output)
         equation = _as_call(run, group.function, names, inputs, nodes[0])
         affine = affine_of(nodes, inputs, fixed, run) if group.region.affine else None
-        function = Merged(equation, region=group.region, parameters=parameters, affine=affine)
+        weight = weight_of(nodes[0], inputs, fixed) if group.region.affine else None
+        function = Merged(equation, region=group.region, parameters=parameters, affine=affine, weight=weight)
         name = group.name if group.name in {node.name for node in nodes} else self.names.give(group.name)
         return Node(
             name, group.scope, function, inputs, (output,), (), equation, last.calls, surroundings=last.surroundings

@@ -1,16 +1,19 @@
 """What is around a rule that was put in, in one plan: the value whose cotangent it is told, and its random key."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from funcgrad.aliases import Aval
 from funcgrad.errors import GradientError, RuleError
 from funcgrad.graph import Addresses, Node, Structure, Value
 from funcgrad.planning.activity import Activity
+from funcgrad.planning.origins import Origins
+from funcgrad.planning.standing import Standing, Standings
 from funcgrad.registry import RuleSet, Setting, key_at
 
 
@@ -23,16 +26,22 @@ class Around:
     """The value whose cotangent it asks for, if it does."""
     key: Any
     """The key of its node, likewise."""
+    at: tuple[Any, ...]
+    """Which slices the arguments are whose origins it asks for."""
 
     @property
     def avals(self) -> list[Aval]:
         """Of what is handed over each time, after the cotangents."""
-        found = {"loss_g": self.signal and self.signal.aval, "key": None if self.key is None else jax.typeof(self.key)}
+        found = {
+            "loss_g": self.signal and self.signal.aval,
+            "key": None if self.key is None else jax.typeof(self.key),
+            "at": jax.ShapeDtypeStruct((len(self.at),), jnp.int32),
+        }
         return [found[n] for n in self.setting.operands]
 
 
 def find_around(
-    rules: RuleSet, setting: Setting | None, node: Node, signal: "Signal", activity: Activity
+    rules: RuleSet, setting: Setting | None, origins: Origins, signal: "Signal", activity: Activity
 ) -> Around | None:
     """What a rule with a `setting` is told at a node of a graph, of which this is what gets a cotangent.
 
@@ -41,19 +50,9 @@ def find_around(
     """
     if setting is None:
         return None
-    asks = setting.operands
+    asks, node = setting.operands, origins.node
     told = signal.told_at(node, activity) if "loss_g" in asks else None
-    return Around(setting, told, key_at(rules.key, node.name) if "key" in asks else None)
-
-
-class _Standing(NamedTuple):
-    """Where a node stands."""
-
-    structure: Structure
-    place: int
-    """Its place in that."""
-    around: Node | None
-    """The node that holds the graph."""
+    return Around(setting, told, key_at(rules.key, node.name) if "key" in asks else None, origins.at)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class Signal:
     """
 
     rules: RuleSet
-    structure: Structure
+    standings: Standings
     sources: Sequence[Value]
     """What is differentiated: where the set names no value, that is the signal."""
 
@@ -80,7 +79,7 @@ class Signal:
 
     def is_of(self, structure: Structure) -> bool:
         """Whether the value is made in this graph, and not in one around it."""
-        return self.value is not None and self._made[self.value].structure is structure
+        return self.value is not None and self.standings.of_value[self.value].structure is structure
 
     def is_asked_at(self, node: Node) -> bool:
         """Whether a rule that asks for it may stand at a node."""
@@ -98,10 +97,10 @@ class Signal:
             names = ", ".join(f"'{v.name}'" for v in self._found[:5]) or "no value"
             raise RuleError(f"{where} one value, and there is {names}; say which by rules.with_signal(name).")
         (value,) = self._found
-        made = self._made[value]
-        standing: _Standing | None = self._standing[node]
+        made = self.standings.of_value[value]
+        standing: Standing | None = self.standings.of_node[node]
         while standing is not None and standing.structure is not made.structure:
-            standing = None if standing.around is None else self._standing[standing.around]
+            standing = None if standing.around is None else self.standings.of_node[standing.around]
         if standing is None:
             assert made.around is not None
             raise RuleError(
@@ -125,32 +124,10 @@ class Signal:
         if self.rules.signal is None:
             return self.sources
         try:
-            return tuple(Addresses(self.structure).find(self.rules.signal).values.values())
+            return tuple(Addresses(self.standings.structure).find(self.rules.signal).values.values())
         except GradientError as error:
             raise RuleError(f"with_signal('{self.rules.signal}'): {str(error)[:1].lower()}{str(error)[1:]}") from None
-
-    @cached_property
-    def _standing(self) -> dict[Node, _Standing]:
-        return {structure.nodes[i]: _Standing(structure, i, around) for structure, i, around in _all(self.structure)}
-
-    @cached_property
-    def _made(self) -> dict[Value, _Standing]:
-        """Where values are made; what a graph takes is there before all of its nodes."""
-        found = {v: at for node, at in self._standing.items() for v in node.outputs}
-        found |= {v: _Standing(self.structure, -1, None) for v in (*self.structure.inputs, *self.structure.constants)}
-        for node in self._standing:
-            for body in node.bodies:
-                found |= {v: _Standing(body.structure, -1, node) for v in body.structure.inputs}
-        return found
 
 
 def _named(values: Sequence[Value]) -> str:
     return " or ".join(f"'{v.name}'" for v in values) or "the output"
-
-
-def _all(structure: Structure, around: Node | None = None) -> Iterator[tuple[Structure, int, Node | None]]:
-    """The places of all nodes, those inside of others included."""
-    for i, node in enumerate(structure.nodes):
-        yield structure, i, around
-        for body in node.bodies:
-            yield from _all(body.structure, node)

@@ -14,10 +14,12 @@ from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
 from funcgrad.planning.flows import Flows
 from funcgrad.planning.holders import MAKERS
+from funcgrad.planning.origins import Origins
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
+from funcgrad.planning.standing import Standings
 from funcgrad.planning.storing import store_results
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
@@ -65,7 +67,8 @@ class _Planner:
         self.hooked = hooked
         self.wanted = frozenset(wanted)
         self.sources = sources
-        self.signal = Signal(rules, whole, sources)
+        self.standings = Standings(whole)
+        self.signal = Signal(rules, self.standings, sources)
         self.taps = taps
         self.whole = whole
         self.segments = segments
@@ -213,8 +216,9 @@ class _Planner:
         function = node.function
         if not self.rules.overrides or isinstance(function, Measurement):
             return None
-        setting = self.rules.setting(function, rule, node)
-        return find_around(self.rules, setting, node, self.signal, self.activity)
+        origins = Origins(node, self.standings)
+        setting = self.rules.setting(function, rule, node, origins.find)
+        return find_around(self.rules, setting, origins, self.signal, self.activity)
 
     def is_apart(self, value: Value) -> bool:
         """Whether a value's cotangent is asked for by itself."""

@@ -6,7 +6,7 @@ from funcgrad.errors import RuleError
 from funcgrad.naming import Where, matches
 from funcgrad.registry.function import Function
 from funcgrad.registry.rule import Rule
-from funcgrad.registry.setting import AROUND
+from funcgrad.registry.setting import names_around
 from funcgrad.registry.targets import Target
 
 
@@ -50,5 +50,5 @@ class Override:
                 f"{node}: {function.name} has no argument '{missing[0]}' to override; it has "
                 f"{', '.join(function.argument_slots)}."
             )
-        rule.check(node, function.known, AROUND)
+        rule.check(node, function.known, names_around(function.argument_names))
         return rule

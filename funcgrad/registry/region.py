@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from funcgrad.aliases import Array
 from funcgrad.errors import RuleError, printed
 from funcgrad.registry.equation import Equation
-from funcgrad.registry.function import Reading
+from funcgrad.registry.function import Reading, Slot
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Merged(Equation):
     """Its arguments that are parameters, or depend on nothing else."""
     affine: Callable[[Sequence[Any]], Affine] | None = field(default=None, repr=False)
     """Of an affine one, from the leaves of its inputs."""
+    weight: Slot | None = None
+    """Likewise, its input that is the product's weight."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -123,6 +125,15 @@ class Merged(Equation):
     def known(self) -> tuple[str, ...]:
         """The names that a rule may ask for."""
         return (*super().known, *(("affine",) if self.affine is not None else ()))
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """Also `affine`, whose origin is that of the product's weight."""
+        return (*super().argument_names, *(("affine",) if self.weight is not None else ()))
+
+    def slot_of(self, argument: str) -> Slot:
+        """Which inputs make up an argument."""
+        return self.weight if argument == "affine" and self.weight is not None else super().slot_of(argument)
 
     def reading(self, avals: Sequence[Any]) -> Reading:
         """All that a rule can read."""

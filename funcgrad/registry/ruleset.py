@@ -14,10 +14,11 @@ from funcgrad.registry.hook import Hook, check_call
 from funcgrad.registry.kind import Kind, Marker, modified, nonlinear
 from funcgrad.registry.likeness import alike
 from funcgrad.registry.op import Op
+from funcgrad.registry.origin import ORIGIN, Origin
 from funcgrad.registry.override import Override
 from funcgrad.registry.region import Region
 from funcgrad.registry.rule import Rule
-from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
+from funcgrad.registry.setting import Replaced, Setting, asked_around, names_around
 from funcgrad.registry.targets import Target, functions_in
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class RuleSet:
                     raise RuleError(
                         f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
                     )
-            target.op.check_rule(rule, AROUND)
+            target.op.check_rule(rule, names_around(target.op.arguments))
         return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional)))
 
     def hook(self, at: str | Where, function: Callable[[Array], Array], kind: Kind = modified) -> "Self":
@@ -287,19 +288,22 @@ class RuleSet:
                     return i, rule
         return None
 
-    def setting(self, function: Function, rule: Rule, node: Any, n: int | None = None) -> Setting | None:
+    def setting(
+        self, function: Function, rule: Rule, node: Any, origin_of: Callable[[int], Origin], n: int | None = None
+    ) -> Setting | None:
         """What a rule asks for that is around it at a node; None where it asks for nothing of that kind.
 
         Args:
             function: the node's.
             rule: the one that stands there, of the first `n` overrides.
             node: the node.
+            origin_of: where its input at a position comes from.
             n: all, if None.
 
         Raises:
             RuleError: it asks for a key, and the set has none.
         """
-        asked = asked_around(rule, function.known)
+        asked = asked_around(rule, function)
         if not (self.overrides and asked):
             return None
         if "key" in asked and self.key is None:
@@ -307,10 +311,14 @@ class RuleSet:
                 f"{node.name}: rule {rule.name} asks for a random key, and the set has none; give it one in every "
                 f"step, as rules.with_key(jax.random.key(0))."
             )
-        replaced = self._replaced_by(function, rule, node, len(self.overrides) if n is None else n)
-        return Setting(asked, replaced if "pull" in asked else (), node if "node" in asked else None)
+        replaced = self._replaced_by(function, rule, node, origin_of, len(self.overrides) if n is None else n)
+        slots = {name: function.slot_of(name.removesuffix(ORIGIN)) for name in asked if name.endswith(ORIGIN)}
+        origins = tuple((name, slot.take({p: origin_of(p) for p in slot.positions})) for name, slot in slots.items())
+        return Setting(asked, replaced if "pull" in asked else (), node if "node" in asked else None, origins)
 
-    def _replaced_by(self, function: Function, rule: Rule, node: Any, n: int) -> tuple[Replaced, ...]:
+    def _replaced_by(
+        self, function: Function, rule: Rule, node: Any, origin_of: Callable[[int], Origin], n: int
+    ) -> tuple[Replaced, ...]:
         """What would stand for the arguments of a rule, the latest of the first `n` overrides, if it did not."""
         groups: dict[tuple[int, Rule | None], list[str]] = {}
         for argument in rule.arguments:
@@ -324,7 +332,7 @@ class RuleSet:
             Replaced(
                 r and r.alone,
                 tuple(arguments),
-                self.setting(function, r, node, i + 1) if r is not None and i >= 0 else None,
+                self.setting(function, r, node, origin_of, i + 1) if r is not None and i >= 0 else None,
             )
             for (i, r), arguments in groups.items()
         )

@@ -139,8 +139,8 @@ class _ReverseLoop:
 
     @cached_property
     def draws(self) -> bool:
-        """Whether something inside asks for a random key."""
-        return any(p.key is not None for p in self.body.all_pullbacks) or any(
+        """Whether something inside is told the turn: it asks for a random key, or which slice it has."""
+        return any(p.key is not None or p.at for p in self.body.all_pullbacks) or any(
             hook.key is not None for hooks in self.body.all_hooks for hook in hooks
         )
 
@@ -161,7 +161,7 @@ class _ReverseLoop:
         start = {k: g[k] if k in g else zeros_of(v.aval) for k, v in self.carried.items()}
         totals = {i: zeros_of(self.inputs[i].aval) for i in self.constants}
         xs: tuple[Any, ...] = (operands[n_constants:n_needs], y_bars)
-        if self.draws:  # a key for each turn
+        if self.draws:
             xs = (*xs, jnp.arange(self.loop.lengths[0]))
         (carry_bars, totals), (x_bars, inside) = self.loop.reversed.scan(turn, (start, totals), xs)
         bars = totals | {k + self.loop.n_constants: x for k, x in carry_bars.items()} | x_bars
