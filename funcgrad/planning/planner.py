@@ -24,7 +24,7 @@ from funcgrad.planning.storing import store_results
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule
-from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
+from funcgrad.registry import Call, Equation, Hook, Marker, Outline, Rule, RuleSet, rules_of
 
 
 def make_plan(
@@ -107,14 +107,34 @@ class _Planner:
         """Whether a node passes no cotangent to the input at a position."""
         if not node.inputs[position].is_inexact:
             return True
-        return node.function.blocks(position) and not self.replaces(node, position)
+        function = node.function
+        if isinstance(function, Measurement):
+            return function.blocks(position)
+        return self.rules.blocks(function, position, node.name)
 
     def replaces(self, node: Node, position: int) -> bool:
         """Whether a rule was put in for the input of a node at a position."""
+        return self.replaced(node, position) is not None
+
+    def replaced(self, node: Node, position: int) -> Rule | Marker | None:
+        """What was put in for the input of a node at a position."""
         function = node.function
         if not self.rules.overrides or isinstance(function, Measurement):
-            return False
-        return self.rules.replaced(function, function.argument_of(position), node.name) is not None
+            return None
+        return self.rules.replaced(function, function.argument_of(position), node.name)
+
+    def marked(self, structure: Structure, activity: Activity) -> dict[Node, tuple[tuple[str, Marker], ...]]:
+        """The arguments that depend on what is wanted and get no cotangent, for a marker was put in."""
+        found: dict[Node, tuple[tuple[str, Marker], ...]] = {}
+        if not any(override.marker for override in self.rules.overrides):
+            return found
+        for node in structure.nodes:
+            for i, v in enumerate(node.inputs):
+                mark = self.replaced(node, i) if v in activity.varied and v.is_inexact else None
+                if isinstance(mark, Marker) and not isinstance(node.function, Measurement):
+                    marks = dict(found.get(node, ())) | {node.function.argument_of(i): mark}
+                    found[node] = tuple(marks.items())
+        return found
 
     def serves(self, node: Node, position: int) -> bool:
         """Whether a visited node can give an input its share for nothing but the rule that is written for it.
@@ -149,6 +169,7 @@ class _Planner:
             readings=tuple(readings) if self.taps else (),
             observed=tuple(structure.observed),
             hooks=self.hooks(structure),
+            marked=self.marked(structure, activity),
         )
         return store_results(remake_segments(plan, [*self.segments, *find_views(plan)]))
 

@@ -11,11 +11,11 @@ from funcgrad.errors import RuleError, describe, printed, require
 from funcgrad.naming import Where, holds, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.hook import Hook, check_call
-from funcgrad.registry.kind import Kind, Marker, modified, nonlinear
+from funcgrad.registry.kind import STOPPING, Kind, Marker, modified, nonlinear
 from funcgrad.registry.likeness import alike
 from funcgrad.registry.op import Op
 from funcgrad.registry.origin import ORIGIN, Origin
-from funcgrad.registry.override import Override
+from funcgrad.registry.override import Override, nothing
 from funcgrad.registry.region import Region
 from funcgrad.registry.rule import Rule
 from funcgrad.registry.setting import Replaced, Setting, asked_around, names_around
@@ -95,7 +95,7 @@ class RuleSet:
     def override(
         self,
         function: Op | str | Region | Target | Callable[..., Any],
-        rule: PureFunction | Rule,
+        rule: PureFunction | Rule | Marker,
         *arguments: str,
         at: str | Where = "**",
         kind: Kind | None = None,
@@ -109,14 +109,15 @@ class RuleSet:
                 a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
                 prints as the name of a node's function (`"relu"`, `"dot_general"`). A jitted function that is meant
                 is one node.
-            rule: a function as for `op.pullback`; or a `Rule`, of which what else is passed here replaces its own. For
-                a function of JAX's it asks for the parameters of
-                the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`, where a
-                parameter is called so), and for `<argument>_aval`. Any may ask for what is around it: `pull`, the
-                J^T that it replaces, from a cotangent to that of its argument (a mapping, where it serves several);
+            rule: a function as for `op.pullback`; or a `Rule`, of which what else is passed here replaces its own; or
+                an `fg.Marker`, by which the arguments get no cotangent (`ZERO`, `NON_DIFFERENTIABLE`) or must not need
+                one (`NOT_IMPLEMENTED`, which raises where they do). For a function of JAX's a rule asks for the
+                parameters of the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`,
+                where a parameter is called so), and for `<argument>_aval`. Any may ask for what is around it: `pull`,
+                the J^T that it replaces, from a cotangent to that of its argument (a mapping, where it serves several);
                 `f`, the forward as a function of the arguments, of which those left out are the node's own; `node`;
                 `loss_g`, the cotangent of the value of `with_signal`; `key`, a random key made of that of `with_key`
-                for this node and this turn of a loop.
+                for this node and this turn of a loop; `w_origin`, of an argument `w`, where its value comes from.
             arguments: the arguments it serves; may be left out for a function with one argument.
             at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
             kind: what the rule claims; by default `modified`, no derivative, but linear in `g`. What is not even that
@@ -130,7 +131,8 @@ class RuleSet:
 
         Raises:
             RuleError: the op has no such argument, or the rule asks for something the op cannot give; for functions
-                of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node.
+                of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node. A marker
+                comes with a `kind` or something to `keep`.
 
         Example:
             >>> def guided_relu(g, x):
@@ -147,7 +149,16 @@ class RuleSet:
         """
         target = Target.of(function)
         _check_place(at, "override", "a glob over names of nodes, as 'encoder/**'")
-        if not isinstance(rule, Rule):
+        marker = rule if isinstance(rule, Marker) else None
+        if marker is not None and (kind or keep):
+            what = "kind" if kind else "keep"
+            raise RuleError(
+                f"override of {target.title}: fg.Marker.{marker.name} says that nothing flows, and takes no {what}=; "
+                f"leave that out, or pass a rule."
+            )
+        if isinstance(rule, Marker):
+            rule = nothing(rule, arguments or (_only_argument(target.op) if target.op else ()))
+        elif not isinstance(rule, Rule):
             rule = Rule(rule, () if arguments or not target.op else _only_argument(target.op), modified)
         passed = {"arguments": arguments or None, "kind": kind, "keep": keep}
         if given := {name: value for name, value in passed.items() if value is not None}:
@@ -159,7 +170,7 @@ class RuleSet:
                         f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
                     )
             target.op.check_rule(rule, names_around(target.op.arguments))
-        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional)))
+        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional, marker)))
 
     def hook(self, at: str | Where, function: Callable[[Array], Array], kind: Kind = modified) -> "Self":
         """A new set in which the cotangents of the values that `at` stands for are changed by a function.
@@ -273,10 +284,15 @@ class RuleSet:
         """The rule for an argument of a function at a node; None where it is to be derived."""
         return self.replaced(function, argument, node) or function.rules.get(argument)
 
-    def replaced(self, function: Function, argument: str, node: str) -> Rule | None:
-        """The rule that overrides those of a function at a node; None where none does."""
+    def replaced(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
+        """The rule, or marker, that overrides those of a function at a node; None where none does."""
         found = self._standing(function, argument, node, len(self.overrides))
-        return found[1] if found else None
+        return (self.overrides[found[0]].marker or found[1]) if found else None
+
+    def blocks(self, function: Function, position: int, node: str) -> bool:
+        """Whether no cotangent passes a function to its input at a position, by its own rules or what was put in."""
+        replaced = self.replaced(function, function.argument_of(position), node) if self.overrides else None
+        return function.blocks(position) if replaced is None else replaced in STOPPING
 
     def _standing(self, function: Function, argument: str, node: str, n: int) -> tuple[int, Rule] | None:
         """The latest of the first `n` overrides that serves an argument at a node: its number, and its rule."""
