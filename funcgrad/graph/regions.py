@@ -14,6 +14,8 @@ from jax.core import Tracer
 
 from funcgrad.errors import RuleError
 from funcgrad.graph.affinity import affine_of, arrays_of, grown
+from funcgrad.graph.channels import view_of
+from funcgrad.graph.normalizations import normalizations
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 from funcgrad.naming import Names, Where, holds, matches, unnumbered
@@ -123,7 +125,7 @@ class _Regions:
         parameters = tuple(n for n, x in zip(names, inputs, strict=True) if x in fixed or isinstance(x, Constant))
         run = partial(_run, nodes, inputs, output)
         equation = _as_call(run, group.function, names, inputs, nodes[0])
-        affine = affine_of(nodes, inputs, fixed, run) if group.region.affine else None
+        affine = affine_of(nodes, inputs, structure, fixed, run) if group.region.affine else None
         function = Merged(equation, region=group.region, parameters=parameters, affine=affine)
         name = group.name if group.name in {node.name for node in nodes} else self.names.give(group.name)
         return Node(
@@ -175,6 +177,10 @@ def _groups(region: Region, structure: Structure, fixed: Collection[Value], modu
             if any(matches(name, node.op_name) for name in region.bilinear) and _multiplies(node, fixed):
                 yield _Group(region, (node,), node.name, node.op_name, node.scope)
         return
+    if region.statistics:
+        for nodes in normalizations(structure, fixed):
+            yield _Group(region, nodes, nodes[-1].name, "statistics", nodes[-1].scope)
+        return
     if region.affine or region.ops:
         after: set[Value] = set()
         for start in structure.nodes:
@@ -222,12 +228,15 @@ def _scope_meant(region: Region, scope: str, modules: Any) -> str | None:
 
 
 def _chain(start: Node, region: Region, structure: Structure) -> tuple[Node, ...]:
-    """The nodes of a chain of operations that begins here; none where it does not."""
+    """The nodes of a chain of operations that begins here, with views between them; none where it does not."""
     if not matches(region.ops[0], start.op_name):
         return ()
     nodes = [start]
     for op in region.ops[1:]:
         reader = structure.only_reader(nodes[-1])
+        while reader is not None and view_of(reader) is not None and not matches(op, reader.op_name):
+            nodes.append(reader)
+            reader = structure.only_reader(reader)
         if reader is None or not matches(op, reader.op_name):
             return ()
         nodes.append(reader)

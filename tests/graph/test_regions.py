@@ -176,9 +176,13 @@ def test_what_is_no_region(model):
         (fg.Region("m/fcc"), r"no scope is called so, did you mean 'm/fc'\?"),
         (nnx.Embed, r"the function holds no module of class Embed that it calls\."),
         (
-            fg.Region(affine="cumsum"),
+            fg.Region(affine="linear"),
             r"the graph has no such product of activations with parameters, which are constants and what comes in "
             r"containers; pass a weight in one, as \{'w': w\}\.",
+        ),
+        (
+            fg.Region(statistics=True),
+            r"no normalization or softmax is written out in the graph; one of fg\.ops is a node by itself\.",
         ),
         (
             fg.Region(ops=("tanh", "tanh")),
@@ -200,10 +204,19 @@ def test_what_is_no_region(model):
     )
     sentence = (
         r"fg\.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of operations, "
-        r"affine= or bilinear= products\."
+        r"affine= or bilinear= products, statistics=True\."
     )
     refused(sentence, fg.Region)
     refused(sentence, fg.Region, "m", of=nnx.Linear)
+    for name in ("cumsum", "maximum", ("dot_general", "max")):
+        refused(
+            rf"fg\.Region: affine= takes names of what is affine in activations \(dot_general, conv_general_dilated, "
+            rf"linear, matmul, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, add, "
+            rf"add_any, sub, mul, div, subtract, multiply, divide, batch_norm_inference, or an op of yours\), got "
+            rf"'{name if isinstance(name, str) else name[-1]}'\.",
+            fg.Region,
+            affine=name,
+        )
     refused(r"fg\.Region: a scope is given by its name, got 3; a class by of=\.", fg.Region, 3)
     refused(
         r"m/fc: Linear has no argument 'w' to override; it has .*\.",
