@@ -172,9 +172,9 @@ def _fixed(structure: Structure, parameters: set[Value], constants: Collection[s
 
 
 def _groups(region: Region, structure: Structure, fixed: Collection[Value], modules: Any) -> Iterator[_Group]:
-    if region.bilinear:
+    if names := (*region.bilinear, *region.sums):
         for node in structure.nodes:
-            if any(matches(name, node.op_name) for name in region.bilinear) and _multiplies(node, fixed):
+            if any(matches(name, node.op_name) for name in names) and _joins(node, fixed):
                 yield _Group(region, (node,), node.name, node.op_name, node.scope)
         return
     if region.statistics:
@@ -211,8 +211,8 @@ def _scoped(region: Region, structure: Structure, modules: Any) -> Iterator[_Gro
         yield _Group(region, tuple(nodes), scope, region.of.__name__ if region.of else last, around)
 
 
-def _multiplies(node: Node, fixed: Collection[Value]) -> bool:
-    """Whether a product is of two different activations."""
+def _joins(node: Node, fixed: Collection[Value]) -> bool:
+    """Whether a product or a sum is of two different activations."""
     moving = [x for x in node.inputs if isinstance(x, Value) and x not in fixed]
     return len(set(moving)) == 2 == len(node.inputs)
 

@@ -54,12 +54,14 @@ class Region:
         first: of affine regions only those that no other product comes before, of those with the same names.
         constants: beside `bilinear`, names of functions, or globs of scopes, whose results count as parameters: a rule
             stops what arrives there.
+        sums: names of sums (`"add"`): each of two different activations, whether they are differentiated or not;
+            parameters and numbers are none.
         statistics: normalizations and softmaxes that are written out: from the array that is normalized to that less
             its mean, over its norm, or both, with all that makes these of it.
 
     Raises:
-        RuleError: none of `scope`, `of`, `ops`, `affine`, `bilinear` and `statistics` is given, or several; what says
-            more of another; or `affine` names what is no product.
+        RuleError: none of `scope`, `of`, `ops`, `affine`, `bilinear`, `sums` and `statistics` is given, or several; what
+            says more of another; or `affine` names what is no product.
 
     Example:
         >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")
@@ -78,16 +80,18 @@ class Region:
     first: bool = False
     bilinear: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
     statistics: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("ops", "affine", "bilinear", "constants"):
+        for name in ("ops", "affine", "bilinear", "constants", "sums"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
-        if sum(map(bool, (self.scope, self.of, self.ops, self.affine, self.bilinear, self.statistics))) != 1:
+        kinds = (self.scope, self.of, self.ops, self.affine, self.bilinear, self.sums, self.statistics)
+        if sum(map(bool, kinds)) != 1:
             raise RuleError(
                 "fg.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of "
-                "operations, affine= or bilinear= products, statistics=True."
+                "operations, affine= or bilinear= products, sums= of activations, statistics=True."
             )
         if wrong := [name for name in self.affine if not _may_be_product(name)]:
             possible = ", ".join((*PRODUCTS, *ENTRYWISE))
@@ -109,6 +113,8 @@ class Region:
             return f"region {self.scope}"
         if self.statistics:
             return "statistics"
+        if self.sums:
+            return f"sums {'|'.join(self.sums)}"
         if self.bilinear:
             return f"bilinear {'|'.join(self.bilinear)}"
         first = "first " if self.first else ""

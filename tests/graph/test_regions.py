@@ -180,6 +180,7 @@ def test_what_is_no_region(model):
             r"the graph has no such product of activations with parameters, which are constants and what comes in "
             r"containers; pass a weight in one, as \{'w': w\}\.",
         ),
+        (fg.Region(sums="add"), r"the graph has no such sum of two activations\."),
         (
             fg.Region(statistics=True),
             r"no normalization or softmax is written out in the graph; one of fg\.ops is a node by itself\.",
@@ -204,7 +205,7 @@ def test_what_is_no_region(model):
     )
     sentence = (
         r"fg\.Region takes one of these: the name of a scope, of= a class of modules, ops= a chain of operations, "
-        r"affine= or bilinear= products, statistics=True\."
+        r"affine= or bilinear= products, sums= of activations, statistics=True\."
     )
     refused(sentence, fg.Region)
     refused(sentence, fg.Region, "m", of=nnx.Linear)

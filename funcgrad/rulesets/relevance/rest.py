@@ -68,22 +68,30 @@ def norm(stabilizer: float = 1e-6) -> RuleSet:
         >>> print(np.asarray(fg.grad(lambda x: (x[:1] + x[1:]).sum(), rules=rules)(jnp.array([3.0, 1.0]))).round(3))
         [0.75 0.25]
     """
-    return _of_branches(stabilizer) | _of_pooling(stabilizer) | _gradients()
+    rules = _of_branches(stabilizer) | _of_pooling(stabilizer)
+    return rules.override(Region(statistics=True), Rule(as_it_is, ("x",), modified, "gradient"), optional=True)
 
 
 def _of_branches(stabilizer: float) -> RuleSet:
-    def shares(g: Array, x: Array, y: Array) -> dict[str, Array]:
-        c = g / away_from_zero(x + y, stabilizer)
-        return {"x": x * c, "y": y * c}
-
-    def shares_of_op(g: Array, a: Array, b: Array) -> dict[str, Array]:
-        c = g / away_from_zero(a + b, stabilizer)
-        return {"a": a * c, "b": b * c}
+    def shares(g: Array, x0: Array, x1: Array) -> dict[str, Array]:
+        c = g / away_from_zero(x0 + x1, stabilizer)
+        return {"x0": x0 * c, "x1": x1 * c}
 
     rules = RuleSet()
-    for function in ("add", "add_any"):
-        rules = rules.override(function, Rule(shares, ("x", "y"), modified, "norm"), optional=True)
-    return rules.override(ops.add, Rule(shares_of_op, ("a", "b"), modified, "norm"), optional=True)
+    for function, arguments in (("add", ("x", "y")), ("add_any", ("x", "y")), (ops.add, ("a", "b"))):
+        rule = Rule(halved, arguments, modified, "norm")
+        rules = rules.override(function, rule, at=Where(when=_doubles), optional=True)
+    branches = Region(sums=("add", "add_any"))
+    return rules.override(branches, Rule(shares, ("x0", "x1"), modified, "norm"), optional=True)
+
+
+def halved(g: Array, pull: Any) -> dict[str, Array]:
+    """Of `x + x`, half for each."""
+    return {name: bar / 2 for name, bar in pull(g).items()}
+
+
+def _doubles(node: Any) -> bool:
+    return node.inputs[0] is node.inputs[1]
 
 
 def _of_pooling(stabilizer: float) -> RuleSet:
@@ -101,12 +109,6 @@ def _of_pooling(stabilizer: float) -> RuleSet:
     for op in (ops.avg_pool1d, ops.avg_pool2d, ops.avg_pool3d, ops.global_avg_pool):
         rules = rules.override(op, Rule(share, ("x",), modified, "norm"), optional=True)
     return rules
-
-
-def _gradients() -> RuleSet:
-    rule = Rule(as_it_is, ("x",), modified, "gradient")
-    rules = RuleSet().override(Region(affine=("add", "add_any")), rule, optional=True)
-    return rules.override(Region(statistics=True), rule, optional=True)
 
 
 def as_it_is(g: Array, pull: Any) -> Array:
