@@ -23,6 +23,7 @@ _OTHERS = frozenset([
     "reshape", "rsqrt", "select_n", "sign", "sqrt", "square", "squeeze", "stop_gradient", "sub", "subtract",
     "transpose", "where",
 ])  # fmt: skip
+_JITTED = ("jit", "pjit")
 _BETWEEN = ("exp", "exp2")
 """What a softmax does between its two statistics, the maximum and the sum."""
 
@@ -40,6 +41,13 @@ def normalizations(structure: Structure, fixed: Collection[Value]) -> Iterator[t
         if node not in taken and (found := search.whole(node)):
             taken.update(found)
             yield tuple(n for n in structure.nodes if n in found)
+
+
+def _is_of_statistics(node: Node) -> bool:
+    """Whether statistics may be made by it; of the jitted functions that are nodes, those of one number each."""
+    if isinstance(node.function, Measurement):
+        return False
+    return kind_of(node) in _REDUCTIONS | _OTHERS or (kind_of(node) in _JITTED and node.op_name in _OTHERS)
 
 
 class _Search:
@@ -76,7 +84,7 @@ class _Search:
         while len(left) > 1:
             latest = max(left, key=self.place)
             maker = self.structure.maker(latest)
-            if maker is None or kind_of(maker) not in _REDUCTIONS | _OTHERS or isinstance(maker.function, Measurement):
+            if maker is None or not _is_of_statistics(maker):
                 return set(), None
             members.add(maker)
             left = (left - {latest}) | self.moving(maker)

@@ -177,3 +177,72 @@ def test_a_pre_norm_transformer_has_zennits_relevances(transformers, name):
     last = jnp.asarray(TILES).transpose(0, 2, 3, 1)
     for f, x, back in ((flax, last, (0, 3, 1, 2)), (jax.vmap(equinox), jnp.asarray(TILES), (0, 1, 2, 3))):
         assert_alike(by_us(lambda x, f=f: f(x), make(), x).transpose(back), expected, 1e-5)
+
+
+P = {"scale": jnp.linspace(0.5, 2.0, 6), "bias": jnp.linspace(-1.0, 1.0, 6)}
+X = jnp.asarray(np.random.default_rng(9).standard_normal((2, 5, 6)))
+
+
+def softmax(x):
+    e = jnp.exp(x)
+    return e / e.sum(-1, keepdims=True)
+
+
+KEEP_THEIR_GRADIENT = {
+    "softmax": softmax,
+    "jax.nn.softmax": jax.nn.softmax,
+    "jax.nn.log_softmax": jax.nn.log_softmax,
+    "fg.ops.softmax": fg.ops.softmax,
+    "layer norm": lambda x: jax.nn.standardize(x) * P["scale"] + P["bias"],
+    "RMS norm": lambda x: x * jax.lax.rsqrt((x**2).mean(-1, keepdims=True) + 1e-6) * P["scale"],
+    "fg.ops.layer_norm": lambda x: fg.ops.layer_norm(x, P["scale"], P["bias"]),
+    "fg.ops.rms_norm": lambda x: fg.ops.rms_norm(x, P["scale"]),
+    "an instance norm": lambda x: jax.nn.standardize(x, axis=1),
+    "a number that is added": lambda x: 3 + fg.ops.add(x, 2.0),
+    "a parameter that is added": lambda x: fg.ops.add(x + P["bias"], P["bias"]),
+    "one that is folded in": lambda x: x * P["scale"] + P["bias"],
+    "a factor": lambda x: x / 3 * 2,
+}
+
+
+@pytest.mark.parametrize("rules", [relevance.epsilon_plus(), relevance.norm()], ids=["composite", "norm"])
+def test_what_keeps_its_gradient(rules):
+    with jax.numpy_rank_promotion("allow"):
+        for name, f in KEEP_THEIR_GRADIENT.items():
+            score = lambda x, f=f: jnp.sum(f(x) * jnp.cos(jnp.arange(60.0)).reshape(2, 5, 6))
+            found, expected = fg.grad(score, rules=rules)(X), jax.grad(score)(X)
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_branches_and_pooling_by_hand():
+    """What has shares: both branches, whether or not the other is differentiated, and what is summed or averaged."""
+    rules, (a, b) = relevance.norm(0.0), (jnp.abs(X), jnp.abs(X[::-1]))
+    for add in (jnp.add, fg.ops.add):
+        added = lambda a, b, add=add: add(a, b).sum()
+        np.testing.assert_allclose(fg.grad(added, rules=rules)(a, b), a / (a + b))
+        np.testing.assert_allclose(fg.grad(lambda a, add=added: add(a, a), rules=rules)(a), jnp.ones_like(a))
+        column = a[:, :, :1]
+        found = fg.grad(added, (0, 1), rules=rules)(column, b)
+        np.testing.assert_allclose(found[0], (column / (column + b)).sum(-1, keepdims=True))
+        np.testing.assert_allclose(found[1], b / (column + b))
+    for pool in (jnp.sum, jnp.mean):
+        for keepdims in (False, True):
+            score = lambda x, pool=pool, keepdims=keepdims: pool(x, 1, keepdims=keepdims).sum()
+            np.testing.assert_allclose(fg.grad(score, rules=rules)(a), a / a.sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_a_batch_norm_passes_however_it_is_written():
+    m, s, t = P["bias"] / 2, P["scale"], P["bias"]
+    norms = {
+        "written out": lambda x: (x - m) * (s / jnp.sqrt(s + 1e-5)) + t,
+        "divided": lambda x: (x - m) / jnp.sqrt(s + 1e-5) * s + t,
+        "without a bias": lambda x: (x - m) * jax.lax.rsqrt(s),
+        "of our ops": lambda x: fg.ops.batch_norm_inference(x, m, s, s, t),
+        "of our arithmetic": lambda x: fg.ops.multiply(fg.ops.subtract(x, m), s),
+    }
+    with jax.numpy_rank_promotion("allow"):
+        for name, f in norms.items():
+            score = lambda x, f=f: f(x).sum()
+            for rules, expected in ((relevance.epsilon_plus(), jnp.ones_like(X)), (relevance.norm(), jax.grad(score)(X))):
+                found = fg.grad(score, rules=rules)(X)
+                np.testing.assert_allclose(found, expected, rtol=1e-9, err_msg=name)

@@ -1,5 +1,6 @@
 """The rest of a network: activations, batch norms, sums of branches, pooling."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from funcgrad import ops
 from funcgrad.aliases import Array
 from funcgrad.naming import Where
 from funcgrad.primitive import bodies
-from funcgrad.registry import Merged, Region, Rule, RuleSet, modified
+from funcgrad.registry import Call, Merged, Region, Rule, RuleSet, modified
 from funcgrad.rulesets.families import ACTIVATION, RELU
 from funcgrad.rulesets.relevance.sharing import away_from_zero, passed
 
@@ -47,7 +48,7 @@ def _through_batch_norms() -> RuleSet:
     written_out = Where(when=lambda node: isinstance(node.function, Merged) and len(node.function.parameters) > 1)
     rule = Rule(passed, ("x",), modified, "pass")
     rules = RuleSet().override(ops.batch_norm_inference, rule, optional=True)
-    return rules.override(Region(affine=("sub", "batch_norm_inference")), rule, at=written_out, optional=True)
+    return rules.override(Region(affine=("sub", "subtract", "batch_norm_inference")), rule, at=written_out, optional=True)
 
 
 def norm(stabilizer: float = 1e-6) -> RuleSet:
@@ -79,8 +80,8 @@ def _of_branches(stabilizer: float) -> RuleSet:
 
     rules = RuleSet()
     for function, arguments in (("add", ("x", "y")), ("add_any", ("x", "y")), (ops.add, ("a", "b"))):
-        rule = Rule(halved, arguments, modified, "norm")
-        rules = rules.override(function, rule, at=Where(when=_doubles), optional=True)
+        rule, at = Rule(halved, arguments, modified, "norm"), Where(when=partial(_doubles, of_ours=function is ops.add))
+        rules = rules.override(function, rule, at=at, optional=True)
     branches = Region(sums=("add", "add_any"))
     return rules.override(branches, Rule(shares, ("x0", "x1"), modified, "norm"), optional=True)
 
@@ -90,8 +91,9 @@ def halved(g: Array, pull: Any) -> dict[str, Array]:
     return {name: bar / 2 for name, bar in pull(g).items()}
 
 
-def _doubles(node: Any) -> bool:
-    return node.inputs[0] is node.inputs[1]
+def _doubles(node: Any, of_ours: bool) -> bool:
+    """Whether it is `x + x`, by an op of ours or by JAX."""
+    return isinstance(node.function, Call) == of_ours and node.inputs[0] is node.inputs[1]
 
 
 def _of_pooling(stabilizer: float) -> RuleSet:
