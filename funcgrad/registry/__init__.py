@@ -27,6 +27,8 @@ from funcgrad.registry.random_keys import in_turn as in_turn
 from funcgrad.registry.random_keys import key_at as key_at
 from funcgrad.registry.random_keys import key_of_turn as key_of_turn
 from funcgrad.registry.random_keys import turns_here as turns_here
+from funcgrad.registry.region import ENTRYWISE as ENTRYWISE
+from funcgrad.registry.region import PRODUCTS as PRODUCTS
 from funcgrad.registry.region import Affine as Affine
 from funcgrad.registry.region import Merged as Merged
 from funcgrad.registry.region import Region as Region
