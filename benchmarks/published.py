@@ -6,7 +6,6 @@ variables that no function makes (parameters, the batch) are not counted forward
 memory is of twice all variables, parameters too.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

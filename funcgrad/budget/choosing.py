@@ -9,7 +9,7 @@ from funcgrad.budget.archive import Archive
 from funcgrad.budget.cutting import cut, pieces_of
 from funcgrad.budget.schedules import Schedule, Timeline, simulate
 from funcgrad.budget.scoring import Scorer
-from funcgrad.budget.searching import breed, climb, walk_down
+from funcgrad.budget.searching import breed, climb
 
 LIMITS = 32
 """At so many budgets, between all that is kept and what no choice can go below, pieces are looked for."""

@@ -4,7 +4,6 @@ Arrays have a choice per column: `[V, B]` are values by choices, `[N, B]` runs b
 of the reverse pass from its beginning. -1 says that there is none: a value that nobody asks for, a run not run again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np

@@ -13,7 +13,9 @@ import numpy as np
 from jax.core import Tracer
 
 from funcgrad.errors import RuleError
-from funcgrad.graph.affinity import affine_of, arrays_of, grown
+from funcgrad.graph.affinity import affine_of, arrays_of, grown, weight_of
+from funcgrad.graph.channels import view_of
+from funcgrad.graph.normalizations import normalizations
 from funcgrad.graph.structures import Body, Structure
 from funcgrad.graph.values import Constant, Measurement, Node, Value
 from funcgrad.naming import Names, Where, holds, matches, unnumbered
@@ -123,8 +125,9 @@ class _Regions:
         parameters = tuple(n for n, x in zip(names, inputs, strict=True) if x in fixed or isinstance(x, Constant))
         run = partial(_run, nodes, inputs, output)
         equation = _as_call(run, group.function, names, inputs, nodes[0])
-        affine = affine_of(nodes, inputs, fixed, run) if group.region.affine else None
-        function = Merged(equation, region=group.region, parameters=parameters, affine=affine)
+        affine = affine_of(nodes, inputs, structure, fixed, run) if group.region.affine else None
+        weight = weight_of(nodes[0], inputs, fixed) if group.region.affine else None
+        function = Merged(equation, region=group.region, parameters=parameters, affine=affine, weight=weight)
         name = group.name if group.name in {node.name for node in nodes} else self.names.give(group.name)
         return Node(
             name, group.scope, function, inputs, (output,), (), equation, last.calls, surroundings=last.surroundings
@@ -170,10 +173,14 @@ def _fixed(structure: Structure, parameters: set[Value], constants: Collection[s
 
 
 def _groups(region: Region, structure: Structure, fixed: Collection[Value], modules: Any) -> Iterator[_Group]:
-    if region.bilinear:
+    if names := (*region.bilinear, *region.sums):
         for node in structure.nodes:
-            if any(matches(name, node.op_name) for name in region.bilinear) and _multiplies(node, fixed):
+            if any(matches(name, node.op_name) for name in names) and _joins(node, fixed):
                 yield _Group(region, (node,), node.name, node.op_name, node.scope)
+        return
+    if region.statistics:
+        for nodes in normalizations(structure, fixed):
+            yield _Group(region, nodes, nodes[-1].name, "statistics", nodes[-1].scope)
         return
     if region.affine or region.ops:
         after: set[Value] = set()
@@ -205,8 +212,8 @@ def _scoped(region: Region, structure: Structure, modules: Any) -> Iterator[_Gro
         yield _Group(region, tuple(nodes), scope, region.of.__name__ if region.of else last, around)
 
 
-def _multiplies(node: Node, fixed: Collection[Value]) -> bool:
-    """Whether a product is of two different activations."""
+def _joins(node: Node, fixed: Collection[Value]) -> bool:
+    """Whether a product or a sum is of two different activations."""
     moving = [x for x in node.inputs if isinstance(x, Value) and x not in fixed]
     return len(set(moving)) == 2 == len(node.inputs)
 
@@ -222,12 +229,15 @@ def _scope_meant(region: Region, scope: str, modules: Any) -> str | None:
 
 
 def _chain(start: Node, region: Region, structure: Structure) -> tuple[Node, ...]:
-    """The nodes of a chain of operations that begins here; none where it does not."""
+    """The nodes of a chain of operations that begins here, with views between them; none where it does not."""
     if not matches(region.ops[0], start.op_name):
         return ()
     nodes = [start]
     for op in region.ops[1:]:
         reader = structure.only_reader(nodes[-1])
+        while reader is not None and view_of(reader) is not None and not matches(op, reader.op_name):
+            nodes.append(reader)
+            reader = structure.only_reader(reader)
         if reader is None or not matches(op, reader.op_name):
             return ()
         nodes.append(reader)

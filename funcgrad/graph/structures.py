@@ -61,8 +61,20 @@ class Structure:
         """The node that alone reads what another makes; None where several do, or the graph returns it."""
         if len(node.outputs) != 1 or node.outputs[0] in self.outputs:
             return None
-        readers = self._readers.get(node.outputs[0], ())
+        readers = self.readers(node.outputs[0])
         return readers[0] if len(readers) == 1 else None
+
+    def maker(self, x: Value | Constant) -> Node | None:
+        """The node that makes a value; None of what goes in."""
+        return self._makers.get(x)
+
+    @cached_property
+    def _makers(self) -> dict[Value | Constant, Node]:
+        return {v: node for node in self.nodes for v in node.outputs}
+
+    def readers(self, x: Value) -> Sequence[Node]:
+        """The nodes that read a value."""
+        return self._readers.get(x, ())
 
     @cached_property
     def _readers(self) -> dict[Value | Constant, list[Node]]:

@@ -1,6 +1,6 @@
 """Which nodes and arguments a backward pass must visit: those between what is wanted and what it is wanted of."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +23,18 @@ class Activity:
     """The values that depend on what is wanted, whether or not anything is made of them."""
     beside: frozenset[Value] = frozenset()
     """Watched values that get a cotangent, though they do not depend on what is wanted."""
+
+    @property
+    def all(self) -> "Iterator[Activity]":
+        """It, and those of the graphs that nodes hold."""
+        yield self
+        for bodies in self.inside.values():
+            for body in bodies:
+                yield from body.activity.all
+
+    def reaches(self, value: Value) -> bool:
+        """Whether a value gets a cotangent, at any depth."""
+        return any(value in part.reached for part in self.all)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import jax
 
 from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
-from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
 from funcgrad.graph import Value
+from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
 from funcgrad.plans import PRODUCTS, Fitted, Plan, Step, repeated_bytes
 from funcgrad.view import listed, quantity
 

@@ -8,23 +8,25 @@ from typing import Any
 from funcgrad.graph import Body, Measurement, Node, Structure, Value
 from funcgrad.naming import Names
 from funcgrad.planning.activity import Activity, BodyActivity, Watching, find_activity
-from funcgrad.planning.around import Around, find_around
+from funcgrad.planning.around import Around, Signal, find_around
 from funcgrad.planning.beside import Beside, RulesKept, find_beside
 from funcgrad.planning.captures import captured
 from funcgrad.planning.custom_tangents import tangent_pullback
 from funcgrad.planning.fitting import Limit, fence_reads, fit
 from funcgrad.planning.flows import Flows
 from funcgrad.planning.holders import MAKERS
+from funcgrad.planning.origins import Origins
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.replacements import Hooked, find_replacements
 from funcgrad.planning.segments import remake_segments
 from funcgrad.planning.sharing import Shared, share
+from funcgrad.planning.standing import Standings
 from funcgrad.planning.storing import store_results
 from funcgrad.planning.turns import Segments
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule
-from funcgrad.registry import Call, Equation, Hook, Outline, Rule, RuleSet, rules_of
+from funcgrad.registry import Call, Equation, Hook, Marker, Outline, Rule, RuleSet, rules_of
 
 
 def make_plan(
@@ -50,12 +52,10 @@ def make_plan(
     """
     rules, hooked = find_replacements(rules or RuleSet(), structure)
     planner = _Planner(rules, hooked, wanted, sources, {tap.value: tap for tap in taps}, structure, segments)
-    watching = Watching(frozenset(planner.taps), planner.serves)
-    activity = find_activity(structure, wanted, sources, planner.blocks, planner.flows, watching)
 
     def make(more: Segments) -> Plan:
         planner.segments = [*segments, *more]
-        return planner.plan(structure, activity, wanted, sources)
+        return planner.plan(structure, planner.activity, wanted, sources)
 
     return make([]) if limit is None else fit(lambda more: fence_reads(make(more)), limit)
 
@@ -77,6 +77,8 @@ class _Planner:
         self.hooked = hooked
         self.wanted = frozenset(wanted)
         self.sources = sources
+        self.standings = Standings(whole)
+        self.signal = Signal(rules, self.standings, sources)
         self.taps = taps
         self.whole = whole
         self.segments = segments
@@ -85,6 +87,23 @@ class _Planner:
         self.shared: Shared = {}
         self.added: dict[tuple[Any, ...], Value] = {}
         self.flows = Flows(self.replaces if rules.overrides else None)
+
+    @cached_property
+    def activity(self) -> Activity:
+        """What gets a cotangent in the whole graph.
+
+        So does the value whose cotangent rules ask for as `loss_g`, whether or not it depends on what is wanted.
+        """
+        found, signal = self.activity_of(self.wanted), self.signal.value
+        if signal is None or found.reaches(signal):
+            return found
+        is_asked = any(self.signal.is_asked_at(node) for part in found.all for node in part.positions)
+        return self.activity_of({*self.wanted, signal}) if is_asked else found
+
+    def activity_of(self, wanted: Collection[Value]) -> Activity:
+        """What gets a cotangent where some values are wanted."""
+        watching = Watching(frozenset(self.taps), self.serves)
+        return find_activity(self.whole, wanted, self.sources, self.blocks, self.flows, watching)
 
     @cached_property
     def names(self) -> Names:
@@ -105,14 +124,34 @@ class _Planner:
         """Whether a node passes no cotangent to the input at a position."""
         if not node.inputs[position].is_inexact:
             return True
-        return node.function.blocks(position) and not self.replaces(node, position)
+        function = node.function
+        if isinstance(function, Measurement):
+            return function.blocks(position)
+        return self.rules.blocks(function, position, node.name)
 
     def replaces(self, node: Node, position: int) -> bool:
         """Whether a rule was put in for the input of a node at a position."""
+        return self.replaced(node, position) is not None
+
+    def replaced(self, node: Node, position: int) -> Rule | Marker | None:
+        """What was put in for the input of a node at a position."""
         function = node.function
         if not self.rules.overrides or isinstance(function, Measurement):
-            return False
-        return self.rules.replaced(function, function.argument_of(position), node.name) is not None
+            return None
+        return self.rules.replaced(function, function.argument_of(position), node.name)
+
+    def marked(self, structure: Structure, activity: Activity) -> dict[Node, tuple[tuple[str, Marker], ...]]:
+        """The arguments that depend on what is wanted and get no cotangent, for a marker was put in."""
+        found: dict[Node, tuple[tuple[str, Marker], ...]] = {}
+        if not any(override.marker for override in self.rules.overrides):
+            return found
+        for node in structure.nodes:
+            for i, v in enumerate(node.inputs):
+                mark = self.replaced(node, i) if v in activity.varied and v.is_inexact else None
+                if isinstance(mark, Marker) and not isinstance(node.function, Measurement):
+                    marks = dict(found.get(node, ())) | {node.function.argument_of(i): mark}
+                    found[node] = tuple(marks.items())
+        return found
 
     def serves(self, node: Node, position: int) -> bool:
         """Whether a visited node can give an input its share for nothing but the rule that is written for it.
@@ -134,16 +173,20 @@ class _Planner:
         watched = self.taps.keys() & (activity.reached | activity.beside) if self.taps else ()
         taps = tuple(self.taps[v] for v in direct if v in watched)
         readings = (r for v in structure.values if v in watched for r in self.taps[v].readings) if watched else ()
+        signals = {p.signal for step in steps for p in step.pullbacks if p.signal is not None}
+        told = () if self.signal.is_of(structure) else tuple(signals)
         plan = Plan(
             structure,
             wanted=tuple(wanted),
-            sources=tuple(sources),
+            sources=(*sources, *told),
+            told=told,
             steps=_share(steps, self.shared),
             reached=activity.reached,
             taps=taps,
             readings=tuple(readings) if self.taps else (),
             observed=tuple(structure.observed),
             hooks=self.hooks(structure),
+            marked=self.marked(structure, activity),
         )
         return store_results(remake_segments(plan, [*self.segments, *find_views(plan)]))
 
@@ -210,7 +253,9 @@ class _Planner:
         function = node.function
         if not self.rules.overrides or isinstance(function, Measurement):
             return None
-        return find_around(self.rules, self.rules.setting(function, rule, node), node, self.whole, self.sources)
+        origins = Origins(node, self.standings)
+        setting = self.rules.setting(function, rule, node, origins.find)
+        return find_around(self.rules, setting, origins, self.signal, self.activity)
 
     def is_apart(self, value: Value) -> bool:
         """Whether a value's cotangent is asked for by itself."""

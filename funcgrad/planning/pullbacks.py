@@ -56,7 +56,7 @@ def rule_pullback(
         taken = (*range(len(values), len(values) + len(held)), *taken)
         names, values = [*names, *(v.name for v in held)], (*values, *held)
     made_here = make_pullback(node, rule, outputs, targets, values, taken, pull, names)
-    return replace(made_here, signal=around.signal, key=around.key) if around else made_here
+    return replace(made_here, signal=around.signal, key=around.key, at=around.at) if around else made_here
 
 
 def derived_pullback(

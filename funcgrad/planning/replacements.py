@@ -96,6 +96,10 @@ def _matches_no_region(override: Override, region: Region, nodes: Sequence[Node]
         why = "no scope is called so" + (f", {near.removesuffix('?')}" if near else "")
     elif region.bilinear:
         why = "the graph has no such product of two activations that are differentiated"
+    elif region.sums:
+        why = "the graph has no such sum of two activations"
+    elif region.statistics:
+        why = "no normalization or softmax is written out in the graph; one of fg.ops is a node by itself"
     elif region.affine:
         why = (
             "the graph has no such product of activations with parameters, which are constants and what comes in "

@@ -15,7 +15,7 @@ from funcgrad.plans.rows import make_rows
 from funcgrad.plans.scenes import make_scene
 from funcgrad.plans.step import Step
 from funcgrad.plans.suggestions import Suggestion, find_patterns
-from funcgrad.registry import Hook
+from funcgrad.registry import Hook, Marker
 from funcgrad.view import LINES, Row, Scene, Totals, page_width, to_table
 
 
@@ -59,8 +59,12 @@ class Plan:
     """What taps read, here and inside of nodes."""
     observed: tuple[Value, ...] = ()
     """Statistics of values, taken on the way forward, here and inside of nodes."""
+    told: tuple[Value, ...] = ()
+    """The last of `sources` that are values of a graph around this one, whose cotangents rules here ask for."""
     hooks: Mapping[Value, tuple[Hook, ...]] = field(default_factory=dict)
     """What changes the cotangents of values, once they are whole."""
+    marked: Mapping[Node, tuple[tuple[str, Marker], ...]] = field(default_factory=dict)
+    """The arguments that get no cotangent because a marker was put in."""
     temp_bytes: int | None = None
     """What XLA says that its program of both passes needs beside its arguments and results; None before it is asked.
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.graph import Constant, Node, Value, read
 from funcgrad.naming import at_node
 from funcgrad.primitive import on_mesh_of, typed
-from funcgrad.registry import Pull, Rule, key_of_turn
+from funcgrad.registry import Pull, Rule, Turn, key_of_turn, turns_here
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class Pullback:
     """Another value whose cotangent it takes, a value of the whole graph that comes later."""
     key: Any = None
     """The random key that it takes."""
+    at: tuple[int | Turn | Value, ...] = ()
+    """The numbers that it takes: those of turns that run, and what the values are."""
 
     @property
     def name(self) -> str:
@@ -66,19 +69,27 @@ class Pullback:
         """Cotangents of the targets, from those of the node's outputs and what the forward left behind."""
         needs, cotangents = map(as_array, read(self.needs, values)), [g[v] for v in self.sources]
         with at_node(self.node.name, lambda: self.node.line), on_mesh_of(cotangents):
-            return self.pull(*needs, *cotangents, *self._handed(g))
+            return self.pull(*needs, *cotangents, *self._handed(g, values))
 
-    def _handed(self, g: Mapping[Value, Array]) -> list[Any]:
+    def _handed(self, g: Mapping[Value, Array], values: Mapping[Value, Any]) -> list[Any]:
         """What it takes after the cotangents of its node."""
         signal = [] if self.signal is None else [g[self.signal]]
-        return signal if self.key is None else [*signal, key_of_turn(self.key)]
+        key = [] if self.key is None else [key_of_turn(self.key)]
+        return [*signal, *key, *([self._numbers(values)] if self.at else [])]
+
+    def _numbers(self, values: Mapping[Value, Any]) -> Array:
+        """What `at` stands for here."""
+        turns = turns_here()[-len(self.node.loops) :]
+        found = (turns[x.depth] if isinstance(x, Turn) else values[x] if isinstance(x, Value) else x for x in self.at)
+        return jnp.stack([jnp.asarray(x).astype(jnp.int32) for x in found])
 
     @property
     def operand_avals(self) -> list[Aval]:
         """Of what `pull` takes after the values that it needs."""
         signal = [] if self.signal is None else [self.signal.aval]
         key = [] if self.key is None else [jax.typeof(self.key)]
-        return [*(v.aval for v in self.sources), *signal, *key]
+        at = [jax.ShapeDtypeStruct((len(self.at),), jnp.int32)] if self.at else []
+        return [*(v.aval for v in self.sources), *signal, *key, *at]
 
 
 def as_array(x: Any, aval: Aval | None = None) -> Any:

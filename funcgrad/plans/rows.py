@@ -52,7 +52,8 @@ def _rows(
         step, turns = plan.step_of.get(node), prod(node.loops)
         forward = turns * node.flops
         if step is None or not step.pullbacks:
-            yield Row(node.name, node.op_name, _shapes(node), forward_flops=forward, depth=depth)
+            marks = _marks(plan, node)
+            yield Row(node.name, node.op_name, _shapes(node), marks, forward_flops=forward, depth=depth)
             continue
         inside = {v for body in step.bodies for v in body.kept}
         reads = {v: name for v, name in step.reads.items() if isinstance(v, Value)}
@@ -63,7 +64,7 @@ def _rows(
             node.name,
             node.op_name,
             _shapes(node),
-            rules=tuple(map(_rule, step.pullbacks)),
+            rules=(*map(_rule, step.pullbacks), *_marks(plan, node)),
             reads=tuple(RowRead(name, v.name, v in given) for v, name in reads.items() if v not in inside),
             new_bytes=sum(map(bytes_of, new)),
             forward_flops=forward,
@@ -74,6 +75,11 @@ def _rows(
         )
         for body in step.bodies:
             yield from _rows(body, given, counted, costs, depth + 1, set(step.saved) & (kept or set(step.saved)))
+
+
+def _marks(plan: "Plan", node: Node) -> tuple[RowRule, ...]:
+    """The markers that were put in for arguments of a node."""
+    return tuple(RowRule((a,), mark.value, "marked", "marked") for a, mark in plan.marked.get(node, ()))
 
 
 def _rule(pullback: Pullback) -> RowRule:

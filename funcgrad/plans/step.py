@@ -64,7 +64,8 @@ class Step:
         inside = self.remade
         given = {v: v.name for v in inside.given.values()} if inside else {}
         named = ((v, name) for p in self.pullbacks for v, name in zip(p.needs, p.reads, strict=True))
-        return given | {v: name for v, name in named if inside is None or v not in inside.found}
+        numbers = {v: v.name for p in self.pullbacks for v in p.at if isinstance(v, Value)}
+        return given | numbers | {v: name for v, name in named if inside is None or v not in inside.found}
 
     @cached_property
     def reads(self) -> dict[Value | Constant, str]:

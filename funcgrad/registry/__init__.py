@@ -6,6 +6,7 @@ from funcgrad.registry.equation import Equation as Equation
 from funcgrad.registry.example import Example as Example
 from funcgrad.registry.function import Function as Function
 from funcgrad.registry.function import Pull as Pull
+from funcgrad.registry.function import Slot as Slot
 from funcgrad.registry.function import leaf_names as leaf_names
 from funcgrad.registry.function import rules_of as rules_of
 from funcgrad.registry.hook import Hook as Hook
@@ -19,10 +20,15 @@ from funcgrad.registry.kind import surrogate as surrogate
 from funcgrad.registry.op import Op as Op
 from funcgrad.registry.op import op as op
 from funcgrad.registry.op import registered as registered
+from funcgrad.registry.origin import Origin as Origin
+from funcgrad.registry.origin import Turn as Turn
 from funcgrad.registry.override import Override as Override
 from funcgrad.registry.random_keys import in_turn as in_turn
 from funcgrad.registry.random_keys import key_at as key_at
 from funcgrad.registry.random_keys import key_of_turn as key_of_turn
+from funcgrad.registry.random_keys import turns_here as turns_here
+from funcgrad.registry.region import ENTRYWISE as ENTRYWISE
+from funcgrad.registry.region import PRODUCTS as PRODUCTS
 from funcgrad.registry.region import Affine as Affine
 from funcgrad.registry.region import Merged as Merged
 from funcgrad.registry.region import Region as Region
@@ -36,7 +42,7 @@ from funcgrad.registry.rule import name_of as name_of
 from funcgrad.registry.rule import unbroadcast as unbroadcast
 from funcgrad.registry.ruleset import RuleSet as RuleSet
 from funcgrad.registry.setting import Setting as Setting
-from funcgrad.registry.setting import asked_around as asked_around
+from funcgrad.registry.setting import names_around as names_around
 from funcgrad.registry.targets import Target as Target
 from funcgrad.registry.targets import equations_of as equations_of
 from funcgrad.registry.targets import functions_in as functions_in

@@ -36,7 +36,7 @@ from funcgrad.registry.broadcasting import check_core
 from funcgrad.registry.cuts import batch_cut, describe_cut
 from funcgrad.registry.differential import Differential
 from funcgrad.registry.function import Function, Pull, Slot, leaf_names, targets_of, with_integers
-from funcgrad.registry.kind import Marker
+from funcgrad.registry.kind import STOPPING, Marker
 from funcgrad.registry.rule import Rule
 from funcgrad.registry.setting import Setting
 
@@ -133,7 +133,7 @@ class Call(Function):
 
     def blocks(self, position: int) -> bool:
         """Whether nothing flows to the leaf at a position, because its argument is marked so."""
-        return self.op.rules.get(self.argument_of(position)) in (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
+        return self.op.rules.get(self.argument_of(position)) in STOPPING
 
     # -- forward ---------------------------------------------------------------------------------------------
 

@@ -64,6 +64,15 @@ class Function(ABC):
     def known(self) -> tuple[str, ...]:
         """The names that a rule may ask for."""
 
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """The arguments that have an origin."""
+        return tuple(self.argument_slots)
+
+    def slot_of(self, argument: str) -> "Slot":
+        """Which leaves make up an argument that has an origin."""
+        return self.argument_slots[argument]
+
     @abstractmethod
     def leaf_names(self, avals: Sequence[Aval]) -> Sequence[str]:
         """What rules call each leaf of the inputs, of the outputs, and of what is saved."""

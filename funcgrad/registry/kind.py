@@ -100,7 +100,7 @@ def surrogate(of: PureFunction) -> Kind:
 
 
 class Marker(Enum):
-    """Why an argument has no pullback, when that is not an oversight: for `op.mark`.
+    """Why an argument has no pullback, when that is not an oversight: for `op.mark` and `RuleSet.override`.
 
     Example:
         >>> fg.ops.cross_entropy.rules["labels"] is fg.Marker.NON_DIFFERENTIABLE
@@ -113,3 +113,7 @@ class Marker(Enum):
     """The argument is no point of a continuum (a label, a key); nothing flows."""
     NOT_IMPLEMENTED = "not implemented"
     """There is a derivative, nobody wrote it; raises where a gradient would need it."""
+
+
+STOPPING = (Marker.ZERO, Marker.NON_DIFFERENTIABLE)
+"""Those by which nothing flows."""

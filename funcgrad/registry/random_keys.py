@@ -26,8 +26,13 @@ def in_turn(number: Any) -> Iterator[None]:
         _turns.reset(token)
 
 
+def turns_here() -> tuple[Any, ...]:
+    """The numbers of the turns that are running, the outermost loop's first."""
+    return _turns.get()
+
+
 def key_of_turn(key: Any) -> Any:
     """The key for the turns that are running, the outermost loop's first."""
-    for number in _turns.get():
+    for number in turns_here():
         key = jax.random.fold_in(key, number)
     return key

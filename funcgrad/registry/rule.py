@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -76,6 +77,17 @@ class Rule:
     def name(self) -> str:
         """The function's name, or the title that it was given."""
         return self.title or name_of(self.function)
+
+    @property
+    def written(self) -> str:
+        """The name, with the line at which the function is written, where that is in a file."""
+        function = self.function
+        while isinstance(function, partial):
+            function = function.func
+        function = inspect.unwrap(function)
+        code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+        file = Path(code.co_filename) if code is not None else None
+        return self.name if file is None or not file.exists() else f"{self.name} ({file.name}:{code.co_firstlineno})"
 
     @cached_property
     def needs(self) -> tuple[str, ...]:
@@ -169,17 +181,17 @@ class Rule:
         expected = ", ".join(self.arguments)
         if not isinstance(result, Mapping):
             raise RuleError(
-                f"{where}: rule {self.name} serves {expected}, so it must return a mapping with these names, "
+                f"{where}: rule {self.written} serves {expected}, so it must return a mapping with these names, "
                 f"got {type(result).__name__}."
             )
         if missing := [a for a in self.arguments if a not in result]:
             raise RuleError(
-                f"{where}: rule {self.name} serves {expected}, but its result has no cotangent for "
+                f"{where}: rule {self.written} serves {expected}, but its result has no cotangent for "
                 f"{', '.join(missing)}; return one for every argument it serves."
             )
         if extra := [a for a in result if a not in self.arguments]:
             raise RuleError(
-                f"{where}: rule {self.name} returned a cotangent for {', '.join(map(str, extra))}, "
+                f"{where}: rule {self.written} returned a cotangent for {', '.join(map(str, extra))}, "
                 f"which it does not serve; it serves {expected}."
             )
         return result
@@ -197,7 +209,7 @@ class Rule:
         is_other = found != structure if len(leaves) > 1 else is_leaf(structure) and not is_leaf(found)
         if len(leaves) != len(flat_avals) or is_other:
             raise RuleError(
-                f"{where}: rule {self.name} must return the cotangent of {argument} as {describe_tree(avals)}, "
+                f"{where}: rule {self.written} must return the cotangent of {argument} as {describe_tree(avals)}, "
                 f"got {describe_tree(result)}."
             )
         return [self._fit(argument, x, aval, where, room) for x, aval in zip(leaves, flat_avals, strict=True)]
@@ -207,7 +219,7 @@ class Rule:
             return None
         if isinstance(x, jax.Array) and _is_alike(found := jax.typeof(x), aval):
             return x
-        promise = f"{where}: rule {self.name} must return the cotangent of {argument} as {describe(aval)}"
+        promise = f"{where}: rule {self.written} must return the cotangent of {argument} as {describe(aval)}"
         try:
             found = jax.typeof(x)
         except TypeError:

@@ -11,13 +11,14 @@ from funcgrad.errors import RuleError, describe, printed, require
 from funcgrad.naming import Where, holds, unnumbered
 from funcgrad.registry.function import Function
 from funcgrad.registry.hook import Hook, check_call
-from funcgrad.registry.kind import Kind, Marker, modified, nonlinear
+from funcgrad.registry.kind import STOPPING, Kind, Marker, modified, nonlinear
 from funcgrad.registry.likeness import alike
 from funcgrad.registry.op import Op
-from funcgrad.registry.override import Override
+from funcgrad.registry.origin import ORIGIN, Origin
+from funcgrad.registry.override import Override, nothing
 from funcgrad.registry.region import Region
 from funcgrad.registry.rule import Rule
-from funcgrad.registry.setting import AROUND, Replaced, Setting, asked_around
+from funcgrad.registry.setting import Replaced, Setting, asked_around, names_around
 from funcgrad.registry.targets import Target, functions_in
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class RuleSet:
     def override(
         self,
         function: Op | str | Region | Target | Callable[..., Any],
-        rule: PureFunction | Rule,
+        rule: PureFunction | Rule | Marker,
         *arguments: str,
         at: str | Where = "**",
         kind: Kind | None = None,
@@ -108,14 +109,15 @@ class RuleSet:
                 a function of JAX's (`jax.nn.relu`, `jnp.round`, `jax.lax.dot_general`); or what a graph
                 prints as the name of a node's function (`"relu"`, `"dot_general"`). A jitted function that is meant
                 is one node.
-            rule: a function as for `op.pullback`; or a `Rule`, of which what else is passed here replaces its own. For
-                a function of JAX's it asks for the parameters of
-                the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`, where a
-                parameter is called so), and for `<argument>_aval`. Any may ask for what is around it: `pull`, the
-                J^T that it replaces, from a cotangent to that of its argument (a mapping, where it serves several);
+            rule: a function as for `op.pullback`; or a `Rule`, of which what else is passed here replaces its own; or
+                an `fg.Marker`, by which the arguments get no cotangent (`ZERO`, `NON_DIFFERENTIABLE`) or must not need
+                one (`NOT_IMPLEMENTED`, which raises where they do). For a function of JAX's a rule asks for the
+                parameters of the function, for those of a primitive (`dimension_numbers`), for the output `y` (`out`,
+                where a parameter is called so), and for `<argument>_aval`. Any may ask for what is around it: `pull`,
+                the J^T that it replaces, from a cotangent to that of its argument (a mapping, where it serves several);
                 `f`, the forward as a function of the arguments, of which those left out are the node's own; `node`;
                 `loss_g`, the cotangent of the value of `with_signal`; `key`, a random key made of that of `with_key`
-                for this node and this turn of a loop.
+                for this node and this turn of a loop; `w_origin`, of an argument `w`, where its value comes from.
             arguments: the arguments it serves; may be left out for a function with one argument.
             at: names of nodes, of what they make, or of scopes; globs of these; an `fg.Where`.
             kind: what the rule claims; by default `modified`, no derivative, but linear in `g`. What is not even that
@@ -129,7 +131,8 @@ class RuleSet:
 
         Raises:
             RuleError: the op has no such argument, or the rule asks for something the op cannot give; for functions
-                of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node.
+                of JAX's, that is said when the set is used in a plan, as is a pattern that matches no node. A marker
+                comes with a `kind` or something to `keep`.
 
         Example:
             >>> def guided_relu(g, x):
@@ -146,7 +149,16 @@ class RuleSet:
         """
         target = Target.of(function)
         _check_place(at, "override", "a glob over names of nodes, as 'encoder/**'")
-        if not isinstance(rule, Rule):
+        marker = rule if isinstance(rule, Marker) else None
+        if marker is not None and (kind or keep):
+            what = "kind" if kind else "keep"
+            raise RuleError(
+                f"override of {target.title}: fg.Marker.{marker.name} says that nothing flows, and takes no {what}=; "
+                f"leave that out, or pass a rule."
+            )
+        if isinstance(rule, Marker):
+            rule = nothing(rule, arguments or (_only_argument(target.op) if target.op else ()))
+        elif not isinstance(rule, Rule):
             rule = Rule(rule, () if arguments or not target.op else _only_argument(target.op), modified)
         passed = {"arguments": arguments or None, "kind": kind, "keep": keep}
         if given := {name: value for name, value in passed.items() if value is not None}:
@@ -157,8 +169,8 @@ class RuleSet:
                     raise RuleError(
                         f"{target.title} has no argument '{a}' to override; it has {', '.join(target.op.arguments)}."
                     )
-            target.op.check_rule(rule, AROUND)
-        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional)))
+            target.op.check_rule(rule, names_around(target.op.arguments))
+        return replace(self, overrides=(*self.overrides, Override(target, rule, Where.of(at), optional, marker)))
 
     def hook(self, at: str | Where, function: Callable[[Array], Array], kind: Kind = modified) -> "Self":
         """A new set in which the cotangents of the values that `at` stands for are changed by a function.
@@ -226,6 +238,9 @@ class RuleSet:
     def with_signal(self, at: str | Where) -> "Self":
         """A new set whose rules may ask for the cotangent of one value, wherever they stand before it: `loss_g`.
 
+        In loops, branches and checkpoints too. A value that is itself in one of these is for the rules in there, which
+        are told that of their turn.
+
         Args:
             at: the name of the value, or an `fg.Where`. Without it, `loss_g` is the cotangent of the output.
 
@@ -233,7 +248,9 @@ class RuleSet:
             Another set.
 
         Raises:
-            RuleError: it is no place. What stands for no value, or for several, raises when the set is used in a plan.
+            RuleError: it is no place. When the set is used in a plan: it stands for no value, or for several; for one
+                that comes before a rule that asks, or inside of something that does not hold it; or for one on which
+                the output does not depend.
 
         Example:
             >>> rules = fg.RuleSet().override(jnp.tanh, lambda g, loss_g: jnp.full_like(g, loss_g.sum()))
@@ -267,10 +284,15 @@ class RuleSet:
         """The rule for an argument of a function at a node; None where it is to be derived."""
         return self.replaced(function, argument, node) or function.rules.get(argument)
 
-    def replaced(self, function: Function, argument: str, node: str) -> Rule | None:
-        """The rule that overrides those of a function at a node; None where none does."""
+    def replaced(self, function: Function, argument: str, node: str) -> Rule | Marker | None:
+        """The rule, or marker, that overrides those of a function at a node; None where none does."""
         found = self._standing(function, argument, node, len(self.overrides))
-        return found[1] if found else None
+        return (self.overrides[found[0]].marker or found[1]) if found else None
+
+    def blocks(self, function: Function, position: int, node: str) -> bool:
+        """Whether no cotangent passes a function to its input at a position, by its own rules or what was put in."""
+        replaced = self.replaced(function, function.argument_of(position), node) if self.overrides else None
+        return function.blocks(position) if replaced is None else replaced in STOPPING
 
     def _standing(self, function: Function, argument: str, node: str, n: int) -> tuple[int, Rule] | None:
         """The latest of the first `n` overrides that serves an argument at a node: its number, and its rule."""
@@ -282,19 +304,22 @@ class RuleSet:
                     return i, rule
         return None
 
-    def setting(self, function: Function, rule: Rule, node: Any, n: int | None = None) -> Setting | None:
+    def setting(
+        self, function: Function, rule: Rule, node: Any, origin_of: Callable[[int], Origin], n: int | None = None
+    ) -> Setting | None:
         """What a rule asks for that is around it at a node; None where it asks for nothing of that kind.
 
         Args:
             function: the node's.
             rule: the one that stands there, of the first `n` overrides.
             node: the node.
+            origin_of: where its input at a position comes from.
             n: all, if None.
 
         Raises:
             RuleError: it asks for a key, and the set has none.
         """
-        asked = asked_around(rule, function.known)
+        asked = asked_around(rule, function)
         if not (self.overrides and asked):
             return None
         if "key" in asked and self.key is None:
@@ -302,10 +327,14 @@ class RuleSet:
                 f"{node.name}: rule {rule.name} asks for a random key, and the set has none; give it one in every "
                 f"step, as rules.with_key(jax.random.key(0))."
             )
-        replaced = self._replaced_by(function, rule, node, len(self.overrides) if n is None else n)
-        return Setting(asked, replaced if "pull" in asked else (), node if "node" in asked else None)
+        replaced = self._replaced_by(function, rule, node, origin_of, len(self.overrides) if n is None else n)
+        slots = {name: function.slot_of(name.removesuffix(ORIGIN)) for name in asked if name.endswith(ORIGIN)}
+        origins = tuple((name, slot.take({p: origin_of(p) for p in slot.positions})) for name, slot in slots.items())
+        return Setting(asked, replaced if "pull" in asked else (), node if "node" in asked else None, origins)
 
-    def _replaced_by(self, function: Function, rule: Rule, node: Any, n: int) -> tuple[Replaced, ...]:
+    def _replaced_by(
+        self, function: Function, rule: Rule, node: Any, origin_of: Callable[[int], Origin], n: int
+    ) -> tuple[Replaced, ...]:
         """What would stand for the arguments of a rule, the latest of the first `n` overrides, if it did not."""
         groups: dict[tuple[int, Rule | None], list[str]] = {}
         for argument in rule.arguments:
@@ -319,7 +348,7 @@ class RuleSet:
             Replaced(
                 r and r.alone,
                 tuple(arguments),
-                self.setting(function, r, node, i + 1) if r is not None and i >= 0 else None,
+                self.setting(function, r, node, origin_of, i + 1) if r is not None and i >= 0 else None,
             )
             for (i, r), arguments in groups.items()
         )

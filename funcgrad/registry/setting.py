@@ -4,7 +4,8 @@
 - `f`: the forward, as a function of the arguments; those that are left out are the node's own;
 - `node`: the node at which it stands;
 - `loss_g`: the cotangent of one value for all nodes, which methods of feedback alignment broadcast;
-- `key`: a random key of the node's own, another one in each turn of a loop.
+- `key`: a random key of the node's own, another one in each turn of a loop;
+- `w_origin`: of an argument `w`, where its value comes from (`registry/origin.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +17,24 @@ import jax
 from funcgrad.aliases import Array, Aval, PyTree
 from funcgrad.errors import RuleError, describe, describe_tree
 from funcgrad.primitive import is_inexact
+from funcgrad.registry.origin import ORIGIN
 from funcgrad.registry.rule import Rule
 
 if TYPE_CHECKING:
-    from funcgrad.registry.function import Reading
+    from funcgrad.registry.function import Function, Reading
 
 AROUND = ("pull", "f", "node", "loss_g", "key")
 """The names, in order; an argument or attribute of the same name comes first."""
 
 
-def asked_around(rule: Rule, known: Sequence[str]) -> tuple[str, ...]:
-    """What a rule asks for that is not in its function, which has the names `known`."""
-    return tuple(n for n in AROUND if n in rule.needs and n not in known)
+def names_around(arguments: Sequence[str]) -> tuple[str, ...]:
+    """What a rule that is put in may ask for beside what a function of these arguments has."""
+    return (*AROUND, *(f"{a}{ORIGIN}" for a in arguments))
+
+
+def asked_around(rule: Rule, function: "Function") -> tuple[str, ...]:
+    """What a rule asks for that is not in its function."""
+    return tuple(n for n in names_around(function.argument_names) if n in rule.needs and n not in function.known)
 
 
 @dataclass(frozen=True)
@@ -40,12 +47,15 @@ class Setting:
     """What it replaces, where it asks for that."""
     node: Any = None
     """The node, likewise."""
+    origins: tuple[tuple[str, PyTree], ...] = ()
+    """The origins, likewise, by the names that it asks for."""
 
     @property
     def operands(self) -> tuple[str, ...]:
         """What is handed over each time the rule runs, after the cotangents; also for the rules that it replaces."""
         below = [below.setting.operands for below in self.replaced if below.setting]
-        return tuple(n for n in ("loss_g", "key") if n in self.asked or any(n in names for names in below))
+        own = (*self.asked, *(("at",) if any(o.at for _, tree in self.origins for o in jax.tree.leaves(tree)) else ()))
+        return tuple(n for n in ("loss_g", "key", "at") if n in own or any(n in names for names in below))
 
     @property
     def reads_arguments(self) -> bool:
@@ -86,6 +96,8 @@ def offer(
     offered: dict[str, Any] = {n: x for n, x in handed.items() if n in setting.asked}
     if "node" in setting.asked:
         offered["node"] = setting.node
+    for name, tree in setting.origins:
+        offered[name] = jax.tree.map(lambda origin: origin.told(handed.get("at", ())), tree)
     if "f" in setting.asked:
         offered["f"] = _forward(reading, values)
     if "pull" in setting.asked:

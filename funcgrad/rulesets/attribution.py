@@ -23,6 +23,7 @@ from funcgrad.registry import RuleSet, nonlinear
 from funcgrad.rulesets import relevance
 from funcgrad.rulesets.families import RELU
 from funcgrad.rulesets.inputs import Argnums, Places, alone, baseline_of, chosen, values_and_gradients, weighted_sum
+from funcgrad.rulesets.relevance.rest import through_activations
 from funcgrad.rulesets.rescaling import PAIR, rescale_rules
 
 
@@ -103,7 +104,7 @@ def excitation_backprop(stabilizer: float = 1e-6, *, at: str | Where = "**") -> 
         >>> print(np.asarray(pull(jnp.ones((1, 1)))[0]).round(3))
         [[0.5 0.5 0. ]]
     """
-    return relevance.passing() | relevance.norm(stabilizer) | relevance.z_plus(stabilizer, at=at)
+    return through_activations() | relevance.norm(stabilizer) | relevance.z_plus(stabilizer, at=at)
 
 
 def gradient_times_input(

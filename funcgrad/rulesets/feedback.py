@@ -3,8 +3,11 @@
 Each entry but `perturbation` stands for the cotangent of what a linear layer takes, and leaves that of its weight as it
 is: at `fg.ops.linear` by default; with `of="dot_general"` at the layers of Flax NNX and `x @ w`, and with
 `weight="lhs"` beside that at Equinox's, which write `w @ x`. A product of two activations, as attention has, is to be
-left out by `at=`; `of=fg.Region(affine="dot_general")` does so by itself, where it is taken. A fixed matrix is drawn
-from a key and the node's name: the same in every step, and in all turns of a loop.
+left out by `at=`; `of=fg.Region(affine="dot_general")` does so by itself, where it is taken.
+
+A weight has one fixed matrix. It is drawn from a key and the weight's name, so that it is the same in every step, at
+all nodes that read the weight, transposed where they read it transposed, and in all turns of a loop; of a stack of
+weights, each slice has its own, whether a `scan` takes the slices or the model writes `w[i]`.
 """
 
 import inspect
@@ -24,7 +27,7 @@ from funcgrad.aliases import Array, Aval
 from funcgrad.errors import RuleError, describe, printed
 from funcgrad.graph import Node
 from funcgrad.naming import Where
-from funcgrad.registry import Op, Region, Rule, RuleSet, key_at, modified, nonlinear
+from funcgrad.registry import Op, Origin, Region, Rule, RuleSet, modified, nonlinear
 from funcgrad.rulesets.changes import Change, like
 from funcgrad.rulesets.slopes import Function
 
@@ -61,9 +64,9 @@ def alignment(
     return _exchanged("feedback_alignment", partial(uniform_like, key=key, scale=scale), of, weight, at)
 
 
-def uniform_like(w: Array, node: Node, key: Array, scale: Any) -> Array:
+def uniform_like(w: Array, origin: Origin, key: Array, scale: Any) -> Array:
     """`B`, uniform in [-c, c], of the weight's shape."""
-    return like(scale, w) * jax.random.uniform(key_at(key, node.name), w.shape, w.dtype, -1, 1)
+    return like(scale, w) * drawn_like(w, origin, key, low=-1)
 
 
 def sign_symmetric(
@@ -96,9 +99,19 @@ def sign_symmetric(
     return _exchanged("sign_symmetric", partial(signs_of, key=key), of, weight, at)
 
 
-def signs_of(w: Array, node: Node, key: Array | None) -> Array:
+def signs_of(w: Array, origin: Origin, key: Array | None) -> Array:
     """`m sign(w)`."""
-    return jnp.sign(w) if key is None else jnp.sign(w) * jax.random.uniform(key_at(key, node.name), w.shape, w.dtype)
+    return jnp.sign(w) if key is None else jnp.sign(w) * drawn_like(w, origin, key, low=0)
+
+
+def drawn_like(w: Array, origin: Origin, key: Array, low: float) -> Array:
+    """Numbers in [low, 1] for where a weight comes from, moved and cast as the weight is.
+
+    Under a `vmap` over weights, an op's rule is given one of them: then all have the same numbers.
+    """
+    aval, own = origin.aval, origin.key(key)
+    x = origin.moved(jax.random.uniform(own, aval.shape, aval.dtype, low, 1))
+    return x if x.shape == w.shape else jax.random.uniform(own, w.shape, w.dtype, low, 1)
 
 
 def direct(
@@ -135,9 +148,9 @@ def direct(
         >>> fg.grad(loss, rules=rules)(params, x)["w1"].shape
         (2, 3)
     """
-    x = _activations(of, weight)
+    x, w = _factors(of, weight)
     width = scale if scale is not None else lambda n: 1 / math.sqrt(n)
-    rule = Projected("direct_feedback", x, key, width).rule
+    rule = Projected("direct_feedback", x, w, key, width).rule
     return RuleSet().override(of, rule, at=at).with_signal(signal)
 
 
@@ -172,9 +185,9 @@ def target_projection(
         >>> fg.grad(loss, rules=rules)(jnp.ones((2, 3))).shape
         (2, 3)
     """
-    x = _activations(of, weight)
+    x, w = _factors(of, weight)
     width = scale if scale is not None else lambda n: math.sqrt(6 / n)
-    rule = Projected("target_projection", x, key, width, targets).rule
+    rule = Projected("target_projection", x, w, key, width, targets).rule
     return RuleSet().override(of, rule, at=at)
 
 
@@ -216,19 +229,20 @@ class Exchanged:
     weight: str
     """Of an affine region "affine", which has the weight and the product."""
     make: Callable[..., Array]
-    """Of the weight and the node: the matrix."""
+    """Of the weight and where it comes from: the matrix."""
 
     @property
     def __signature__(self) -> Signature:
-        return _asking("g", "node", self.x, self.weight, *(() if self.weight == "affine" else ("f",)))
+        origin = f"{self.weight}_origin"
+        return _asking("g", self.x, self.weight, origin, *(() if self.weight == "affine" else ("f",)))
 
-    def __call__(self, g: Array, node: Node, **told: Any) -> Array:
+    def __call__(self, g: Array, **told: Any) -> Array:
         """J^T of the product with the matrix; a product is linear in `x`, so that what `x` is does not matter."""
         if self.weight == "affine":
             product, weight = told["affine"].product, told["affine"].weight
         else:
             product, weight = (lambda x, w: told["f"](**{self.x: x, self.weight: w})), told[self.weight]
-        matrix = self.make(weight, node)
+        matrix = self.make(weight, told[f"{self.weight}_origin"])
         return jax.vjp(lambda x: product(x, matrix), told[self.x])[1](g)[0]
 
 
@@ -238,6 +252,7 @@ class Projected:
 
     title: str
     x: str
+    weight: str
     key: Array
     scale: Any
     """A number, or a function of the numbers that a layer takes."""
@@ -245,7 +260,8 @@ class Projected:
 
     @property
     def __signature__(self) -> Signature:
-        asked = _asking("node", f"{self.x}_aval", *(("loss_g",) if self.targets is None else ()))
+        names = ("node", f"{self.x}_aval", f"{self.weight}_origin")
+        asked = _asking(*names, *(("loss_g",) if self.targets is None else ()))
         dimensions = Parameter("dimension_numbers", Parameter.KEYWORD_ONLY, default=None)
         return asked.replace(parameters=[*asked.parameters.values(), dimensions])
 
@@ -270,7 +286,8 @@ class Projected:
         axes = (*axes, *(a for a in range(len(aval.shape)) if a not in axes))
         shape = [aval.shape[a] for a in axes]
         n = math.prod(shape[len(rows) :])
-        matrix = jax.random.uniform(key_at(self.key, node.name), (e.shape[-1], n), aval.dtype, -1, 1)
+        key = told[f"{self.weight}_origin"].key(self.key)
+        matrix = jax.random.uniform(key, (e.shape[-1], n), aval.dtype, -1, 1)
         matrix = matrix * like(self.scale(n) if callable(self.scale) else self.scale, matrix)
         x_bar = (e.astype(aval.dtype) @ matrix).reshape(shape)
         return jnp.transpose(x_bar, [axes.index(a) for a in range(len(axes))])
@@ -311,11 +328,11 @@ def _operands(of: Function | Region, weight: str | None) -> tuple[str, str]:
     return next(n for n in names if n != weight), weight
 
 
-def _activations(of: Function, weight: str | None) -> str:
-    """What a product calls its activations, whose examples are told from its own axes; a region does not say them."""
+def _factors(of: Function, weight: str | None) -> tuple[str, str]:
+    """The same of a product whose own axes tell which are the examples; a region does not say them."""
     if isinstance(of, Region):
         raise RuleError('of= takes a product here, as "dot_general", whose axes say which are examples; got a region.')
-    return _operands(of, weight)[0]
+    return _operands(of, weight)
 
 
 def _asking(*names: str) -> Signature:

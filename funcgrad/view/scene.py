@@ -30,7 +30,8 @@ class RowRule:
     name: str
     """The rule's name, or what it is derived by."""
     kind: str
-    """`exact`, `subgradient`, `surrogate`, `modified`, `nonlinear`; `derived` where nobody did, `label` at a name."""
+    """`exact`, `subgradient`, `surrogate`, `modified`, `nonlinear`; `derived` where nobody did, `label` at a name;
+    `marked` where a marker was put in, by which there is no cotangent."""
     claim: str
     """The kind with its convention: `subgradient (0 at 0)`."""
 

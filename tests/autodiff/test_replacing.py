@@ -339,7 +339,7 @@ def test_a_whole_loop_has_a_rule():
         (fg.RuleSet().override("rellu", leaky_x),
          r"The override of rellu at '\*\*' matches nothing; the graph has no rellu node, did you mean 'relu'\?"),
         (fg.RuleSet().override("relu", lambda g, y1: g),
-         r"relu: rule <lambda> asks for 'y1'; it may ask for g, x, x_aval, y, pull, f, node, loss_g, key\."),
+         r"relu: rule <lambda> asks for 'y1'; it may ask for g, x, x_aval, y, pull, f, node, loss_g, key, x_origin\."),
         (fg.RuleSet().override("dot_general", lambda g: g),
          r"dot_general has several arguments \(lhs, rhs\); say which the rule serves: "
          r"override\('dot_general', <lambda>, 'lhs'\)\."),

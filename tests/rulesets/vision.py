@@ -48,7 +48,7 @@ class FlaxViT(nnx.Module):
     def encode(self, x):
         x = x + self.attention(self.norm1(x))
         x = x + self.down(nnx.gelu(self.up(self.norm2(x))))
-        return self.head(self.norm3(x).mean(1, dtype=jnp.float32))
+        return self.head(self.norm3(x).mean(1, dtype=x.dtype))
 
 
 class EquinoxViT(eqx.Module):

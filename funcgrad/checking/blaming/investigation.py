@@ -211,10 +211,9 @@ def _passed(request: Request, args: Sequence[Any], kwargs: dict[str, Any]) -> tu
 def _blocks(rules: RuleSet, node: Node, v: Value) -> bool:
     """Whether a node passes no cotangent to a value that it reads."""
     function, positions = node.function, [i for i, x in enumerate(node.inputs) if x is v]
-    if isinstance(function, Measurement) or not rules.overrides:
+    if isinstance(function, Measurement):
         return all(function.blocks(i) for i in positions)
-    replaced = (rules.replaced(function, function.argument_of(i), node.name) for i in positions)
-    return all(rule is None and function.blocks(i) for i, rule in zip(positions, replaced, strict=True))
+    return all(rules.blocks(function, i, node.name) for i in positions)
 
 
 def _innermost(finding: Finding, structure: Structure, values: Mapping[Value, Any]) -> Finding:

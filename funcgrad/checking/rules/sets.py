@@ -13,13 +13,14 @@ from funcgrad.errors import CheckError, FuncgradError, require
 from funcgrad.registry import (
     Example,
     Kind,
+    Marker,
     Op,
     Rule,
     RuleSet,
-    asked_around,
     exact,
     modified,
     name_of,
+    names_around,
     nonlinear,
     subgradient,
 )
@@ -44,15 +45,21 @@ def under(
     require(rules, RuleSet, "rules", "a set of rules", CheckError)
     if isinstance(function, str):
         raise CheckError(f"fg.check: rules= are checked on a function, got the name '{function}'; pass the function.")
-    own = [o.rule for o in rules.overrides if o.target.op is function]
+    put_in = [o for o in rules.overrides if o.target.op is function]
+    own = [o.rule for o in put_in]
     is_theirs = own and len(own) == len(rules.overrides) and not rules.hooks
-    if isinstance(function, Op) and is_theirs and not any(asked_around(r, function.known) or r.keep for r in own):
-        return _with_rules_of(function, {a: rule for rule in own for a in rule.arguments}), groups
+    if isinstance(function, Op) and is_theirs and not any(_asks_for_more(r, function) for r in own):
+        return _with_rules_of(function, {a: o.marker or o.rule for o in put_in for a in o.rule.arguments}), groups
     made = _with_gradient_of(function, rules, cases, attributes)
     return made, [group for group in groups if group != "costs"]
 
 
-def _with_rules_of(op: Op, replaced: dict[str, Rule]) -> Op:
+def _asks_for_more(rule: Rule, op: Op) -> bool:
+    """Whether a rule asks for what is around it, or has something kept."""
+    return bool(rule.keep) or any(n in rule.needs and n not in op.known for n in names_around(op.arguments))
+
+
+def _with_rules_of(op: Op, replaced: dict[str, Rule | Marker]) -> Op:
     made = _copied(op)
     made.rules, made.saved, made.saving_function = op.rules | replaced, op.saved, op.saving_function
     return made

@@ -22,7 +22,9 @@ def plan_branches(
     assert isinstance(node.holder, Cond)
     bodies = tuple(planner.body(b.structure, active) for b, active in zip(node.bodies, found, strict=True))
     branches = _Branches(node, positions, found, bodies, node.holder, planner.value)
-    pullbacks = reverse_pullback(node, positions, branches.outputs, branches.inside, branches.needs, branches.pull)
+    pullbacks = reverse_pullback(
+        node, positions, branches.outputs, branches.inside, branches.needs, branches.pull, bodies
+    )
     return Step(node, positions, pullbacks, (*branches.slots, *branches.observed), branches.run_forward, bodies)
 
 
@@ -111,11 +113,12 @@ class _Branches:
     def _pull(self, branch: int, *operands: Any) -> list[Any]:
         body, active = self.bodies[branch], self.found[branch]
         inputs, operands = operands[: len(self.node.inputs) - 1], operands[len(self.node.inputs) - 1 :]
-        slots, g = operands[: len(self.slots)], dict(zip(self.outputs, operands[len(self.slots) :], strict=True))
+        slots, operands = operands[: len(self.slots)], operands[len(self.slots) :]
+        g, told = dict(zip(self.outputs, operands, strict=False)), operands[len(self.outputs) :] if body.told else ()
         values = dict(zip(body.structure.inputs, inputs, strict=True))
         places = self._places(branch)
         values |= {v: slots[i] for v, i in zip(self.contents[branch].values, places, strict=True)}
-        found = reverse(body, [values[v] for v in body.kept], [g[k] for k in active.outputs])
+        found = reverse(body, [values[v] for v in body.kept], [*(g[k] for k in active.outputs), *told])
         bars = dict(zip(active.inputs, found, strict=False))
         at_inputs = [bars[p - 1] if p - 1 in bars else zeros_of(self.node.inputs[p].aval) for p in self.positions]
         within = dict(zip(body.returns[len(active.inputs) :], found[len(active.inputs) :], strict=True))

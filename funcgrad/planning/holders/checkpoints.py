@@ -23,7 +23,7 @@ def plan_checkpoint(
     again = _recomputation(node, body, node.holder)
     saved = tuple(v for v in again.given if v not in body.structure.inputs)
     inside, pull = body.returns[len(positions) :], partial(_pull, body)
-    pullbacks = reverse_pullback(node, positions, active.outputs, inside, body.kept, pull)
+    pullbacks = reverse_pullback(node, positions, active.outputs, inside, body.kept, pull, (body,))
     made = (*saved, *body.observed)
     run = partial(_run_forward, body, made) if made else node.run
     return Step(node, positions, pullbacks, made, run, (body,), remade=again)

@@ -37,7 +37,7 @@ def plan_jitted_call(
         *(node.outputs[k] for k in compiled.outputs_read),
         *kept,
     )
-    pullbacks = reverse_pullback(node, positions, active.outputs, (), needs, compiled.pull)
+    pullbacks = reverse_pullback(node, positions, active.outputs, (), needs, compiled.pull, (compiled.body,))
     return Step(node, positions, pullbacks, kept, compiled.run, (compiled.body,))
 
 

@@ -36,7 +36,7 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: tuple[BodyActivity,
     constants = (body.structure.inputs[i] for i in active.inputs if i < node.holder.n_constants)
     summed = [v for v in constants if not planner.is_apart(v)]
     loop = _ReverseLoop(node, positions, active, planner.body(body.structure, active, summed), node.holder)
-    pullbacks = reverse_pullback(node, positions, active.outputs, loop.inside, loop.needs, loop.pull)
+    pullbacks = reverse_pullback(node, positions, active.outputs, loop.inside, loop.needs, loop.pull, (loop.body,))
     made = (*loop.stacked, *loop.body.observed)
     return Step(node, positions, pullbacks, made, loop.run_forward, (loop.body,), remade=loop.once)
 
@@ -139,8 +139,8 @@ class _ReverseLoop:
 
     @cached_property
     def draws(self) -> bool:
-        """Whether something inside asks for a random key."""
-        return any(p.key is not None for p in self.body.all_pullbacks) or any(
+        """Whether something inside is told the turn: it asks for a random key, or which slice it has."""
+        return any(p.key is not None or p.at for p in self.body.all_pullbacks) or any(
             hook.key is not None for hooks in self.body.all_hooks for hook in hooks
         )
 
@@ -148,19 +148,20 @@ class _ReverseLoop:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
         n_constants, n_needs = len(self.constant), len(self.needs)
         constants = dict(zip(self.constant, operands, strict=False))
-        g = dict(zip(self.found.outputs, operands[n_needs:], strict=True))
+        g = dict(zip(self.found.outputs, operands[n_needs:], strict=False))
+        told = operands[n_needs + len(g) :]
         y_bars = {k: x for k, x in g.items() if k >= self.loop.n_carry}
 
         def turn(state: Any, x: Any) -> tuple[Any, Any]:
             slices, y_bars, *number = x
             carry_bars, totals = state
             with in_turn(*number) if number else nullcontext():
-                return self._turn_back(constants, carry_bars, totals, slices, y_bars)
+                return self._turn_back(constants, carry_bars, totals, slices, y_bars, told)
 
         start = {k: g[k] if k in g else zeros_of(v.aval) for k, v in self.carried.items()}
         totals = {i: zeros_of(self.inputs[i].aval) for i in self.constants}
         xs: tuple[Any, ...] = (operands[n_constants:n_needs], y_bars)
-        if self.draws:  # a key for each turn
+        if self.draws:
             xs = (*xs, jnp.arange(self.loop.lengths[0]))
         (carry_bars, totals), (x_bars, inside) = self.loop.reversed.scan(turn, (start, totals), xs)
         bars = totals | {k + self.loop.n_constants: x for k, x in carry_bars.items()} | x_bars
@@ -173,12 +174,13 @@ class _ReverseLoop:
         totals: dict[int, Array],
         slices: Sequence[Any],
         y_bars: dict[int, Array],
+        told: Sequence[Array],
     ) -> tuple[tuple[dict[int, Array], dict[int, Array]], tuple[dict[int, Array], list[Any]]]:
         """One turn in reverse: the cotangents of carry and constants before it, and of its slices and inside it."""
         values = constants | dict(zip((*self.slices, *self.stacked), slices, strict=True))
         seeds = [y_bars[k] if k in y_bars else carry_bars[k] for k in self.found.outputs]
         entering = [totals[i] for i in self.entering]
-        found = reverse(self.body, [values[v] for v in self.body.kept], [*seeds, *entering])
+        found = reverse(self.body, [values[v] for v in self.body.kept], [*seeds, *entering, *told])
         bars = dict(zip(self.found.inputs, found, strict=False))
         n, m = self.loop.n_constants, self.loop.n_unsliced
         carried = {k: bars[k + n] if k + n in bars else zeros_of(v.aval) for k, v in self.carried.items()}

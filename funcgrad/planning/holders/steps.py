@@ -25,7 +25,7 @@ class BodyPlanner(Protocol):
         """Plan a graph.
 
         The plan wants the cotangents of the active inputs, then of what is wanted inside. Its sources are the active
-        outputs, then the inputs `summed`, whose cotangents from outside enter.
+        outputs, then the inputs `summed`, whose cotangents from outside enter, then what its rules are `told`.
         """
         ...
 
@@ -45,6 +45,7 @@ def reverse_pullback(
     inside: Sequence[Value],
     needs: Sequence[Value | Constant],
     pull: Pull,
+    bodies: Sequence[Plan],
 ) -> tuple[Pullback, ...]:
     """The pullback of a node that holds graphs; none where it is there only for what is observed inside.
 
@@ -54,7 +55,9 @@ def reverse_pullback(
         outputs: its outputs that can have one.
         inside: what else is wanted, values of the graphs that it holds.
         needs: what it reads.
-        pull: from these, and the cotangents of the outputs, to those of the inputs, then of what is wanted inside.
+        pull: from these, the cotangents of the outputs, and that of the signal where rules inside ask for it, to the
+            cotangents of the inputs, then of what is wanted inside.
+        bodies: the plans of the graphs that it holds.
     """
     targets, names = (*(v for p in positions if isinstance(v := node.inputs[p], Value)), *inside), names_at(node)
     if not targets:
@@ -69,5 +72,6 @@ def reverse_pullback(
         arguments=tuple(names[p] for p in positions),
         positions=positions,
         reads=tuple(v.name for v in needs),
+        signal=next((v for body in bodies for v in body.told), None),
     )
     return (pullback,)

@@ -45,8 +45,8 @@ def test_the_checker_has_a_row_for_it(make, what):
 def test_the_audit_refuses_a_rule_with_axes_of_its_own():
     op = three_times_too_many()
     sentence = (
-        r"tripled_rule: rule <lambda> must return the cotangent of x as f64\[2\], got f64\[3,2\], and x was not "
-        r"broadcast along the axes that are too many; sum over them in the rule\."
+        r"tripled_rule: rule <lambda> \(test_custom_rules\.py:\d+\) must return the cotangent of x as f64\[2\], "
+        r"got f64\[3,2\], and x was not broadcast along the axes that are too many; sum over them in the rule\."
     )
     with raises_sentence(RuleError, sentence):
         fg.audit(lambda x: op(x).sum(), X)
