@@ -26,6 +26,7 @@ Gradients
                  a Selector: which parameters, for gradients, steps and optimizers
     with_rules   a function whose jax.grad obeys rules
     accumulate   add gradients of several losses and minibatches
+    certify      what a compiled program takes of memory, against what was asked (memory=)
 
 Modules
     ops          functions with hand-written rules
@@ -47,6 +48,7 @@ from funcgrad import view as view
 from funcgrad.autodiff import Selector as Selector
 from funcgrad.autodiff import Tape as Tape
 from funcgrad.autodiff import accumulate as accumulate
+from funcgrad.autodiff import certify as certify
 from funcgrad.autodiff import dynamic as dynamic
 from funcgrad.autodiff import freeze as freeze
 from funcgrad.autodiff import grad as grad
@@ -94,6 +96,7 @@ __all__ = [
     "accumulate",
     "audit",
     "blame",
+    "certify",
     "check",
     "detach",
     "dynamic",

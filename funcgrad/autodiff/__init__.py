@@ -7,6 +7,9 @@ from funcgrad.autodiff.gradients import grad as grad
 from funcgrad.autodiff.gradients import plan as plan
 from funcgrad.autodiff.gradients import value_and_grad as value_and_grad
 from funcgrad.autodiff.jacobians import jacobian as jacobian
+from funcgrad.autodiff.limits import Certified as Certified
+from funcgrad.autodiff.limits import Programs as Programs
+from funcgrad.autodiff.limits import certify as certify
 from funcgrad.autodiff.parameters import Selector as Selector
 from funcgrad.autodiff.parameters import freeze as freeze
 from funcgrad.autodiff.parameters import select as select

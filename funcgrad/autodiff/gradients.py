@@ -38,7 +38,7 @@ def value_and_grad(
     rules: RuleSet | None = None,
     taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
-    memory: int | float | str | None = None,
+    memory: int | float | str | Limit | None = None,
 ) -> Callable[..., Any]:
     r"""Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
 
@@ -146,7 +146,7 @@ def grad(
     rules: RuleSet | None = None,
     taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
-    memory: int | float | str | None = None,
+    memory: int | float | str | Limit | None = None,
 ) -> Callable[..., Any]:
     """Make a function that returns the gradient of `fun`; a drop-in for `jax.grad`.
 

@@ -7,7 +7,7 @@ back, and the next plan aims for as much less.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -45,6 +45,15 @@ class Certified:
         return text + (f", {quantity(self.asked, 'B')} asked" if self.asked is not None else "")
 
 
+class Program(NamedTuple):
+    """A function that was compiled for a limit."""
+
+    lowered: Any
+    compiled: Any
+    certified: Certified | None
+    """What it takes, where the device says that."""
+
+
 def program_bytes(compiled: Any) -> tuple[int, int] | None:
     """What a compiled program takes beside its arguments, and these; None where the device does not say.
 
@@ -63,7 +72,7 @@ def program_bytes(compiled: Any) -> tuple[int, int] | None:
 
 def compile_within(
     make: Callable[[], Callable[..., Any]], limit: Limit, where: str, arguments: Sequence[Any], **options: Any
-) -> tuple[Any, Certified | None]:
+) -> Program:
     """Compile a function until its program stays within a limit.
 
     Args:
@@ -73,24 +82,22 @@ def compile_within(
         arguments: arrays, or descriptions of them.
         options: for `jax.jit`.
 
-    Returns:
-        The compiled program, and what it takes, where the device says that.
-
     Raises:
-        BudgetError: the program takes more than was asked, however little is kept.
+        BudgetError: the program takes more than was asked, after `TRIES` of them.
     """
     limit.aim, best = None, None
     for tries in range(1, TRIES + 1):
         limit.plans.clear()
-        compiled = jax.jit(make(), **options).lower(*arguments).compile()
+        lowered = jax.jit(make(), **options).lower(*arguments)
+        compiled = lowered.compile()
         sizes, fitted = program_bytes(compiled), [plan.fitted for plan in limit.plans if plan.fitted]
         if sizes is None or not fitted:
-            return compiled, None
+            return Program(lowered, compiled, None)
         asked = fitted[-1].size if limit.asked.word != "min" else None
         foreseen = max(plan.memory.peak for plan in limit.plans)
         found = Certified(*sizes, asked, foreseen, tries)
         if asked is None or found.bytes <= asked:
-            return compiled, found
+            return Program(lowered, compiled, found)
         if best is None or found.bytes < best.bytes:
             best = found
         limit.aim = min(fitted[-1].aim, foreseen) - (found.bytes - asked)
@@ -106,11 +113,13 @@ def held_to(memory: Any, make: Callable[[Limit], Callable[..., Any]]) -> Callabl
     """The function that `make` gives for a limit, held to it.
 
     A call is compiled and measured, as `jax.jit` would compile it. Inside of a trace it is the function itself, whose
-    plans do as foreseen.
+    plans do as foreseen; so it is for a `Limit`, whose owner compiles the whole.
     """
+    if isinstance(memory, Limit):
+        return make(memory)
     asked = Asked.of(memory)
     inside = make(Limit(asked))
-    programs = _Programs(asked, make)
+    programs = _Calls(asked, make)
 
     @wraps(inside)
     def limited(*args: Any, **kwargs: Any) -> Any:
@@ -121,8 +130,33 @@ def held_to(memory: Any, make: Callable[[Limit], Callable[..., Any]]) -> Callabl
     return limited
 
 
-class _Programs:
-    """The programs of a function, each for one kind of arguments."""
+class Programs:
+    """The programs of a function of arrays that is held to a limit, each for one kind of arguments."""
+
+    def __init__(self, memory: Any, make: Callable[[Limit], Callable[..., Any]], where: str, **options: Any):
+        """`where` is what errors call it; `options` are for `jax.jit`."""
+        self.asked, self.make, self.where, self.options = Asked.of(memory), make, where, options
+        self._found: dict[Hashable, Program] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it."""
+        return self._of(*args).compiled(*args)
+
+    def lower(self, *args: Any) -> Any:
+        """As of a jitted function: of the program that stays within."""
+        return self._of(*args).lowered
+
+    def _of(self, *args: Any) -> Program:
+        leaves, tree = jax.tree.flatten(args)
+        key = (tree, *map(_kind, leaves), current_context())
+        if key not in self._found:
+            limit = Limit(self.asked)
+            self._found[key] = compile_within(lambda: self.make(limit), limit, self.where, args, **self.options)
+        return self._found[key]
+
+
+class _Calls:
+    """The same of a function of anything: what is no array is a constant of a program, and modules may change."""
 
     def __init__(self, asked: Asked, make: Callable[[Limit], Callable[..., Any]]):
         self.asked, self.make = asked, make
@@ -150,7 +184,7 @@ class _Programs:
         def make() -> Callable[..., Any]:
             return lambda *moved: changing(*jax.tree.unflatten(tree, put(others, places, moved)))
 
-        return compile_within(make, limit, function.__name__, [leaves[i] for i in places])[0], changing
+        return compile_within(make, limit, function.__name__, [leaves[i] for i in places]).compiled, changing
 
 
 def _kind(x: Any) -> Hashable:
@@ -188,8 +222,8 @@ def certify(fun: Callable[..., Any], *args: Any, memory: Any = None, **kwargs: A
             f"certify: memory= takes bytes as an int or a size such as '2 GiB', got {memory!r}; of what keeping "
             f"everything takes, it does not know."
         )
-    jitted = fun if hasattr(fun, "lower") else jax.jit(fun)
-    sizes = program_bytes(jitted.lower(*args, **kwargs).compile())
+    lower = getattr(fun, "lower", None) or jax.jit(fun).lower
+    sizes = program_bytes(lower(*args, **kwargs).compile())
     if sizes is None:
         raise BudgetError("certify: the device does not say what a program takes; use another one.")
     found = Certified(*sizes, None if asked is None else asked.size)

@@ -157,6 +157,19 @@ class Memory:
         cost = self.account.schedule.forward_cost or 1.0
         return tuple(Choice(t.peak, t.overhead / cost) for t in frontier(self.account.schedule))
 
+    @property
+    def budget(self) -> str:
+        """What was asked, what is foreseen and what it costs, in a line; nothing where no budget was asked for."""
+        fitted = self._plan.fitted
+        if fitted is None:
+            return ""
+        asked = f"{quantity(fitted.size, 'B')} asked, " if fitted.size else "the least asked, "
+        return (
+            f"{asked}a peak of {quantity(self.peak, 'B')} foreseen, at {self.summit.node}, of "
+            f"{quantity(fitted.everything, 'B')} with everything kept; making again costs {self.overhead:.1%} of the "
+            f"forward pass"
+        )
+
     def __str__(self) -> str:
         summit = self.summit
         lines = [

@@ -43,6 +43,7 @@ def _facts(plan: "Plan") -> Facts:
         suggestions=tuple(map(str, plan.suggestions)),
         repeated_bytes=plan.repeated_bytes,
         compiled_bytes=plan.temp_bytes,
+        budget=plan.memory.budget,
     )
 
 

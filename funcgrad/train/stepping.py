@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +12,12 @@ import optax
 
 from funcgrad.adapters import Definition
 from funcgrad.aliases import Array, PyTree
-from funcgrad.autodiff import value_and_grad
+from funcgrad.autodiff import Programs, value_and_grad
 from funcgrad.autodiff.parameters import join
 from funcgrad.errors import ShapeError, TrainingError, printed
 from funcgrad.ops.contraction import widen
 from funcgrad.ops.labelled_axes import cut_by_labels
+from funcgrad.planning import Limit
 from funcgrad.primitive import n_parts, type_of
 from funcgrad.registry import RuleSet
 from funcgrad.train.batches import as_arrays
@@ -58,6 +60,7 @@ def step(
     loss_scale: float | LossScale | None = None,
     on_nonfinite: OnNonfinite | None = None,
     rules: RuleSet | None = None,
+    memory: int | float | str | None = None,
 ) -> "CompiledStep":
     """Make `step(state, batch, key) -> (state, metrics)`, jitted; the state that goes in is deleted.
 
@@ -84,6 +87,9 @@ def step(
             `"raise"`: the step then raises, and the error holds the untouched state. Only this one makes the host
             wait for the device at every step. None does as the numbers come.
         rules: which J^T stands for which op, where not the ops' own.
+        memory: what a step may take beside the state and the batch, as in `value_and_grad`: `"2 GiB"`, bytes, a share
+            of what keeping everything takes, `"min"`, `"auto"`. The whole step is compiled and measured, up to three
+            times for each kind of batch.
 
     Returns:
         The step. Its `lower` is that of any jitted function: `step.lower(state, batch, key).compile()`.
@@ -91,6 +97,7 @@ def step(
     Raises:
         TrainingError: microbatches, clip_norm, loss_scale or on_nonfinite is out of range; from the first call, where
             the state was made without the loss scale, or with one that the step lacks.
+        BudgetError: `memory` cannot be read; from the first call, where nothing stays within it.
         NonfiniteError: from a call, with `on_nonfinite="raise"`.
         ShapeError: from the first call, where the batch cannot be split, or its leaves differ in size.
         GradientError: from the first call, where the loss function does not return what it should.
@@ -118,14 +125,16 @@ def step(
     scaling = None if loss_scale is None else LossScale.of(loss_scale)
     check_choice(on_nonfinite, scaling is not None)
 
-    def update(state: State, batch: Any, key: Array) -> tuple[State, dict[str, Any]]:
+    def update(limit: Limit | None, state: State, batch: Any, key: Array) -> tuple[State, dict[str, Any]]:
         check_batch(batch, microbatches)
         check_scale(state, scaling)
         check_trained(state.split_params()[0])
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its counters' dtypes with the parameters'
             check_optimizer_state(optimizer, state.split_params()[0], state.optimizer_state)
         scaled = _scaled(_of_arrays(checked(loss_fn), state.definition))
-        differentiate = value_and_grad(scaled, has_aux=True, wrt=state.trainable, unreachable="zero", rules=rules)
+        differentiate = value_and_grad(
+            scaled, has_aux=True, wrt=state.trainable, unreachable="zero", rules=rules, memory=limit
+        )
 
         def one_pass(params: PyTree, carried: PyTree, batch: Any, key: Array, scale: Array | None) -> _Pass:
             (_, (loss, carried, metrics)), gradient = differentiate(params, carried, batch, key, scale)
@@ -146,7 +155,10 @@ def step(
         after = jax.tree.map(_typed_like, replace(updated, others=others, model_state=model_state), state)
         return _settled(state, after, gradient, metrics, scaling, on_nonfinite)
 
-    jitted = jax.jit(update, donate_argnums=0)
+    if memory is None:
+        jitted = jax.jit(partial(update, None), donate_argnums=0)
+    else:
+        jitted = Programs(memory, lambda limit: partial(update, limit), "train.step", donate_argnums=0)
     return CompiledStep(jitted, on_nonfinite == "raise")
 
 

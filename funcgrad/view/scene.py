@@ -129,6 +129,8 @@ class Facts:
     """What rules make by products as the forward pass did, which a compiler keeps instead."""
     compiled_bytes: int | None = None
     """What XLA says that the compiled program needs; None where it was not asked."""
+    budget: str = ""
+    """Of a plan that was made for a memory budget: what was asked, what is foreseen, what it costs."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

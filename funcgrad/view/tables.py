@@ -155,6 +155,8 @@ def _facts(facts: Facts, n_nodes: int) -> list[str]:
     if facts.compiled_bytes is not None:
         needed = quantity(facts.compiled_bytes, "B")
         lines.append(f"compiled {needed} beside arguments and results, says XLA on this device")
+    if facts.budget:
+        lines.append(f"memory   {facts.budget}")
     lines += [
         f"FLOPs    forward {quantity(totals.forward_flops)}, backward {quantity(totals.backward_flops)}:"
         f" {totals.ratio:.2f} times the forward",
