@@ -1,18 +1,21 @@
 """What a plan's two passes hold in memory, moment by moment, as foreseen; and what another choice would cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from funcgrad.budget import Asked, Timeline, frontier, simulate
+from funcgrad.budget import Asked, Timeline, choose, frontier, simulate
 from funcgrad.plans.accounts import Account, account_of, seconds
-from funcgrad.view import quantity
+from funcgrad.view import draw_curve, draw_levels, quantity
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
     from funcgrad.plans.step import Step
+
+MORE = 2**20
+"""Of how many bytes more it is said what they would save."""
 
 Phase = Literal["forward", "again", "reverse"]
 _PHASES: dict[str, Phase] = {"run": "forward", "remake": "again", "pull": "reverse"}
@@ -49,6 +52,9 @@ class Held:
     why: str
     """`kept for linear`, `made again for linear`, `read by gelu`, `cotangent`, `gradient`, `result`, `workspace`."""
 
+    def __str__(self) -> str:
+        return f"{quantity(self.bytes, 'B')} {self.value} ({self.why})"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -56,6 +62,15 @@ class Choice:
 
     peak: int
     overhead: float
+
+
+class Curve(tuple[Choice, ...]):
+    """Choices, the largest peak first; print it for a table."""
+
+    def __str__(self) -> str:
+        most = self[0].peak or 1
+        lines = [f"{quantity(c.peak, 'B'):>9}  {c.peak / most:6.1%}  {c.overhead:8.1%}" for c in self]
+        return "\n".join(["     peak   share  overhead", *lines])
 
 
 class Memory:
@@ -149,13 +164,54 @@ class Memory:
         name = self._plan.structure.nodes[reader].name
         return f"kept for {name}" if room in timeline.kept else f"made again for {name}"
 
-    def curve(self) -> tuple[Choice, ...]:
+    @cached_property
+    def curve(self) -> Curve:
         """Each peak that can be had, with the least overhead that was found for it, the largest peak first.
 
         Of the plan's own graph; what turns of loops inside of it leave is as it is.
         """
-        cost = self.account.schedule.forward_cost or 1.0
-        return tuple(Choice(t.peak, t.overhead / cost) for t in frontier(self.account.schedule))
+        return Curve(map(self._choice, frontier(self.account.schedule)))
+
+    def within(self, size: int | float | str) -> Choice | None:
+        """The least overhead within a size, as bytes, `"2 MiB"` or a share; None where nothing stays within it.
+
+        Raises:
+            BudgetError: it is no size.
+        """
+        asked = Asked.of(size)
+        found = choose(self.account.schedule, asked.bytes(self.curve[0].peak, lambda: 0))
+        return None if found is None else self._choice(found)
+
+    def _choice(self, timeline: Timeline) -> Choice:
+        return Choice(timeline.peak, timeline.overhead / (self.account.schedule.forward_cost or 1.0))
+
+    def draw(self, ax: Any = None) -> Any:
+        """Draw what is held over the pass, with the largest arrays at the peak named; needs matplotlib.
+
+        Args:
+            ax: the axes of matplotlib to draw in; a new figure's by default.
+
+        Returns:
+            The figure.
+
+        Raises:
+            MissingError: matplotlib is not installed.
+        """
+        return draw_levels([astuple(m) for m in self.over_time], [str(held) for held in self.at_peak[:6]], ax)
+
+    def draw_curve(self, ax: Any = None) -> Any:
+        """Draw `curve`, with the plan as it is marked; needs matplotlib.
+
+        Args:
+            ax: the axes of matplotlib to draw in; a new figure's by default.
+
+        Returns:
+            The figure.
+
+        Raises:
+            MissingError: matplotlib is not installed.
+        """
+        return draw_curve([astuple(choice) for choice in self.curve], (self.peak, self.overhead), ax)
 
     @property
     def budget(self) -> str:
@@ -181,9 +237,11 @@ class Memory:
                 f"asked    {fitted.asked.said}: {quantity(fitted.size, 'B')}, "
                 f"of {quantity(fitted.everything, 'B')} with everything kept"
             )
-        held = [f"{quantity(h.bytes, 'B'):>9} {h.value} ({h.why})" for h in self.at_peak[:12]]
+        if self.overhead and (more := self.within(self.peak + MORE)) is not None:
+            lines.append(f"more     {quantity(MORE, 'B')} would bring it to {more.overhead:.1%}")
+        held = [f"  {h}" for h in self.at_peak[:12]]
         rest = sum(h.bytes for h in self.at_peak[12:])
-        more = [f"{quantity(rest, 'B'):>9} in {len(self.at_peak) - 12} more"] if rest else []
+        more = [f"  {quantity(rest, 'B')} in {len(self.at_peak) - 12} more"] if rest else []
         return "\n".join([*lines, "held then", *held, *more])
 
 

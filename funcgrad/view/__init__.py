@@ -11,6 +11,8 @@ from funcgrad.view.columns import page_width as page_width
 from funcgrad.view.details import to_html as to_html
 from funcgrad.view.dot import to_dot as to_dot
 from funcgrad.view.heatmaps import heatmap as heatmap
+from funcgrad.view.levels import draw_curve as draw_curve
+from funcgrad.view.levels import draw_levels as draw_levels
 from funcgrad.view.mermaid import to_mermaid as to_mermaid
 from funcgrad.view.outline import LINES as LINES
 from funcgrad.view.picture import BOXES as BOXES

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from funcgrad.errors import MissingError, ShapeError, describe
+from funcgrad.errors import ShapeError, describe
+from funcgrad.view.figures import axes_of
 
 SIGNED = "RdBu_r"
 """ColorBrewer's red (for) and blue (against), which those who are colour-blind tell apart; white is 0."""
@@ -47,12 +48,7 @@ def heatmap(
             f"heatmap: expected an attribution and an input of as many axes besides channels, got "
             f"{describe(attribution)} and {describe(x)}."
         )
-    if ax is None:
-        try:
-            from matplotlib.figure import Figure  # no pyplot: no display, and nothing stays open
-        except ImportError:
-            raise MissingError("heatmap needs matplotlib; pip install 'funcgrad[examples]'.") from None
-        ax = Figure(layout="constrained").subplots()
+    ax = axes_of("heatmap", ax)
     largest = float(np.max(np.abs(values), initial=0.0)) if limit is None else limit
     draw = _draw_signal if values.ndim == 1 else _draw_image
     drawn = draw(ax, values, below, largest or 1.0)
