@@ -35,9 +35,9 @@ def draw_levels(moments: Sequence[tuple[str, str, int]], at_peak: Sequence[str],
         ax.plot(summit, levels[summit], "v", color="black")
         said = [f"{quantity(levels[summit], 'B')} at {moments[summit][0]}", *at_peak]
         ax.set_title("\n".join(said), loc="left", fontsize="small")
+        ax.legend()
     ax.set_xlabel("nodes, in the order in which they run")
     ax.yaxis.set_major_formatter(lambda size, _: quantity(size, "B"))
-    ax.legend()
     return ax.figure
 
 
