@@ -88,7 +88,12 @@ def compile_within(
     limit.aim, best = None, None
     for tries in range(1, TRIES + 1):
         limit.plans.clear()
-        lowered = jax.jit(make(), **options).lower(*arguments)
+        try:
+            lowered = jax.jit(make(), **options).lower(*arguments)
+        except BudgetError:
+            if best is None:
+                raise
+            break  # nothing stays as far below as the last program was above
         compiled = lowered.compile()
         sizes, fitted = program_bytes(compiled), [plan.fitted for plan in limit.plans if plan.fitted]
         if sizes is None or not fitted:
@@ -103,9 +108,8 @@ def compile_within(
         limit.aim = min(fitted[-1].aim, foreseen) - (found.bytes - asked)
     assert best is not None
     raise BudgetError(
-        f"{where}: memory={limit.asked.said}: of {TRIES} programs, the smallest takes {quantity(best.bytes, 'B')}, "
-        f"where {quantity(best.asked or 0, 'B')} were asked and {quantity(best.foreseen or 0, 'B')} foreseen; ask for "
-        f"more."
+        f"{where}: memory={limit.asked.said}: the smallest program of those that were compiled takes "
+        f"{best.bytes} B, where {best.asked} B were asked and {best.foreseen} B foreseen; ask for more."
     )
 
 
