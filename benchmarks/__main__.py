@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed|models|watching|calling|memory|rules`: ratios, measured in turns.
+"""`python -m benchmarks speed|models|watching|calling|memory|budgets|rules`: ratios, measured in turns.
 
 `speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
 
@@ -18,13 +18,15 @@ traced a second time, against JAX's.
 
 `memory`: what plans say that is kept for the backward pass, against what the compiled programs keep. Nothing is timed.
 
+`budgets`: gradients within memory budgets, and plain JAX under `jax.checkpoint`, against `jax.value_and_grad`.
+
 `rules`: the step of models with a rule put in, over that of the same written with `jax.custom_vjp`.
 """
 
 import argparse
 from pathlib import Path
 
-from benchmarks import calling, memory, peers, report, rules, watching
+from benchmarks import budgets, calling, memory, peers, report, rules, watching
 from benchmarks.comparison import assert_same_network, compare
 from benchmarks.models import NAMES, maker, missing_library
 from benchmarks.models import comparison as foreign
@@ -38,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("suite", choices=["speed", "models", "watching", "calling", "memory", "rules"])
+    parser.add_argument("suite", choices=["speed", "models", "watching", "calling", "memory", "budgets", "rules"])
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--publish", type=Path, nargs="+", metavar="PAGE", help="put the table between its marks there")
     options = parser.parse_args()
-    known = {"speed": ALL, "memory": memory.EVERY}.get(options.suite, NAMES)
+    known = {"speed": ALL, "memory": memory.EVERY, "budgets": budgets.EVERY}.get(options.suite, NAMES)
     if unknown := [name for name in options.only or () if name not in known]:
         parser.error(f"--only {unknown[0]}: choose from {', '.join(known)}")
     rounds, compiles = options.rounds or (5 if options.quick else 50), options.compiles or (1 if options.quick else 3)
@@ -65,16 +67,25 @@ def main() -> None:
         print("\n".join([calling.table(rows), "", report.setting(calling.left_out()), "", *verdict]))
         if options.json:
             report.write_json(rows, options.json)
-    elif options.suite == "memory":
-        sizes = memory.compare(options.only or memory.EVERY, options.quick)
-        verdict = memory.misses(sizes) or ["All programs keep what their plans say."]
-        print("\n".join([memory.table(sizes), "", *verdict]))
-        if options.json:
-            report.write_json(memory.rows(sizes), options.json)
+    elif options.suite in ("memory", "budgets"):
+        sizes(options, rounds)
     elif options.suite == "models":
         models(options, rounds, compiles)
     else:
         speed(options, rounds, compiles)
+
+
+def sizes(options: argparse.Namespace, rounds: int) -> None:
+    """What programs take of memory."""
+    if options.suite == "memory":
+        suite, found = memory, memory.compare(options.only or memory.EVERY, options.quick)
+        within = "All programs keep what their plans say."
+    else:
+        suite, found = budgets, budgets.compare(options.only or budgets.EVERY, rounds, options.quick)
+        within = "All programs stay within, and use what was asked."
+    print("\n".join([suite.table(found), "", *(suite.misses(found) or [within])]))
+    if options.json:
+        report.write_json(suite.rows(found), options.json)
 
 
 def models(options: argparse.Namespace, rounds: int, compiles: int) -> None:
