@@ -92,15 +92,14 @@ def measure(network: Network, rounds: int) -> Iterator[Held]:
         found.append(held)
         runs[asked] = lambda: jax.block_until_ready(compiled(network.params, *network.batch))
 
-    options = {"has_aux": network.has_state}
     start = time.perf_counter()
-    plain = _compile(jax.value_and_grad(network.plain, **options), network)
+    plain = _compile(jax.value_and_grad(network.plain, has_aux=network.has_state), network)
     seconds = time.perf_counter() - start
     base, _ = program_bytes(plain) or (0, 0)
     add("jax.value_and_grad", plain, Held(network.name, "jax.value_and_grad", base, 1.0))
     sizes: dict[str, int | str] = {f"{share}": int(share * base) for share in SHARES} | {"least": "min"}
     for name, policy in POLICIES.items():
-        remade = _compile(jax.value_and_grad(jax.checkpoint(network.plain, policy=policy), **options), network)
+        remade = _compile(jax.value_and_grad(jax.checkpoint(network.plain, policy=policy), has_aux=network.has_state), network)
         taken, _ = program_bytes(remade) or (0, 0)
         add(name, remade, Held(network.name, f"checkpoint: {name}", taken, taken / base))
         sizes[f"as {name}"] = taken
@@ -109,7 +108,7 @@ def measure(network: Network, rounds: int) -> Iterator[Held]:
         limit = Limit(Asked.of(size))
         try:
             made = compile_within(
-                lambda limit=limit: fg.value_and_grad(network.loss, memory=limit, **options),
+                lambda limit=limit: fg.value_and_grad(network.loss, memory=limit, has_aux=network.has_state),
                 limit,
                 network.name,
                 (network.params, *network.batch),
