@@ -95,6 +95,19 @@ assert "guided_relu_x [nonlinear]" in str(fg.plan(loss, params, x, rules=guided)
     assert printed == "".join(blocks("docs/rules.md", "text"))
 
 
+def test_the_guide_to_memory_runs_and_holds():
+    code = "\n".join(blocks("docs/memory.md", "python"))
+    printed = run(f"""
+{code}
+expected = jax.grad(loss)(params, x)
+assert all(jnp.allclose(g, e, rtol=1e-4, atol=1e-6) for g, e in zip(gradient, expected))
+assert memory.peak > 14 * 2**20
+assert fg.certify(jax.jit(fg.grad(loss)), params, x).bytes > 14 * 2**20
+""")
+    assert "would bring it to" in printed
+    assert "True" in printed.splitlines()[-1]
+
+
 def test_the_catalogue_runs_and_is_right():
     code = "\n".join(blocks("docs/rulesets.md", "python"))
     run(f"""
