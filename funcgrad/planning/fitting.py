@@ -5,6 +5,7 @@ segments that are made again (`planning.segments`). A loop's turns come first: f
 each turn, the rest of the graph is chosen from.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -131,7 +132,9 @@ def fence_reads(plan: Plan) -> Plan:
     makes as soon as it can, on the way forward, and keeps them beside the activation.
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
-    return replace(plan, steps=tuple(_fenced(step, given) for step in plan.steps))
+    uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
+    settled = frozenset(v for v, n in uses.items() if n > 1 and v not in given)
+    return replace(plan, steps=tuple(_fenced(step, given) for step in plan.steps), settled=settled)
 
 
 def _fenced(step: Step, given: Collection[Value]) -> Step:
