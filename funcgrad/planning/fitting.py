@@ -18,12 +18,10 @@ from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
 from funcgrad.graph import Node, Value
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
-from funcgrad.plans import Fitted, Plan, Step, is_view, repeated_bytes
+from funcgrad.plans import PRODUCTS, Fitted, Plan, Step, is_view, repeated_bytes
 from funcgrad.primitive import is_inexact, settle, type_of
 from funcgrad.view import listed, quantity
 
-PRODUCTS = {"linear", "matmul", "einsum", "dot_general", "conv", "conv_general_dilated"}
-"""What XLA never makes twice."""
 PRICES = 8
 """How many ways to leave less of the turns of loops are tried."""
 
@@ -141,7 +139,8 @@ def fence_reads(plan: Plan) -> Plan:
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
     uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
-    settled = frozenset(v for v, n in uses.items() if n > 1 and v not in given)
+    shared = (v for step in plan.steps for v in step.outputs if _is_read_in_forms(step))
+    settled = frozenset(v for v in (*(v for v, n in uses.items() if n > 1), *shared) if v not in given)
     stored = _bases(plan, [v for v in plan.kept if v not in given])
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
     return replace(plan, steps=tuple(steps), settled=settled)
@@ -172,6 +171,11 @@ def _run_settled(forward: Callable[..., list[Any]], places: tuple[int, ...], *le
     for i in places if witness is not None else ():
         made[i] = settle(made[i], witness)
     return made
+
+
+def _is_read_in_forms(step: Step) -> bool:
+    """Whether rules hand one cotangent to several values, or read it transposed."""
+    return _is_transposed(step.node) or (step.node.op_name in {"add", "sub", "add_any"} and len(step.positions) > 1)
 
 
 def _fenced(step: Step, given: Collection[Value]) -> Step:

@@ -89,8 +89,8 @@ def _chosen(x: Array, until: Array) -> Array:
 
 def _divided(x: Array, witness: Array) -> Array:
     # By a broadcast, of a scalar or a row, XLA would multiply with the inverse instead, which is not dear.
-    index = lax.reshape(lax.iota(np.uint32, x.size), x.shape)
-    is_never = lax.gt(lax.broadcast(_nothing(witness), x.shape), index)
+    bits = lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
+    is_never = lax.gt(lax.broadcast(_nothing(witness).astype(bits.dtype), x.shape), bits)
     return lax.div(x, lax.select_n(is_never, lax.full_like(x, 1), lax.full_like(x, 2)))
 
 
