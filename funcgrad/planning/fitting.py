@@ -18,7 +18,7 @@ from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
 from funcgrad.graph import Node, Value
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
-from funcgrad.plans import PRODUCTS, Fitted, Plan, Step, is_view, repeated_bytes
+from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Plan, Step, is_view, repeated_bytes
 from funcgrad.primitive import is_inexact, settle, type_of
 from funcgrad.view import listed, quantity
 
@@ -138,12 +138,28 @@ def fence_reads(plan: Plan) -> Plan:
     rules read what is kept behind a fence. A product of matrices has no such form, and a fence before it makes one.
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
-    uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
-    shared = (v for step in plan.steps for v in step.outputs if _is_read_in_forms(step))
-    settled = frozenset(v for v in (*(v for v, n in uses.items() if n > 1), *shared) if v not in given)
     stored = _bases(plan, [v for v in plan.kept if v not in given])
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
-    return replace(plan, steps=tuple(steps), settled=settled)
+    return replace(plan, steps=tuple(steps), settled=_settled(plan) - given)
+
+
+def _settled(plan: Plan) -> frozenset[Value]:
+    """The values whose cotangents are stored: sums, and what products read that others read too, or read transposed.
+
+    An addition hands on the very cotangent that it takes; that one is stored then.
+    """
+    uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
+    same: dict[Value, Value] = {}
+    found = {v for v, n in uses.items() if n > 1}
+    for step in reversed(plan.steps):
+        node = step.node
+        if node.op_name in ADDITIONS and not node.bodies:
+            source = node.outputs[0]
+            alike = (v for p in step.pullbacks for v in p.targets if v.aval == source.aval and uses[v] == 1)
+            same.update((v, same.get(source, source)) for v in alike)
+        elif node.op_name in PRODUCTS and not node.bodies:
+            found.update(same[v] if v in same else v for v in step.outputs if v in same or _is_transposed(node))
+    return frozenset(found)
 
 
 def _bases(plan: Plan, values: Iterable[Value]) -> set[Value]:
@@ -171,11 +187,6 @@ def _run_settled(forward: Callable[..., list[Any]], places: tuple[int, ...], *le
     for i in places if witness is not None else ():
         made[i] = settle(made[i], witness)
     return made
-
-
-def _is_read_in_forms(step: Step) -> bool:
-    """Whether rules hand one cotangent to several values, or read it transposed."""
-    return _is_transposed(step.node) or (step.node.op_name in {"add", "sub", "add_any"} and len(step.positions) > 1)
 
 
 def _fenced(step: Step, given: Collection[Value]) -> Step:

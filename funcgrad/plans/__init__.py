@@ -1,5 +1,6 @@
 """A backward pass as data: the steps, the rule at each, what is kept; its rows and its cost."""
 
+from funcgrad.plans.accounts import ADDITIONS as ADDITIONS
 from funcgrad.plans.accounts import Account as Account
 from funcgrad.plans.accounts import account_of as account_of
 from funcgrad.plans.memory import Fitted as Fitted
