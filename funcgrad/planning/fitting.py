@@ -140,11 +140,13 @@ def fence_reads(plan: Plan) -> Plan:
     given = {*plan.structure.inputs, *plan.structure.constants}
     stored = _bases(plan, [v for v in plan.kept if v not in given])
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
-    return replace(plan, steps=tuple(steps), settled=_settled(plan) - given)
+    fenced = replace(plan, steps=tuple(steps))
+    return replace(fenced, settled=_settled(fenced) - given)
 
 
 def _settled(plan: Plan) -> frozenset[Value]:
-    """The values whose cotangents are stored: sums, and what products read that others read too, or read transposed.
+    """The values whose cotangents are stored: sums, what products read that others read too, or read transposed, and
+    what fences wait for, which would else read what that is made of.
 
     An addition hands on the very cotangent that it takes; that one is stored then.
     """
@@ -158,7 +160,9 @@ def _settled(plan: Plan) -> frozenset[Value]:
             alike = (v for p in step.pullbacks for v in p.targets if v.aval == source.aval and uses[v] == 1)
             same.update((v, same.get(source, source)) for v in alike)
         elif node.op_name in PRODUCTS and not node.bodies:
-            found.update(same[v] if v in same else v for v in step.outputs if v in same or _is_transposed(node))
+            found.update(same.get(v, v) for v in step.outputs if v in same or _is_transposed(node))
+        if step.fenced or (step.again and step.again.fenced):
+            found.update(same.get(v, v) for v in step.outputs)
     return frozenset(found)
 
 
