@@ -5,17 +5,21 @@ segments that are made again (`planning.segments`). A loop's turns come first: f
 each turn, the rest of the graph is chosen from.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import jax
 
 from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
-from funcgrad.graph import Value
+from funcgrad.graph import Node, Value
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
-from funcgrad.plans import PRODUCTS, Fitted, Plan, Step, repeated_bytes
+from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Plan, Step, is_view, repeated_bytes
+from funcgrad.primitive import is_inexact, settle, type_of
 from funcgrad.view import listed, quantity
 
 PRICES = 8
@@ -125,17 +129,80 @@ def device_bytes() -> int:
 
 
 def fence_reads(plan: Plan) -> Plan:
-    """The plan whose rules of products, and rules that make products again, read what is kept behind a fence.
+    """The plan that a compiler leaves as it is: what is kept is stored, and read no earlier than it is needed.
 
-    A transposed copy of an activation for the gradient of a weight, or the weights of attention for its rule, XLA
-    makes as soon as it can, on the way forward, and keeps them beside the activation.
+    XLA:CPU makes cheap things again inside of what reads them, and keeps what they were made of: instead of an
+    activation, the product before it, and, where a product reads the activation too, both. So what is kept, and what
+    sums of cotangents come to, is settled. And a form of its own in which a rule reads an array, a transposed copy or
+    the weights of attention, XLA makes as soon as it can, on the way forward, and keeps it beside the array. So such
+    rules read what is kept behind a fence. A product of matrices has no such form, and a fence before it makes one.
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
-    return replace(plan, steps=tuple(_fenced(step, given) for step in plan.steps))
+    stored = _bases(plan, [v for v in plan.kept if v not in given])
+    steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
+    fenced = replace(plan, steps=tuple(steps))
+    return replace(fenced, settled=_settled(fenced) - given)
+
+
+def _settled(plan: Plan) -> frozenset[Value]:
+    """The values whose cotangents are stored: sums, what products read that others read too, or read transposed, and
+    what fences wait for, which would else read what that is made of.
+
+    An addition hands on the very cotangent that it takes; that one is stored then.
+    """
+    uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
+    same: dict[Value, Value] = {}
+    found = {v for v, n in uses.items() if n > 1}
+    for step in reversed(plan.steps):
+        node = step.node
+        if node.op_name in ADDITIONS and not node.bodies:
+            source = node.outputs[0]
+            alike = (v for p in step.pullbacks for v in p.targets if v.aval == source.aval and uses[v] == 1)
+            same.update((v, same.get(source, source)) for v in alike)
+        elif node.op_name in PRODUCTS and not node.bodies:
+            found.update(same.get(v, v) for v in step.outputs if v in same or _is_transposed(node))
+        if step.fenced or (step.again and step.again.fenced):
+            found.update(same.get(v, v) for v in step.outputs)
+    return frozenset(found)
+
+
+def _bases(plan: Plan, values: Iterable[Value]) -> set[Value]:
+    """The values, in the place of views of others these."""
+    maker = {node.outputs[0]: node for node in plan.structure.nodes if is_view(node)}
+    found = set[Value]()
+    for v in values:
+        while v in maker and isinstance(base := maker[v].inputs[0], Value):
+            v = base
+        found.add(v)
+    return found
+
+
+def _settling(step: Step, stored: Collection[Value]) -> Step:
+    node = step.node
+    places = tuple(i for i, v in enumerate((*node.outputs, *step.saved)) if v in stored and v.is_inexact)
+    if not places or node.bodies or node.op_name in PRODUCTS or is_view(node):
+        return step
+    return replace(step, forward=partial(_run_settled, step.forward, places))
+
+
+def _run_settled(forward: Callable[..., list[Any]], places: tuple[int, ...], *leaves: Any) -> list[Any]:
+    made = list(forward(*leaves))
+    witness = next((x for x in leaves if is_inexact(type_of(x)) and x.size), None)
+    for i in places if witness is not None else ():
+        made[i] = settle(made[i], witness)
+    return made
 
 
 def _fenced(step: Step, given: Collection[Value]) -> Step:
-    if step.node.loops or step.bodies or not (step.node.op_name in PRODUCTS or repeated_bytes([step], ())):
+    if step.node.loops or step.bodies or not (_is_transposed(step.node) or repeated_bytes([step], ())):
         return step
     reads = (v for v in step.asks if isinstance(v, Value) and v.is_inexact)
     return replace(step, fenced=tuple(v for v in reads if v not in given and v not in step.borrowed))
+
+
+def _is_transposed(node: Node) -> bool:
+    """Whether rules of a product read its factors in another form."""
+    if node.op_name != "dot_general":
+        return node.op_name in {"conv", "conv_general_dilated"}
+    _, batch = node.function.source.params["dimension_numbers"]
+    return bool(batch[0])

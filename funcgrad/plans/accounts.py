@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 from funcgrad.budget import Pull, Run, Schedule
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans.cost import Costs
-from funcgrad.plans.recomputation import is_view
+from funcgrad.plans.recomputation import PRODUCTS, is_view
 from funcgrad.plans.repetition import repeated_bytes
 from funcgrad.primitive import Scan
+from funcgrad.registry import Call
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
@@ -35,7 +36,8 @@ Two cores: 60 GFLOP/s in products of 512 x 512, 8 GB/s in a sum of two arrays. O
 makes elementwise nodes cheaper still beside products; the order in which they are remade is the same.
 """
 
-_ADDITIONS = {"add", "add_any", "name"}
+ADDITIONS = {"add", "add_any", "name"}
+"""Which hand on the cotangent that they take."""
 _CONVOLUTIONS = {"conv", "conv_general_dilated"}
 _LOCAL = {"linear", "matmul", "einsum", "dot_general", "attention", "dot_product_attention", *_CONVOLUTIONS}
 """Whose cotangents are made of more than the entries at the same place."""
@@ -153,7 +155,7 @@ class _Accountant:
         """Those of the targets that get the very cotangent that another one gets: of an addition's operands all but
         the one that was made first, whose cotangent is read last.
         """
-        if step.node.op_name not in _ADDITIONS:
+        if step.node.op_name not in ADDITIONS:
             return set()
         (source,) = step.outputs
         alike = [v for v in targets if v.aval.shape == source.aval.shape]
@@ -175,10 +177,25 @@ class _Accountant:
         """Bytes beside what a rule reads, takes and gives; less than none where it writes over what it takes."""
         name = step.node.op_name
         if name in _CONVOLUTIONS:  # the gradient of a kernel correlates transposed copies of both
-            return self.bytes(step.node.outputs[0])
-        if name in _LOCAL or step.bodies:
+            return self.bytes(step.node.outputs[0]) + max(self.bytes(v) for v in step.node.inputs if v in self.room_of)
+        if name in _LOCAL or step.bodies or self.is_flattened(step.node):
             return 0
         return -min(sum(map(self.bytes, taken)), sum(self.bytes(v) for v in targets if v not in self.given))
+
+
+    def is_flattened(self, node: Node) -> bool:
+        """Whether the one loop that XLA makes of an op's rule has an array in two shapes: `[batch, tokens, d]`, and
+        `[batch * tokens, d]` as a product beside it has it. Such a loop never writes over what it reads.
+        """
+        if not isinstance(node.function, Call) or all(v.aval.ndim < 3 for v in node.outputs):
+            return False
+        return any(v in self.beside_products for v in (*node.inputs, *node.outputs))
+
+    @cached_property
+    def beside_products(self) -> frozenset[Value | Constant]:
+        """What products read or make."""
+        products = (node for node in self.plan.structure.nodes if node.op_name in PRODUCTS)
+        return frozenset(v for node in products for v in (*node.inputs, *node.outputs))
 
 
 def seconds(node: Node) -> float:

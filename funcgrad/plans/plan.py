@@ -65,6 +65,9 @@ class Plan:
     """What changes the cotangents of values, once they are whole."""
     marked: Mapping[Node, tuple[tuple[str, Marker], ...]] = field(default_factory=dict)
     """The arguments that get no cotangent because a marker was put in."""
+    settled: frozenset[Value] = frozenset()
+    """The values whose cotangents a compiled program is made to store: sums, which it would else make again for each
+    that reads them, and keep the terms of."""
     temp_bytes: int | None = None
     """What XLA says that its program of both passes needs beside its arguments and results; None before it is asked.
 

@@ -17,6 +17,7 @@ from funcgrad.naming import at_node
 from funcgrad.plans.cost import bytes_of
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.step import Step
+from funcgrad.registry import Equation
 
 PRODUCTS = {"dot_general", "conv_general_dilated"}
 
@@ -30,7 +31,7 @@ def repeated_bytes(steps: Iterable[Step], remade: Collection[Value]) -> int:
     """
     total, found = 0, dict[Hashable, int]()  # a graph of a thousand nodes has a few dozen rules
     for step in steps:
-        for pullback in () if step.bodies or step.node.loops else step.pullbacks:
+        for pullback in step.pullbacks if _may_repeat(step) else ():
             arriving = pullback.operand_avals
             is_late = (*(v in remade for v in pullback.needs), *(True for _ in arriving))
             key = (pullback.pull, is_late, (*(v.aval for v in pullback.needs), *arriving))
@@ -38,6 +39,14 @@ def repeated_bytes(steps: Iterable[Step], remade: Collection[Value]) -> int:
                 found[key] = _repeated(pullback, is_late)
             total += found[key]
     return total
+
+
+def _may_repeat(step: Step) -> bool:
+    """Whether a rule of a step may make a product of kept values: not that of a single operation of JAX's."""
+    function = step.node.function
+    if step.bodies or step.node.loops:
+        return False
+    return not isinstance(function, Equation) or function.is_custom_jvp or function.is_custom_vjp
 
 
 def _repeated(pullback: Pullback, is_late: Sequence[bool]) -> int:

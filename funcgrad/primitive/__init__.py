@@ -22,6 +22,7 @@ from funcgrad.primitive.contexts import is_staged as is_staged
 from funcgrad.primitive.contexts import traced_once as traced_once
 from funcgrad.primitive.deferral import defer as defer
 from funcgrad.primitive.deferral import fence as fence
+from funcgrad.primitive.deferral import settle as settle
 from funcgrad.primitive.deferral import store as store
 from funcgrad.primitive.holders import CHECKPOINTS as CHECKPOINTS
 from funcgrad.primitive.holders import Checkpoint as Checkpoint

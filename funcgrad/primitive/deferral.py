@@ -10,7 +10,7 @@ the choice costs nothing where it is fused into what reads it.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -57,27 +57,68 @@ def store(x: Array) -> Array:
     return _store.bind(x) if is_real and is_plain(jax.typeof(x)) else x
 
 
+def settle(x: Array, witness: Array) -> Array:
+    """`x`, which XLA:CPU makes once and stores, however many read it.
+
+    A sum that only elementwise operations read it makes again inside of each of them, and keeps its terms: of the
+    cotangents along a residual stream, those of all blocks. What a division gives it makes once; so `x` is divided by
+    a one that cannot be known before `witness` is. LLVM, which comes after that, leaves the division out. Elsewhere
+    than on CPU it is `x` alone.
+    """
+    is_real = jnp.issubdtype(x.dtype, jnp.floating) and is_inexact(jax.typeof(witness))
+    plain = all(is_plain(jax.typeof(v)) and v.size for v in (x, witness))
+    return _settle.bind(x, witness) if is_real and plain else x
+
+
 def _first(x: Any, until: Any = None) -> Any:
     del until
     return x
 
 
-def _chosen(x: Array, until: Array) -> Array:
+def _nothing(until: Array) -> Array:
+    """Zero, which XLA cannot know before `until` is there."""
     first = lax.squeeze(lax.slice(until, (0,) * until.ndim, (1,) * until.ndim), range(until.ndim))
     first = lax.convert_element_type(lax.real(first) if jnp.iscomplexobj(first) else first, jnp.float32)
     bits = lax.bitcast_convert_type(first, jnp.uint32)
-    nothing = lax.shift_right_logical(lax.shift_right_logical(bits, np.uint32(31)), np.uint32(1))
-    return lax.select_n(lax.ne(nothing, np.uint32(0)), x, lax.full_like(x, 0))
+    return lax.shift_right_logical(lax.shift_right_logical(bits, np.uint32(31)), np.uint32(1))
+
+
+def _chosen(x: Array, until: Array) -> Array:
+    return lax.select_n(lax.ne(_nothing(until), np.uint32(0)), x, lax.full_like(x, 0))
+
+
+def _divided(x: Array, witness: Array) -> Array:
+    # By a broadcast, of a scalar or a row, XLA would multiply with the inverse instead, which is not dear.
+    bits = lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
+    is_never = lax.gt(lax.broadcast(_nothing(witness).astype(bits.dtype), x.shape), bits)
+    return lax.div(x, lax.select_n(is_never, lax.full_like(x, 1), lax.full_like(x, 2)))
 
 
 def _absorbed(x: Array) -> Array:
     return lax.max(x, lax.min(x, lax.full_like(x, -1)))
 
 
-def _jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
-    (x, until), (x_dot, _) = primals, tangents
-    out = _defer.bind(x, until)
-    return out, x_dot if type(x_dot) is ad.Zero else _defer.bind(x_dot, until)
+def _guard(name: str, lowered: Callable[[Array, Array], Array]) -> Any:
+    """A primitive of two arrays that is the first of them, and on CPU lowered as a function is."""
+    guard = core.Primitive(name)
+
+    def jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
+        (x, until), (x_dot, _) = primals, tangents
+        return guard.bind(x, until), x_dot if type(x_dot) is ad.Zero else guard.bind(x_dot, until)
+
+    def known(trace: Any, x: Any, until: Any) -> Any:
+        """A known value stays known: a program that is linear in `until` must not become one that multiplies by it."""
+        return x if x.is_known() else trace.default_process_primitive(guard, (x, until), {})
+
+    guard.def_impl(_first)
+    guard.def_abstract_eval(_first)
+    mlir.register_lowering(guard, mlir.lower_fun(_first, multiple_results=False))
+    mlir.register_lowering(guard, mlir.lower_fun(lowered, multiple_results=False), platform="cpu")
+    ad.primitive_jvps[guard] = jvp
+    ad.primitive_transposes[guard] = _transpose
+    batching.primitive_batchers[guard] = lambda operands, dims: (guard.bind(*operands), dims[0])
+    partial_eval.custom_partial_eval_rules[guard] = known
+    return guard
 
 
 def _transpose(g: Any, x: Any, until: Any) -> tuple[Any, None]:
@@ -85,22 +126,7 @@ def _transpose(g: Any, x: Any, until: Any) -> tuple[Any, None]:
     return g, None
 
 
-def _partial_eval(trace: Any, x: Any, until: Any) -> Any:
-    """A known value stays known: a program that is linear in `until` must not become one that multiplies by it."""
-    if x.is_known():
-        return x
-    return trace.default_process_primitive(_defer, (x, until), {})
-
-
-_defer = core.Primitive("defer")
-_defer.def_impl(_first)
-_defer.def_abstract_eval(_first)
-mlir.register_lowering(_defer, mlir.lower_fun(_first, multiple_results=False))
-mlir.register_lowering(_defer, mlir.lower_fun(_chosen, multiple_results=False), platform="cpu")
-ad.primitive_jvps[_defer] = _jvp
-ad.primitive_transposes[_defer] = _transpose
-batching.primitive_batchers[_defer] = lambda operands, dims: (_defer.bind(*operands), dims[0])
-partial_eval.custom_partial_eval_rules[_defer] = _partial_eval
+_defer, _settle = _guard("defer", _chosen), _guard("settle", _divided)
 
 _store = core.Primitive("store")
 _store.def_impl(_first)

@@ -5,7 +5,7 @@ from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
-from funcgrad.primitive import on_mesh_of, zeros_of
+from funcgrad.primitive import on_mesh_of, settle, zeros_of
 from funcgrad.registry import Hook
 
 
@@ -20,11 +20,16 @@ class Cotangents:
         wanted: Collection[Value],
         loops: tuple[int, ...] = (),
         hooks: Mapping[Value, Sequence[Hook]] | None = None,
+        settled: Collection[Value] = (),
+        witness: Array | None = None,
     ):
         """`wanted` are kept until the end; `loops` are the lengths of the loops around the pass.
 
-        `hooks` change the cotangents of values as soon as these are finished.
+        `hooks` change the cotangents of values as soon as these are finished. Those of `settled` values a compiled
+        program then stores; `witness` is an array that it has beforehand.
         """
+        self._settled = settled if witness is not None else ()
+        self._witness = witness
         self._sums: dict[Value, Array] = {}
         self._hooks: dict[Value, Sequence[Hook]] = dict(hooks) if hooks else {}
         self._wanted = frozenset(wanted)
@@ -45,4 +50,7 @@ class Cotangents:
             return zeros_of(value.seen_from(self._loops))
         for hook in self._hooks.pop(value, ()):
             self._sums[value] = hook.changed(self._sums[value], value.name)
+        if value in self._settled:
+            with on_mesh_of([self._sums[value]]):
+                self._sums[value] = settle(self._sums[value], self._witness)
         return self._sums[value] if value in self._wanted else self._sums.pop(value)

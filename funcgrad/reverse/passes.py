@@ -31,7 +31,8 @@ def forward(
 def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any]:
     """Run a plan backwards: the cotangents of `plan.wanted`, from those of `plan.sources`; then what taps read."""
     values = dict(zip(plan.kept, kept, strict=True))
-    cotangents = Cotangents(plan.lasting, plan.structure.loops, plan.hooks)
+    witness = next((x for v, x in values.items() if v.is_inexact), None)
+    cotangents = Cotangents(plan.lasting, plan.structure.loops, plan.hooks, plan.settled, witness)
     cotangents.add(plan.sources, seeds)
     for step in reversed(plan.steps):
         g = cotangents.pop(step.outputs)

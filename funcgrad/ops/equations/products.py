@@ -1,13 +1,16 @@
 """The product of two arrays over some of their axes."""
 
+import math
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 
 from funcgrad.aliases import Array, Aval
 from funcgrad.ops.equations.guards import same_floats
 from funcgrad.ops.equations.operands import IMAGE, X, Y
+from funcgrad.primitive import explicit_mesh
 from funcgrad.registry import Equation, row
 
 _FACTOR = np.cos(np.arange(120.0)).reshape(4, 2, 3, 5)
@@ -38,12 +41,29 @@ def _product(
     other_free = [axis for axis in range(other.ndim) if axis not in other_c and axis not in other_b]
     start = n_batch if which == 1 else n_batch + len(free)
     g_axes = list(range(start, start + len(other_free)))
+    if not mine_b and len(other_free) > 1 and _adjoin(other_free) and explicit_mesh([jax.typeof(g)]) is None:
+        g, g_axes = _joined(g, g_axes)
+        other, other_free = _joined(other, other_free)
     contraction = ((g_axes, other_free), (list(range(n_batch)), list(other_b)))
     product = lax.dot_general(g, other, contraction, precision=precision, preferred_element_type=dtype)
     # What comes out: batch, my free axes, then the contracted axes in the order in which the other factor has them.
     left = sorted(range(len(other_c)), key=lambda k: other_c[k])
     order = [*mine_b, *free, *(mine_c[k] for k in left)]
     return lax.transpose(product, sorted(range(len(order)), key=lambda axis: order[axis]))
+
+
+def _adjoin(axes: list[int]) -> bool:
+    return axes == list(range(axes[0], axes[0] + len(axes)))
+
+
+def _joined(x: Array, axes: list[int]) -> tuple[Array, list[int]]:
+    """Neighbouring axes as one, and which one that is.
+
+    XLA:CPU contracts two matrices over their rows as they stand. Where a sum goes over two axes of each, the batch's
+    and the tokens', it transposes a copy of one of them first: of an activation, that is as much memory again.
+    """
+    begin, end = axes[0], axes[-1] + 1
+    return x.reshape(*x.shape[:begin], math.prod(x.shape[begin:end]), *x.shape[end:]), [begin]
 
 
 def _on_no_mesh(equation: Equation) -> bool:
