@@ -98,7 +98,7 @@ def compile_within(
         sizes, fitted = program_bytes(compiled), [plan.fitted for plan in limit.plans if plan.fitted]
         if sizes is None or not fitted:
             return Program(lowered, compiled, None)
-        asked = fitted[-1].size if limit.asked.word != "min" else None
+        asked = None if limit.asked.word == "min" or limit.asked.share == 1.0 else fitted[-1].size
         foreseen = max(plan.memory.peak for plan in limit.plans)
         found = Certified(*sizes, asked, foreseen, tries)
         if asked is None or found.bytes <= asked:

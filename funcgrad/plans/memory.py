@@ -170,7 +170,7 @@ class Memory:
 
         Of the plan's own graph; what turns of loops inside of it leave is as it is.
         """
-        return Curve(self._choice(found.peak, found.overhead) for found in frontier(self.account.schedule))
+        return Curve(self._choice(found.peak, float(found.overhead)) for found in frontier(self.account.schedule))
 
     def within(self, size: int | float | str) -> Choice | None:
         """The least overhead within a size, as bytes, `"2 MiB"` or a share; None where nothing stays within it.
@@ -180,7 +180,7 @@ class Memory:
         """
         asked = Asked.of(size)
         found = choose(self.account.schedule, asked.bytes(self.curve[0].peak, lambda: 0))
-        return None if found is None else self._choice(found.peak, found.overhead)
+        return None if found is None else self._choice(found.peak, float(found.overhead))
 
     def _choice(self, peak: int, overhead: float) -> Choice:
         return Choice(peak, overhead / (self.account.schedule.forward_cost or 1.0))
