@@ -99,7 +99,9 @@ def measure(network: Network, rounds: int) -> Iterator[Held]:
     add("jax.value_and_grad", plain, Held(network.name, "jax.value_and_grad", base, 1.0))
     sizes: dict[str, int | str] = {f"{share}": int(share * base) for share in SHARES} | {"least": "min"}
     for name, policy in POLICIES.items():
-        remade = _compile(jax.value_and_grad(jax.checkpoint(network.plain, policy=policy), has_aux=network.has_state), network)
+        remade = _compile(
+            jax.value_and_grad(jax.checkpoint(network.plain, policy=policy), has_aux=network.has_state), network
+        )
         taken, _ = program_bytes(remade) or (0, 0)
         add(name, remade, Held(network.name, f"checkpoint: {name}", taken, taken / base))
         sizes[f"as {name}"] = taken

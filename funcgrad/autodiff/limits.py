@@ -4,8 +4,8 @@ What a plan foresees is near what XLA makes of it, a few hundredths above or bel
 back, and the next plan aims for as much less.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, NamedTuple
 
@@ -17,13 +17,15 @@ from funcgrad.aliases import PyTreeDef
 from funcgrad.autodiff.changes import Changing, put
 from funcgrad.budget import Asked
 from funcgrad.errors import BudgetError, require_function
-from funcgrad.planning import Limit
+from funcgrad.planning import Limit, too_little
 from funcgrad.primitive import current_context, is_staged, type_of
 from funcgrad.registry import name_of
 from funcgrad.view import quantity
 
 TRIES = 3
 """How often a program is compiled at most."""
+USED = 0.95
+"""Where a program takes less of what was asked, and makes values again, another is tried that keeps more."""
 
 
 @dataclass(frozen=True)
@@ -82,35 +84,84 @@ def compile_within(
         arguments: arrays, or descriptions of them.
         options: for `jax.jit`.
 
+    What leaves much of what was asked unused is planned again too, for more. Where nothing is foreseen to stay within,
+    the least that can be had is compiled: it may take less than foreseen.
+
     Raises:
-        BudgetError: the program takes more than was asked, after `TRIES` of them.
+        BudgetError: no program of those that were tried stays within.
     """
-    limit.aim, best = None, None
-    for tries in range(1, TRIES + 1):
-        limit.plans.clear()
+    limit.aim, limit.least = None, False
+    tried: list[_Try] = []
+    for _ in range(TRIES):
         try:
-            lowered = jax.jit(make(), **options).lower(*arguments)
+            found = _Try.of(make(), limit, arguments, options, {t.foreseen for t in tried})
         except BudgetError:
-            if best is None:
+            if limit.least:
                 raise
-            break  # nothing stays as far below as the last program was above
-        compiled = lowered.compile()
-        sizes, fitted = program_bytes(compiled), [plan.fitted for plan in limit.plans if plan.fitted]
-        if sizes is None or not fitted:
-            return Program(lowered, compiled, None)
-        asked = None if limit.asked.word == "min" or limit.asked.share == 1.0 else fitted[-1].size
-        foreseen = max(plan.memory.peak for plan in limit.plans)
-        found = Certified(*sizes, asked, foreseen, tries)
-        if asked is None or found.bytes <= asked:
-            return Program(lowered, compiled, found)
-        if best is None or found.bytes < best.bytes:
-            best = found
-        limit.aim = min(fitted[-1].aim, foreseen) - (found.bytes - asked)
-    assert best is not None
+            limit.least = True
+            continue
+        if found is None:
+            break
+        tried.append(found)
+        if limit.least or found.is_near:
+            break
+        limit.aim = found.aim
+    if fitting := [t for t in tried if t.program.certified is None or t.excess <= 0]:
+        best = min(fitting, key=lambda t: t.overhead).program
+        return best._replace(certified=best.certified and replace(best.certified, compilations=len(tried)))
+    found, plan = min(tried, key=lambda t: t.excess).program.certified, limit.plans[-1]
+    assert found is not None and plan.fitted is not None
+    if limit.least:
+        raise too_little(f"{where}: memory={limit.asked.said}", plan.memory, found.bytes, plan.fitted.everything)
     raise BudgetError(
-        f"{where}: memory={limit.asked.said}: the smallest program of those that were compiled takes "
-        f"{best.bytes} B, where {best.asked} B were asked and {best.foreseen} B foreseen; ask for more."
+        f"{where}: memory={limit.asked.said}: the smallest program of {len(tried)} that were compiled takes "
+        f"{quantity(found.bytes, 'B')}, where {quantity(found.asked or 0, 'B')} were asked and "
+        f"{quantity(found.foreseen or 0, 'B')} foreseen; ask for more."
     )
+
+
+class _Try(NamedTuple):
+    """A program, and how far from what was asked it is."""
+
+    program: Program
+    excess: int = 0
+    """Bytes above what was asked; negative below."""
+    is_near: bool = True
+    """Whether it stays within, and another plan would not use much more of what was asked."""
+    aim: int = 0
+    """What to plan for the next time."""
+    overhead: float = 0.0
+    foreseen: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        fun: Callable[..., Any],
+        limit: Limit,
+        arguments: Sequence[Any],
+        options: dict[str, Any],
+        known: Collection[int],
+    ) -> "_Try | None":
+        """None where it is planned as one before was: `known` are the peaks that were foreseen."""
+        limit.plans.clear()
+        lowered = jax.jit(fun, **options).lower(*arguments)
+        plans = [plan for plan in limit.plans if plan.fitted]
+        foreseen = max((plan.memory.peak for plan in plans), default=0)
+        if foreseen in known:
+            return None
+        compiled = lowered.compile()
+        sizes = program_bytes(compiled)
+        if sizes is None or not plans:
+            return cls(Program(lowered, compiled, None))
+        fitted, overhead = plans[-1].fitted, plans[-1].memory.overhead
+        assert fitted is not None
+        if limit.asked.word == "min" or limit.asked.share == 1.0:  # what was asked binds nothing
+            return cls(Program(lowered, compiled, Certified(*sizes, None, foreseen)))
+        found = Certified(*sizes, fitted.size, foreseen)
+        excess = found.bytes - fitted.size
+        is_near = excess <= 0 and (not overhead or found.bytes >= USED * fitted.size)
+        aim = min(fitted.aim, foreseen) - excess
+        return cls(Program(lowered, compiled, found), excess, is_near, aim, overhead, foreseen)
 
 
 def held_to(memory: Any, make: Callable[[Limit], Callable[..., Any]]) -> Callable[..., Any]:

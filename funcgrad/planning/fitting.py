@@ -18,7 +18,7 @@ from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
 from funcgrad.graph import Node, Value
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
-from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Plan, Step, is_view, repeated_bytes
+from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Memory, Plan, Step, is_view, repeated_bytes
 from funcgrad.primitive import is_inexact, settle, type_of
 from funcgrad.view import listed, quantity
 
@@ -33,6 +33,8 @@ class Limit:
     asked: Asked
     aim: int | None = None
     """What plans are made for, where that is less than what was asked: a compiled program took more than foreseen."""
+    least: bool = False
+    """Whether to plan for the smallest peak, whatever was asked."""
     plans: list[Plan] = field(default_factory=list)
     """Those that were made."""
 
@@ -53,7 +55,8 @@ def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
     aim = size if limit.aim is None else limit.aim
     fitted = Fitted(limit.asked, size, aim, everything)
     if everything > aim:
-        plan = _least(make, plan) if limit.asked.word == "min" and limit.aim is None else _within(make, plan, fitted)
+        is_least = limit.least or (limit.asked.word == "min" and limit.aim is None)
+        plan = _least(make, plan) if is_least else _within(make, plan, fitted)
     limit.plans.append(plan := replace(plan, fitted=fitted))
     return plan
 
@@ -67,11 +70,22 @@ def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Pla
         _, _, inner, plan, timeline = min(found, key=lambda one: one[:2])
         return _made(make, inner, plan, timeline)
     least = _least(make, plan).memory
-    makers = listed([f"{h.value} ({quantity(h.bytes, 'B')}, {h.why})" for h in least.at_peak], 3)
-    raise BudgetError(
-        f"memory={fitted.asked.said}: the passes need {quantity(least.peak, 'B')} at least, of which at "
-        f"'{least.summit.node}' {makers}, and {quantity(fitted.everything, 'B')} with everything kept; ask for "
-        f"more, or make the batch smaller."
+    raise too_little(f"memory={fitted.asked.said}", least, least.peak, fitted.everything)
+
+
+def too_little(where: str, least: Memory, needed: int, everything: int) -> BudgetError:
+    """What is said of a budget that nothing stays within.
+
+    Args:
+        where: whose budget.
+        least: of the plan with the smallest peak.
+        needed: bytes that its passes take, as foreseen or as compiled.
+        everything: bytes with everything kept, as foreseen.
+    """
+    held = listed([f"{h.value} ({quantity(h.bytes, 'B')}, {h.why})" for h in least.at_peak], 3)
+    return BudgetError(
+        f"{where}: the passes need {quantity(needed, 'B')} at least, of which at '{least.summit.node}' {held}, and "
+        f"{quantity(everything, 'B')} with everything kept; ask for more, or make the batch smaller."
     )
 
 

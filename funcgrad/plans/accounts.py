@@ -182,7 +182,6 @@ class _Accountant:
             return 0
         return -min(sum(map(self.bytes, taken)), sum(self.bytes(v) for v in targets if v not in self.given))
 
-
     def is_flattened(self, node: Node) -> bool:
         """Whether the one loop that XLA makes of an op's rule has an array in two shapes: `[batch, tokens, d]`, and
         `[batch * tokens, d]` as a product beside it has it. Such a loop never writes over what it reads.
