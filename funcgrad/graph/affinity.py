@@ -1,4 +1,4 @@
-"""What is affine in activations: `y = product(x, w) + t`, with all that is affine after a product merged into `w` and `t`.
+"""What is affine in activations: `y = product(x, w) + t`, what is affine after a product merged into `w` and `t`.
 
 A batch norm at its running statistics is a scale and shift per channel. They are merged into weight and bias by
 `product(x, s * w) = s * product(x, w)`: so no model has to be rewritten for a rule that is about the merged layer.

@@ -89,7 +89,7 @@ class _Search:
             members.add(maker)
             left = (left - {latest}) | self.moving(maker)
         is_normal = any(kind_of(node) in _REDUCTIONS for node in members) and self.is_closed(members, join)
-        return (members, *left) if is_normal else (set(), None)
+        return (members, left.pop()) if is_normal else (set(), None)
 
     def moving(self, node: Node) -> set[Value]:
         """The activations that a node reads."""

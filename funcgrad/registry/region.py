@@ -60,8 +60,8 @@ class Region:
             its mean, over its norm, or both, with all that makes these of it.
 
     Raises:
-        RuleError: none of `scope`, `of`, `ops`, `affine`, `bilinear`, `sums` and `statistics` is given, or several; what
-            says more of another; or `affine` names what is no product.
+        RuleError: none of `scope`, `of`, `ops`, `affine`, `bilinear`, `sums` and `statistics` is given, or several;
+            what says more of another; or `affine` names what is no product.
 
     Example:
         >>> rules = fg.RuleSet().override(fg.Region("dense"), lambda g, pull: 2 * pull(g), "x")

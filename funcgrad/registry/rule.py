@@ -86,8 +86,9 @@ class Rule:
             function = function.func
         function = inspect.unwrap(function)
         code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-        file = Path(code.co_filename) if code is not None else None
-        return self.name if file is None or not file.exists() else f"{self.name} ({file.name}:{code.co_firstlineno})"
+        if code is None or not Path(code.co_filename).exists():
+            return self.name
+        return f"{self.name} ({Path(code.co_filename).name}:{code.co_firstlineno})"
 
     @cached_property
     def needs(self) -> tuple[str, ...]:

@@ -113,7 +113,8 @@ BROKEN = [
      "write them out."),
     (3, "A rule must be a function, got int."),
     (None, "A rule must be a function, got NoneType."),
-    (lambda h: h, "relu: rule <lambda> asks for 'h'; it may ask for g, x, x_aval, y, pull, f, node, loss_g, key, x_origin."),
+    (lambda h: h,
+     "relu: rule <lambda> asks for 'h'; it may ask for g, x, x_aval, y, pull, f, node, loss_g, key, x_origin."),
 ]  # fmt: skip
 
 

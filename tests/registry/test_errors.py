@@ -274,7 +274,8 @@ OVERRIDES = [
      "linear has several arguments (x, w, b); say which the rule serves: override(linear, rule, 'x')."),
     (lambda: RULES.override(fg.ops.linear, guided, "v"), "linear has no argument 'v' to override; it has x, w, b."),
     (lambda: RULES.override(fg.ops.relu, asks_for_hidden),
-     "relu: rule asks_for_hidden asks for 'hidden'; it may ask for g, x, x_aval, y, pull, f, node, loss_g, key, x_origin."),
+     "relu: rule asks_for_hidden asks for 'hidden'; it may ask for g, x, x_aval, y, pull, f, node, loss_g, key, "
+     "x_origin."),
     (lambda: fg.plan(fg.ops.relu, jnp.ones(3), rules=RULES.override(fg.ops.relu, guided, at="block9/*")),
      "The override of relu at 'block9/*' matches nothing; its nodes are relu."),
     (lambda: fg.plan(fg.ops.tanh, jnp.ones(3), rules=RULES.override(fg.ops.relu, guided, at="block9/*")),

@@ -282,7 +282,7 @@ TABLE, IDS = jnp.arange(12.0).reshape(4, 3), jnp.array([2, 0, 2])
 
 
 def by_ids(g, table_aval, ids):
-    return jnp.zeros(table_aval.shape, table_aval.dtype).at[ids].add(g * (1 + ids[:, None]))
+    return jnp.zeros(table_aval.shape, table_aval.dtype).at[ids].add(g * (1.0 + ids[:, None].astype(g.dtype)))
 
 
 READERS = {
@@ -307,7 +307,7 @@ def test_whole_numbers_are_asked_for_by_name(reader):
     named.__signature__ = Signature(parameters)
     rules = RULES.override(target, named, table)
     loss = lambda t, i: jnp.sum(function(t, i) ** 2)
-    weighted = lambda t, i: jnp.sum((1 + i[:, None]) * t[i] ** 2)
+    weighted = lambda t, i: jnp.sum((1.0 + i[:, None].astype(t.dtype)) * t[i] ** 2)
     expected = jax.grad(weighted)(TABLE, IDS)
     agree(fg.grad(loss, rules=rules)(TABLE, IDS), expected)
     agree(jax.jit(fg.grad(lambda t: loss(t, IDS), rules=rules))(TABLE), expected)
@@ -375,8 +375,8 @@ def test_wrong_markers():
     for what, given in {"kind": fg.exact, "keep": {"m": lambda x: x > 0}}.items():
         with raises_sentence(
             RuleError,
-            rf"override of relu: fg\.Marker\.ZERO says that nothing flows, and takes no {what}=; leave that out, or pass "
-            r"a rule\.",
+            rf"override of relu: fg\.Marker\.ZERO says that nothing flows, and takes no {what}=; "
+            r"leave that out, or pass a rule\.",
         ):
             RULES.override(fg.ops.relu, fg.Marker.ZERO, **{what: given})
 

@@ -18,7 +18,7 @@ ACTIVATIONS: tuple[Any, ...] = (ACTIVATION, jax.nn.gelu, jax.nn.softplus)
 
 
 def passing() -> RuleSet:
-    """`R = g` through activations, and through batch norms at running statistics that no product with parameters precedes.
+    """`R = g` through activations, and batch norms at running statistics before which no product with parameters is.
 
     Both are of one number each, and hand all that arrives to their input. A batch norm right after a product is part
     of that (`fg.Region(affine=...)`); others, as those of pre-activation ResNets and DenseNets, are `(x - m) s + t`
