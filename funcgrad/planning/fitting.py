@@ -6,7 +6,7 @@ each turn, the rest of the graph is chosen from.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -139,8 +139,9 @@ def fence_reads(plan: Plan) -> Plan:
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
     stored = _bases(plan, [v for v in plan.kept if v not in given])
+    makers = {v: node for node in plan.structure.nodes for v in node.outputs}
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
-    fenced = replace(plan, steps=tuple(steps))
+    fenced = replace(plan, steps=tuple(replace(s, in_turn=_has_turns(s, plan, makers)) for s in steps))
     return replace(fenced, settled=_settled(fenced) - given)
 
 
@@ -198,6 +199,22 @@ def _fenced(step: Step, given: Collection[Value]) -> Step:
         return step
     reads = (v for v in step.asks if isinstance(v, Value) and v.is_inexact)
     return replace(step, fenced=tuple(v for v in reads if v not in given and v not in step.borrowed))
+
+
+def _has_turns(step: Step, plan: Plan, makers: Mapping[Value, Node]) -> bool:
+    """Whether XLA might put off the gradient of a product's parameter until the next rule has run.
+
+    It must be no product that the cotangent goes to: behind a fence its operand would be a copy.
+    """
+    if step.node.op_name not in PRODUCTS or step.node.bodies:
+        return False
+    further = [v for v in step.targets if v not in plan.wanted]
+    for v in further:
+        while v in makers and is_view(makers[v]) and isinstance(makers[v].inputs[0], Value):
+            v = makers[v].inputs[0]
+        if v not in makers or makers[v].op_name in PRODUCTS:
+            return False
+    return 0 < len(further) < len(step.targets)
 
 
 def _is_transposed(node: Node) -> bool:
