@@ -6,10 +6,12 @@ each turn, the rest of the graph is chosen from.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from math import inf
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -24,6 +26,8 @@ from funcgrad.view import listed, quantity
 
 PRICES = 8
 """How many ways to leave less of the turns of loops are tried."""
+LIKELY = 3
+"""From so many of them, those with the smallest peaks before anything else is left, the least is looked for."""
 
 
 @dataclass
@@ -53,20 +57,25 @@ def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
     aim = size if limit.aim is None else limit.aim
     fitted = Fitted(limit.asked, size, aim, everything)
     if everything > aim:
-        plan = _least(make, plan) if limit.asked.word == "min" and limit.aim is None else _within(make, plan, fitted)
+        is_least = limit.asked.word == "min" and limit.aim is None
+        plan = _least(make, list(_with_turns(make, plan))) if is_least else _within(make, plan, fitted)
     limit.plans.append(plan := replace(plan, fitted=fitted))
     return plan
 
 
 def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Plan:
     """The cheapest plan that stays within."""
-    found = [(plan.memory.cost_again - plan.memory.timeline.overhead + timeline.overhead, i, inner, plan, timeline)
-             for i, (inner, plan) in enumerate(_with_turns(make, plan))
-             if (timeline := choose(plan.memory.account.schedule, fitted.aim))]  # fmt: skip
-    if found:
-        _, _, inner, plan, timeline = min(found, key=lambda one: one[:2])
-        return _made(make, inner, plan, timeline)
-    least = _least(make, plan).memory
+    candidates = list(_with_turns(make, plan))
+    best: tuple[float, Segments, Plan, Timeline] | None = None
+    for inner, candidate in candidates:
+        inside = candidate.memory.cost_again - candidate.memory.timeline.overhead
+        if best is not None and inside >= best[0]:
+            continue
+        if timeline := choose(candidate.memory.account.schedule, fitted.aim):
+            best = min(best or (inf,), (inside + timeline.overhead, inner, candidate, timeline), key=itemgetter(0))
+    if best is not None:
+        return _made(make, *best[1:])
+    least = _least(make, candidates).memory
     makers = listed([f"{h.value} ({quantity(h.bytes, 'B')}, {h.why})" for h in least.at_peak], 3)
     raise BudgetError(
         f"memory={fitted.asked.said}: the passes need {quantity(least.peak, 'B')} at least, of which at "
@@ -75,12 +84,11 @@ def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Pla
     )
 
 
-def _least(make: Callable[[Segments], Plan], plan: Plan) -> Plan:
+def _least(make: Callable[[Segments], Plan], candidates: Sequence[tuple[Segments, Plan]]) -> Plan:
     """The plan with the smallest peak that is found."""
-    found = [(least.peak, least.overhead, i, inner, plan, least)
-             for i, (inner, plan) in enumerate(_with_turns(make, plan))
-             if (least := smallest(plan.memory.account.schedule))]  # fmt: skip
-    _, _, _, inner, plan, least = min(found, key=lambda one: one[:3])
+    likely = sorted(candidates, key=lambda one: one[1].memory.peak)[:LIKELY]
+    found = [(smallest(plan.memory.account.schedule), inner, plan) for inner, plan in likely]
+    least, inner, plan = min(found, key=lambda one: (one[0].peak, one[0].overhead))
     return _made(make, inner, plan, least)
 
 
