@@ -6,10 +6,12 @@ each turn, the rest of the graph is chosen from.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from math import inf
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -24,6 +26,8 @@ from funcgrad.view import listed, quantity
 
 PRICES = 8
 """How many ways to leave less of the turns of loops are tried."""
+LIKELY = 3
+"""From so many of them, those with the smallest peaks before anything else is left, the least is looked for."""
 
 
 @dataclass
@@ -56,20 +60,24 @@ def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
     fitted = Fitted(limit.asked, size, aim, everything)
     if everything > aim:
         is_least = limit.least or (limit.asked.word == "min" and limit.aim is None)
-        plan = _least(make, plan) if is_least else _within(make, plan, fitted)
+        plan = _least(make, list(_with_turns(make, plan))) if is_least else _within(make, plan, fitted)
     limit.plans.append(plan := replace(plan, fitted=fitted))
     return plan
 
 
 def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Plan:
     """The cheapest plan that stays within."""
-    found = [(plan.memory.cost_again - plan.memory.timeline.overhead + timeline.overhead, i, inner, plan, timeline)
-             for i, (inner, plan) in enumerate(_with_turns(make, plan))
-             if (timeline := choose(plan.memory.account.schedule, fitted.aim))]  # fmt: skip
-    if found:
-        _, _, inner, plan, timeline = min(found, key=lambda one: one[:2])
-        return _made(make, inner, plan, timeline)
-    least = _least(make, plan).memory
+    candidates = list(_with_turns(make, plan))
+    best: tuple[float, Segments, Plan, Timeline] | None = None
+    for inner, candidate in candidates:
+        inside = candidate.memory.cost_again - candidate.memory.timeline.overhead
+        if best is not None and inside >= best[0]:
+            continue
+        if timeline := choose(candidate.memory.account.schedule, fitted.aim):
+            best = min(best or (inf,), (inside + timeline.overhead, inner, candidate, timeline), key=itemgetter(0))
+    if best is not None:
+        return _made(make, *best[1:])
+    least = _least(make, candidates).memory
     raise too_little(f"memory={fitted.asked.said}", least, least.peak, fitted.everything)
 
 
@@ -89,12 +97,11 @@ def too_little(where: str, least: Memory, needed: int, everything: int) -> Budge
     )
 
 
-def _least(make: Callable[[Segments], Plan], plan: Plan) -> Plan:
+def _least(make: Callable[[Segments], Plan], candidates: Sequence[tuple[Segments, Plan]]) -> Plan:
     """The plan with the smallest peak that is found."""
-    found = [(least.peak, least.overhead, i, inner, plan, least)
-             for i, (inner, plan) in enumerate(_with_turns(make, plan))
-             if (least := smallest(plan.memory.account.schedule))]  # fmt: skip
-    _, _, _, inner, plan, least = min(found, key=lambda one: one[:3])
+    likely = sorted(candidates, key=lambda one: one[1].memory.peak)[:LIKELY]
+    found = [(smallest(plan.memory.account.schedule), inner, plan) for inner, plan in likely]
+    least, inner, plan = min(found, key=lambda one: (one[0].peak, one[0].overhead))
     return _made(make, inner, plan, least)
 
 
@@ -153,8 +160,9 @@ def fence_reads(plan: Plan) -> Plan:
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
     stored = _bases(plan, [v for v in plan.kept if v not in given])
+    makers = {v: node for node in plan.structure.nodes for v in node.outputs}
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
-    fenced = replace(plan, steps=tuple(steps))
+    fenced = replace(plan, steps=tuple(replace(s, in_turn=_has_turns(s, plan, makers)) for s in steps))
     return replace(fenced, settled=_settled(fenced) - given)
 
 
@@ -212,6 +220,22 @@ def _fenced(step: Step, given: Collection[Value]) -> Step:
         return step
     reads = (v for v in step.asks if isinstance(v, Value) and v.is_inexact)
     return replace(step, fenced=tuple(v for v in reads if v not in given and v not in step.borrowed))
+
+
+def _has_turns(step: Step, plan: Plan, makers: Mapping[Value, Node]) -> bool:
+    """Whether XLA might put off the gradient of a product's parameter until the next rule has run.
+
+    It must be no product that the cotangent goes to: behind a fence its operand would be a copy.
+    """
+    if step.node.op_name not in PRODUCTS or step.node.bodies:
+        return False
+    further = [v for v in step.targets if v not in plan.wanted]
+    for v in further:
+        while v in makers and is_view(makers[v]) and isinstance(makers[v].inputs[0], Value):
+            v = makers[v].inputs[0]
+        if v not in makers or makers[v].op_name in PRODUCTS:
+            return False
+    return 0 < len(further) < len(step.targets)
 
 
 def _is_transposed(node: Node) -> bool:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from funcgrad.budget import Pull, Run, Schedule
 from funcgrad.graph import Constant, Node, Value
-from funcgrad.plans.cost import Costs
 from funcgrad.plans.recomputation import PRODUCTS, is_view
 from funcgrad.plans.repetition import repeated_bytes
 from funcgrad.primitive import Scan
@@ -82,7 +81,6 @@ class _Accountant:
         self.results = {v for v in plan.structure.outputs if isinstance(v, Value)}
         self.wanted = set(plan.wanted)
         self.uses = Counter(v for step in plan.steps for p in step.pullbacks for v in p.targets)
-        self.costs = Costs()
         self.runs: list[Run] = []
 
     def account(self) -> Account:
@@ -147,7 +145,6 @@ class _Accountant:
             reads=reads,
             takes=takes,
             gives=gives,
-            cost=self.costs.of_step(step) / FLOPS_PER_BYTE,
             workspace=inside + (again if step.fenced else 0) + self.workspace(step, taken, targets),
         )
 
