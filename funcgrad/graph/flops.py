@@ -16,7 +16,7 @@ from funcgrad.registry import Call
 
 _FREE = frozenset(
     """broadcast_in_dim reshape transpose squeeze expand_dims slice dynamic_slice dynamic_update_slice concatenate
-    gather pad rev copy copy_p convert_element_type bitcast_convert_type iota name stop_gradient split
+    gather pad rev copy copy_p convert_element_type bitcast_convert_type iota name stop_gradient split stack unstack
     optimization_barrier defer device_put sharding_constraint random_wrap random_unwrap pvary""".split()
 )
 

@@ -67,6 +67,8 @@ class Origins:
             return node.inputs[0], [], []
         if node.primitive == "convert_element_type":
             return node.inputs[0], [], [partial(_cast, value.aval)]
+        if node.primitive == "unstack" and node.function.source.params["axis"] == 0:
+            return node.inputs[0], [node.outputs.index(value)], []
         if node.primitive == "squeeze" and (found := self._row(node)) is not None:
             return found[0], [found[1]], []
         if is_view(node) and not is_sliced:

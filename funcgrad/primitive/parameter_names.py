@@ -34,6 +34,7 @@ _NAMES = {
     "sort": "operand*",
     "stack": "operands*",
     "triangular_solve": "a b",
+    "unstack": "x",
 }
 """The primitives whose operands are other than the first parameters of a function of the same name; `*` for all that
 are left."""

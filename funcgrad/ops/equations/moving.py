@@ -77,6 +77,11 @@ def stack_operands(g: Array, operands_aval: Any, axis: Any) -> Any:
     return tuple(lax.index_in_dim(g, i, axis, keepdims=False) for i in range(len(operands_aval)))
 
 
+def unstack_x(g: Any, axis: Any) -> Array:
+    """The entries in one array again."""
+    return jnp.stack(g if isinstance(g, tuple) else [g], axis)
+
+
 def split_operand(g: Any, axis: Any) -> Array:
     """The strips end to end again."""
     return lax.concatenate(g, axis) if isinstance(g, tuple) else g
@@ -200,6 +205,7 @@ row("select_n", _one_of_two, which=Marker.NON_DIFFERENTIABLE, case0=select_n_cas
 ).example(lax.select_n, np.array(True), X, TIED)
 row("concatenate", same_floats, operands=concatenate_operands).example(lambda *xs: lax.concatenate(xs, 0), X, TIED, Y)
 row("stack", same_floats, operands=stack_operands).example(lambda *xs: jnp.stack(xs, 1), X, TIED, Y)
+row("unstack", strips_of_one, x=unstack_x).example(lambda x: jnp.unstack(x, axis=1), X)
 row("split", strips_of_one, operand=split_operand).example(lambda x: lax.split(x, (1, 2), 1), X)
 row("pad", _filled_with_its_own, operand=pad_operand, padding_value=pad_padding_value).example(
     lambda x, value: lax.pad(x, value, ((0, 1, 0), (2, -1, 1))), X, np.array(0.5)

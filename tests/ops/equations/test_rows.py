@@ -158,6 +158,8 @@ CASES = [
     ("dynamic_slice", lambda x, i: lax.dynamic_slice_p.bind(x, i, slice_sizes=(2,)), (X[0], jnp.array(-1)), (0,), (1,)),
     ("dynamic_update_slice", lax.dynamic_update_slice_p.bind, (X, TIED[:1, 1:], *AT), (0, 1), (2, 3)),
     ("stack", lambda x, y: jnp.stack([x, y], 1), (X, Y), (0, 1), ()),
+    ("unstack", lambda x: jnp.unstack(x, axis=2), (A,), (0,), ()),
+    ("unstack", jnp.unstack, (X[:1],), (0,), ()),
     ("split", lambda x: lax.split(x, (1, 3), 2), (A[:, :, :4],), (0,), ()),
     ("convert_element_type", lambda x: lax.convert_element_type(x, jnp.float32), (X,), (0,), ()),
     ("select_n", lax.select_n, (X > TIED, X, TIED), (1, 2), (0,)),
