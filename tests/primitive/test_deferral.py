@@ -1,4 +1,4 @@
-"""`defer`: the same numbers, made later."""
+"""`defer`: the same numbers, made later; `settle`: the same, made once."""
 
 from functools import partial
 
@@ -124,7 +124,7 @@ def test_a_sum_that_many_read_is_stored_once():
 
 def test_what_is_settled_has_the_derivative_of_itself():
     x, witness = jnp.float32([1.0, 2.0]), jnp.float32([3.0])
-    value, tangent = jax.jvp(lambda x: settle(x, witness) * x, (x,), (jnp.ones_like(x),))
+    _, tangent = jax.jvp(lambda x: settle(x, witness) * x, (x,), (jnp.ones_like(x),))
     np.testing.assert_array_equal(tangent, 2 * x)
     np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(settle(x, witness) * x))(x), 2 * x)
     np.testing.assert_array_equal(jax.vmap(lambda x: settle(x, witness))(x[:, None]), x[:, None])
