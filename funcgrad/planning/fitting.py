@@ -23,6 +23,7 @@ from funcgrad.graph import Node, Value
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
 from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Plan, Step, is_view, repeated_bytes
 from funcgrad.primitive import is_inexact, settle, type_of
+from funcgrad.registry import Equation
 from funcgrad.view import listed, quantity
 
 WAYS, LIKELY = 8, 3
@@ -158,8 +159,8 @@ def fence_reads(plan: Plan) -> Plan:
     rules read what is kept behind a fence. A product of matrices has no such form, and a fence before it makes one.
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
-    stored = _bases(plan, [v for v in plan.kept if v not in given])
     makers = {v: node for node in plan.structure.nodes for v in node.outputs}
+    stored = _bases(makers, [v for v in plan.kept if v not in given])
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
     fenced = replace(plan, steps=tuple(replace(s, in_turn=_has_turns(s, plan, makers)) for s in steps))
     return replace(fenced, settled=_settled(fenced) - given)
@@ -187,12 +188,11 @@ def _settled(plan: Plan) -> frozenset[Value]:
     return frozenset(found)
 
 
-def _bases(plan: Plan, values: Iterable[Value]) -> set[Value]:
+def _bases(makers: Mapping[Value, Node], values: Iterable[Value]) -> set[Value]:
     """The values, in the place of views of others these."""
-    maker = {node.outputs[0]: node for node in plan.structure.nodes if is_view(node)}
     found = set[Value]()
     for v in values:
-        while v in maker and isinstance(base := maker[v].inputs[0], Value):
+        while v in makers and is_view(makers[v]) and isinstance(base := makers[v].inputs[0], Value):
             v = base
         found.add(v)
     return found
@@ -209,8 +209,9 @@ def _settling(step: Step, stored: Collection[Value]) -> Step:
 def _run_settled(forward: Callable[..., list[Any]], places: tuple[int, ...], *leaves: Any) -> list[Any]:
     made = list(forward(*leaves))
     witness = next((x for x in leaves if is_inexact(type_of(x)) and x.size), None)
-    for i in places if witness is not None else ():
-        made[i] = settle(made[i], witness)
+    if witness is not None:
+        for i in places:
+            made[i] = settle(made[i], witness)
     return made
 
 
@@ -229,17 +230,14 @@ def _has_turns(step: Step, plan: Plan, makers: Mapping[Value, Node]) -> bool:
     if step.node.op_name not in PRODUCTS or step.node.bodies:
         return False
     further = [v for v in step.targets if v not in plan.wanted]
-    for v in further:
-        while v in makers and is_view(makers[v]) and isinstance(makers[v].inputs[0], Value):
-            v = makers[v].inputs[0]
-        if v not in makers or makers[v].op_name in PRODUCTS:
-            return False
+    if any(v not in makers or makers[v].op_name in PRODUCTS for v in _bases(makers, further)):
+        return False
     return 0 < len(further) < len(step.targets)
 
 
 def _is_transposed(node: Node) -> bool:
     """Whether rules of a product read its factors in another form."""
-    if node.op_name != "dot_general":
+    if node.op_name != "dot_general" or not isinstance(node.function, Equation):
         return node.op_name in {"conv", "conv_general_dilated"}
     _, batch = node.function.source.params["dimension_numbers"]
     return bool(batch[0])
