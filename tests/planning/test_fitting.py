@@ -135,13 +135,14 @@ def test_what_nothing_stays_within_is_said_with_its_makers():
 
 
 @pytest.mark.parametrize(
-    ("f", "args"), [(chain, partial(arrays, 12, 64, 512)), (attending, transformer)], ids=["chain", "transformer"]
+    ("f", "args", "share"),
+    [(chain, partial(arrays, 12, 64, 512), 0.6), (attending, partial(transformer, 4), 0.45)],
+    ids=["chain", "transformer"],
 )
-def test_xla_takes_what_was_asked_for(f, args):
+def test_xla_takes_what_was_asked_for(f, args, share):
     args = args()
-    plan = fg.plan(f, *args, memory=0.6)
-    program, plain = compiled(f, *args, memory=0.6), compiled(f, *args)
-    assert bytes_of(program) <= 1.03 * plan.fitted.size
-    assert bytes_of(program) >= 0.8 * plan.memory.peak
+    plan = fg.plan(f, *args, memory=share)
+    program, plain = compiled(f, *args, memory=share), compiled(f, *args)
+    assert 0.85 * plan.memory.peak <= bytes_of(program) <= plan.fitted.size
     assert bytes_of(program) < 0.75 * bytes_of(plain)
     chex.assert_trees_all_close(program(*args), plain(*args), rtol=1e-4, atol=1e-4)
