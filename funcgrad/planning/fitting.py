@@ -5,10 +5,11 @@ segments that are made again (`planning.segments`). A loop's turns come first: f
 each turn, the rest of the graph is chosen from.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from math import inf
 from operator import itemgetter
@@ -22,12 +23,12 @@ from funcgrad.graph import Node, Value
 from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
 from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Memory, Plan, Step, is_view, repeated_bytes
 from funcgrad.primitive import is_inexact, settle, type_of
+from funcgrad.registry import Equation
 from funcgrad.view import listed, quantity
 
-PRICES = 8
-"""How many ways to leave less of the turns of loops are tried."""
-LIKELY = 3
-"""From so many of them, those with the smallest peaks before anything else is left, the least is looked for."""
+WAYS, LIKELY = 8, 3
+"""For the smallest peak, so many ways to leave less of the turns of loops are made plans of, and of so many of these,
+those with the smallest peaks before anything else is left, the rest is chosen."""
 
 
 @dataclass
@@ -60,24 +61,32 @@ def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
     fitted = Fitted(limit.asked, size, aim, everything)
     if everything > aim:
         is_least = limit.least or (limit.asked.word == "min" and limit.aim is None)
-        plan = _least(make, list(_with_turns(make, plan))) if is_least else _within(make, plan, fitted)
+        plan = _least(make, plan, _ways(plan)) if is_least else _within(make, plan, fitted)
     limit.plans.append(plan := replace(plan, fitted=fitted))
     return plan
 
 
 def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Plan:
-    """The cheapest plan that stays within."""
-    candidates = list(_with_turns(make, plan))
-    best: tuple[float, Segments, Plan, Timeline] | None = None
-    for inner, candidate in candidates:
+    """The cheapest plan that stays within.
+
+    Of the ways to leave less of turns, which come in the order of their cost, the first that fits is found by
+    bisection; the next one may be cheaper in all, as more is kept outside of loops.
+    """
+    ways = _ways(plan)
+
+    @cache
+    def tried(k: int) -> tuple[float, Segments, Plan, Timeline] | None:
+        inner = ways[k]
+        candidate = make(inner) if inner else plan
         inside = candidate.memory.cost_again - candidate.memory.timeline.overhead
-        if best is not None and inside >= best[0]:
-            continue
-        if timeline := choose(candidate.memory.account.schedule, fitted.aim):
-            best = min(best or (inf,), (inside + timeline.overhead, inner, candidate, timeline), key=itemgetter(0))
-    if best is not None:
-        return _made(make, *best[1:])
-    least = _least(make, candidates).memory
+        timeline = choose(candidate.memory.account.schedule, fitted.aim)
+        return timeline and (inside + timeline.overhead, inner, candidate, timeline)
+
+    first = bisect_left(range(len(ways)), True, key=lambda k: tried(k) is not None)
+    found = [one for k in range(first, min(first + 2, len(ways))) if (one := tried(k))]
+    if found:
+        return _made(make, *min(found, key=itemgetter(0))[1:])
+    least = _least(make, plan, ways).memory
     raise too_little(f"memory={fitted.asked.said}", least, least.peak, fitted.everything)
 
 
@@ -97,12 +106,14 @@ def too_little(where: str, least: Memory, needed: int, everything: int) -> Budge
     )
 
 
-def _least(make: Callable[[Segments], Plan], candidates: Sequence[tuple[Segments, Plan]]) -> Plan:
+def _least(make: Callable[[Segments], Plan], plan: Plan, ways: Sequence[Segments]) -> Plan:
     """The plan with the smallest peak that is found."""
-    likely = sorted(candidates, key=lambda one: one[1].memory.peak)[:LIKELY]
-    found = [(smallest(plan.memory.account.schedule), inner, plan) for inner, plan in likely]
-    least, inner, plan = min(found, key=lambda one: (one[0].peak, one[0].overhead))
-    return _made(make, inner, plan, least)
+    every = -(-len(ways) // WAYS)
+    made = [(inner, make(inner) if inner else plan) for inner in ways[::-every]]
+    likely = sorted(made, key=lambda one: one[1].memory.peak)[:LIKELY]
+    found = [(smallest(candidate.memory.account.schedule), inner, candidate) for inner, candidate in likely]
+    least, inner, candidate = min(found, key=lambda one: (one[0].peak, one[0].overhead))
+    return _made(make, inner, candidate, least)
 
 
 def _made(make: Callable[[Segments], Plan], inner: Segments, plan: Plan, timeline: Timeline) -> Plan:
@@ -111,26 +122,28 @@ def _made(make: Callable[[Segments], Plan], inner: Segments, plan: Plan, timelin
     return make([*inner, *segments]) if segments else plan
 
 
-def _with_turns(make: Callable[[Segments], Plan], plan: Plan) -> Iterator[tuple[Segments, Plan]]:
-    """The plan, and others of it whose loops leave ever less of each turn."""
-    yield [], plan
+def _ways(plan: Plan) -> list[Segments]:
+    """Ways to leave ever less of the turns of a plan's loops, at ever more cost; the first leaves all."""
     choices = [found for step in loops_of(plan) if len(found := choices_of(step)) > 1]
-    chosen: list[list[Turns]] = []
-    for price in _prices(choices):
-        one = [min(found, key=lambda turns: turns.cost + price * turns.bytes) for found in choices]
-        if one not in chosen:
-            chosen.append(one)
-            inner = [segment for turns in one for segment in turns.segments]
-            yield inner, make(inner)
+    if len(choices) == 1:
+        rows = [[turns] for turns in choices[0]]
+    else:
+        rows = [[min(found, key=lambda turns: turns.cost + price * turns.bytes) for found in choices]
+                for price in _prices(choices)]  # fmt: skip
+    ways, left = [Segments()], inf
+    for row in rows:
+        size = sum(turns.bytes for turns in row)
+        if size < left * 0.99 or row is rows[-1]:
+            ways.append([segment for turns in row for segment in turns.segments])
+            left = size
+    return ways
 
 
 def _prices(choices: list[list[Turns]]) -> list[float]:
     """What a byte may cost, such that each of some choices is the best one: the slopes between neighbours."""
     neighbours = (pair for found in choices for pair in pairwise(found))
-    slopes = {(b.cost - a.cost) / (a.bytes - b.bytes) * 1.0001 for a, b in neighbours}
-    ordered = sorted(slopes)
-    every = max(1, -(-len(ordered) // PRICES))
-    return [*ordered[::every], *([ordered[-1] * 1e6] if ordered else [])]
+    slopes = sorted({(b.cost - a.cost) / (a.bytes - b.bytes) * 1.0001 for a, b in neighbours})
+    return [*slopes, *([slopes[-1] * 1e6] if slopes else [])]
 
 
 def device_bytes() -> int:
@@ -159,8 +172,8 @@ def fence_reads(plan: Plan) -> Plan:
     rules read what is kept behind a fence. A product of matrices has no such form, and a fence before it makes one.
     """
     given = {*plan.structure.inputs, *plan.structure.constants}
-    stored = _bases(plan, [v for v in plan.kept if v not in given])
     makers = {v: node for node in plan.structure.nodes for v in node.outputs}
+    stored = _bases(makers, [v for v in plan.kept if v not in given])
     steps = (_fenced(_settling(step, stored), given) for step in plan.steps)
     fenced = replace(plan, steps=tuple(replace(s, in_turn=_has_turns(s, plan, makers)) for s in steps))
     return replace(fenced, settled=_settled(fenced) - given)
@@ -188,12 +201,11 @@ def _settled(plan: Plan) -> frozenset[Value]:
     return frozenset(found)
 
 
-def _bases(plan: Plan, values: Iterable[Value]) -> set[Value]:
+def _bases(makers: Mapping[Value, Node], values: Iterable[Value]) -> set[Value]:
     """The values, in the place of views of others these."""
-    maker = {node.outputs[0]: node for node in plan.structure.nodes if is_view(node)}
     found = set[Value]()
     for v in values:
-        while v in maker and isinstance(base := maker[v].inputs[0], Value):
+        while v in makers and is_view(makers[v]) and isinstance(base := makers[v].inputs[0], Value):
             v = base
         found.add(v)
     return found
@@ -210,8 +222,9 @@ def _settling(step: Step, stored: Collection[Value]) -> Step:
 def _run_settled(forward: Callable[..., list[Any]], places: tuple[int, ...], *leaves: Any) -> list[Any]:
     made = list(forward(*leaves))
     witness = next((x for x in leaves if is_inexact(type_of(x)) and x.size), None)
-    for i in places if witness is not None else ():
-        made[i] = settle(made[i], witness)
+    if witness is not None:
+        for i in places:
+            made[i] = settle(made[i], witness)
     return made
 
 
@@ -230,17 +243,14 @@ def _has_turns(step: Step, plan: Plan, makers: Mapping[Value, Node]) -> bool:
     if step.node.op_name not in PRODUCTS or step.node.bodies:
         return False
     further = [v for v in step.targets if v not in plan.wanted]
-    for v in further:
-        while v in makers and is_view(makers[v]) and isinstance(makers[v].inputs[0], Value):
-            v = makers[v].inputs[0]
-        if v not in makers or makers[v].op_name in PRODUCTS:
-            return False
+    if any(v not in makers or makers[v].op_name in PRODUCTS for v in _bases(makers, further)):
+        return False
     return 0 < len(further) < len(step.targets)
 
 
 def _is_transposed(node: Node) -> bool:
     """Whether rules of a product read its factors in another form."""
-    if node.op_name != "dot_general":
+    if node.op_name != "dot_general" or not isinstance(node.function, Equation):
         return node.op_name in {"conv", "conv_general_dilated"}
     _, batch = node.function.source.params["dimension_numbers"]
     return bool(batch[0])

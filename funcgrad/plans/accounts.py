@@ -50,6 +50,8 @@ class Account:
     schedule: Schedule
     rooms: tuple[tuple[Value, ...], ...]
     """The values that share each room; the last ones are rooms of cotangents alone, each of one value."""
+    result_bytes: int
+    """Of what the forward pass returns, a part of what is resident."""
 
     @cached_property
     def room_of(self) -> Mapping[Value, int]:
@@ -92,9 +94,10 @@ class _Accountant:
         there = {self.bar(v) for v in self.plan.sources}.union(*(pull.gives for pull in pulls if pull))
         pulls = [pull and replace(pull, takes=tuple(v for v in pull.takes if v in there)) for pull in pulls]
         outputs = sorted({self.room_of[v] for v in self.results - self.given if v in self.room_of})
-        resident = sum(map(self.bytes, self.results)) + sum(map(self.bytes, self.wanted))
+        results = sum(map(self.bytes, self.results))
+        resident = results + sum(map(self.bytes, self.wanted))
         schedule = Schedule(tuple(self.sizes), tuple(self.runs), tuple(pulls), resident, tuple(outputs))
-        return Account(self.plan, schedule, tuple(map(tuple, self.rooms)))
+        return Account(self.plan, schedule, tuple(map(tuple, self.rooms)), results)
 
     def enter(self, value: Value, size: int) -> int:
         """Give a value a room of its own."""
@@ -120,7 +123,7 @@ class _Accountant:
         self.place.update(dict.fromkeys(made, place))
         writes = tuple(self.enter(v, 0 if v in self.results else self.bytes(v)) for v in made)
         step = self.plan.step_of.get(node)
-        inside = max((body.memory.forward_peak for body in step.bodies), default=0) if step else 0
+        inside = max((_forward_inside(step, body) for body in step.bodies), default=0) if step else 0
         return Run(reads, writes, seconds(node), inside, remakable=not node.has_effects)
 
     def rooms_of(self, values: Iterable[Value | Constant]) -> tuple[int, ...]:
@@ -135,7 +138,7 @@ class _Accountant:
         targets = list(dict.fromkeys(v for p in step.pullbacks for v in p.targets))
         shared = self.shared(step, targets)
         takes, gives = tuple(map(self.bar, taken)), tuple(self.bar(v) for v in targets if v not in shared)
-        inside = max((body.memory.peak - _summed(step, body) for body in step.bodies), default=0)
+        inside = max((_inside(step, body) for body in step.bodies), default=0)
         reads, again = self.rooms_of(step.asks), repeated_bytes([step], self.plan.remade)
         if again and not step.fenced:  # made on the way forward already, and kept
             run = self.runs[place]
@@ -206,11 +209,22 @@ def seconds(node: Node) -> float:
     return max(node.flops / FLOPS_PER_BYTE, float(moved))
 
 
-def _summed(step: "Step", body: "Plan") -> int:
-    """Bytes of the cotangents of a loop's constants, which all turns add up in one place: that of the result."""
+def _forward_inside(step: "Step", body: "Plan") -> int:
+    """Bytes that the forward pass of a body takes."""
+    is_loop = isinstance(step.node.holder, Scan)
+    return body.memory.turn_peaks[0] if is_loop else body.memory.forward_peak
+
+
+def _inside(step: "Step", body: "Plan") -> int:
+    """Bytes that the reverse pass of a body takes.
+
+    The cotangents of a loop's constants all turns add up in one place, that of the result.
+    """
     holder = step.node.holder
-    constants = body.structure.inputs[: holder.n_constants] if isinstance(holder, Scan) else ()
-    return sum(_bytes_of(v) for v in constants if v in body.wanted)
+    if not isinstance(holder, Scan):
+        return body.memory.peak
+    summed = sum(_bytes_of(v) for v in body.structure.inputs[: holder.n_constants] if v in body.wanted)
+    return body.memory.turn_peaks[1] - summed
 
 
 def _bytes_of(value: Value | Constant) -> int:

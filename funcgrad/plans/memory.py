@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from funcgrad.budget import Asked, Timeline, choose, frontier, simulate
 from funcgrad.plans.accounts import Account, account_of, seconds
+from funcgrad.plans.recomputation import PRODUCTS
 from funcgrad.view import draw_curve, draw_levels, quantity
 
 if TYPE_CHECKING:
@@ -106,6 +107,31 @@ class Memory:
     def forward_peak(self) -> int:
         """Bytes held at most on the way forward."""
         return max((event.bytes for event in self.timeline.events if event.kind == "run"), default=0)
+
+    @cached_property
+    def turn_peaks(self) -> tuple[int, int]:
+        """Bytes held at most in one turn of a loop, forward and back, beside the stacks of what turns keep.
+
+        What is kept goes to its stack after its last reader forward. On the way back a product takes its slice out of
+        a stack as it comes to it; anything else reads the stack.
+        """
+        account, timeline, nodes = self.account, self.timeline, self._plan.structure.nodes
+        runs, pulls = account.schedule.runs, account.schedule.pulls
+        stacked = {i: (last, size) for (kind, i), born, last, size in timeline.lives
+                   if kind == "value" and born < len(runs) <= last}  # fmt: skip
+        done = {i: place for place, run in enumerate(runs) for i in (*run.writes, *run.reads)}
+        forward, back = 0, 0
+        for time, event in enumerate(timeline.events):
+            if event.kind == "run":
+                absent = sum(size for i, (_, size) in stacked.items() if done[i] < time)
+                forward = max(forward, event.bytes - absent - (account.schedule.resident - account.result_bytes))
+            else:
+                pull = pulls[event.step] if event.kind == "pull" else None
+                reads = set(pull.reads if pull else runs[event.step].reads)
+                reads &= stacked.keys() if nodes[event.step].op_name in PRODUCTS else set()
+                absent = sum(size for i, (last, size) in stacked.items() if time <= last and i not in reads)
+                back = max(back, event.bytes - absent - account.result_bytes)
+        return forward, max(back, 0)
 
     @cached_property
     def cost_again(self) -> float:

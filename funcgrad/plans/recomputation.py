@@ -120,13 +120,16 @@ def few_fences(plan: "Plan", nodes: Sequence[Node]) -> frozenset[Value]:
     is. Views wait with those that read them: there is nothing to make.
     """
     inputs = {*plan.structure.inputs, *plan.structure.constants}
-    fenced, late = set[Value](), set[Value]()
+    fenced, late, constant = set[Value](), set[Value](), set[Value]()
     origin: dict[Value, Value] = {}
     for node in nodes:
-        reads = list(dict.fromkeys(origin.get(v, v) for v in plan.read_at(node) if isinstance(v, Value)))
-        if is_view(node) and reads:
+        values = (origin.get(v, v) for v in plan.read_at(node) if isinstance(v, Value) and v not in constant)
+        reads = list(dict.fromkeys(values))
+        if not reads:  # made of nothing, or of what is: it waits for nothing, and nothing waits for it
+            constant.update(plan.made_at(node))
+        elif is_view(node):
             origin[node.outputs[0]] = reads[0]
-        elif reads:  # what reads nothing is a constant, which waits for nothing
+        else:
             if not late.intersection(reads):
                 inner = [v for v in reads if v not in inputs]
                 is_product = node.op_name in PRODUCTS and not node.bodies

@@ -28,8 +28,7 @@ class Cotangents:
         `hooks` change the cotangents of values as soon as these are finished. Those of `settled` values a compiled
         program then stores; `witness` is an array that it has beforehand.
         """
-        self._settled = settled if witness is not None else ()
-        self._witness = witness
+        self._settled, self._witness = settled, witness
         self._sums: dict[Value, Array] = {}
         self._hooks: dict[Value, Sequence[Hook]] = dict(hooks) if hooks else {}
         self._wanted = frozenset(wanted)
@@ -50,7 +49,7 @@ class Cotangents:
             return zeros_of(value.seen_from(self._loops))
         for hook in self._hooks.pop(value, ()):
             self._sums[value] = hook.changed(self._sums[value], value.name)
-        if value in self._settled:
+        if value in self._settled and self._witness is not None:
             with on_mesh_of([self._sums[value]]):
                 self._sums[value] = settle(self._sums[value], self._witness)
         return self._sums[value] if value in self._wanted else self._sums.pop(value)

@@ -1,4 +1,6 @@
-"""`defer`: the same numbers, made later."""
+"""`defer`: the same numbers, made later; `settle`: the same, made once."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from funcgrad.primitive import defer, fence
+from funcgrad.primitive import defer, fence, settle
 
 
 def convolutions(deferred: bool):
@@ -93,3 +95,36 @@ def test_a_fence_waits_for_every_cotangent(rng):
     jax.tree.map(np.testing.assert_array_equal, (values, until), ([x, places], [g, places, 2 * g]))
     equations = jax.make_jaxpr(lambda x, g: fence([x], until=[places, g, 2 * g]))(x, g).eqns
     assert [e.primitive.name for e in equations].count("defer") == 2
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "int32"])
+@pytest.mark.parametrize("witness", [0.0, -3.0, np.inf, np.nan])
+def test_what_is_settled_stays_what_it_is(dtype: str, witness: float):
+    x = jnp.arange(7) if dtype == "int32" else jnp.asarray([0.0, -0.0, 1.5, -3.0, np.inf, -np.inf, 1e-3], dtype)
+    for found in (jax.jit(settle)(x, jnp.float32([witness])), settle(x, jnp.float32([witness]))):
+        assert found.dtype == x.dtype
+        assert np.asarray(found).tobytes() == np.asarray(x).tobytes()
+
+
+def test_a_sum_that_many_read_is_stored_once():
+    def f(settled, x, weights):
+        kept = [jnp.sin(x @ w) for w in weights]
+        for y in kept:
+            x = x + y * y
+            x = settle(x, weights[0]) if settled else x
+        return [jnp.cos(x * k) @ weights[0] for k in (2.0, 3.0)]
+
+    weights = [jnp.full((16, 16), 0.1 * k, jnp.float32) for k in range(1, 5)]
+    x = jnp.ones((64, 16), jnp.float32)
+    loose, stored = (jax.jit(partial(f, flag)).lower(x, weights).compile() for flag in (False, True))
+    divisions = stored.as_text().count(" divide(")
+    assert loose.as_text().count(" divide(") == 0 < divisions <= len(weights)
+    jax.tree.map(np.testing.assert_array_equal, loose(x, weights), stored(x, weights))
+
+
+def test_what_is_settled_has_the_derivative_of_itself():
+    x, witness = jnp.float32([1.0, 2.0]), jnp.float32([3.0])
+    _, tangent = jax.jvp(lambda x: settle(x, witness) * x, (x,), (jnp.ones_like(x),))
+    np.testing.assert_array_equal(tangent, 2 * x)
+    np.testing.assert_array_equal(jax.grad(lambda x: jnp.sum(settle(x, witness) * x))(x), 2 * x)
+    np.testing.assert_array_equal(jax.vmap(lambda x: settle(x, witness))(x[:, None]), x[:, None])
