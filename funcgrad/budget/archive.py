@@ -25,10 +25,10 @@ class Front:
 class Archive:
     """All that is scored goes through here, so what is looked for at one budget serves every other."""
 
-    def __init__(self, scorer: Scorer):
+    def __init__(self, scorer: Scorer, front: Front | None = None):
         self.scorer = scorer
         none = np.zeros((len(scorer.sizes), 0), bool)
-        self.front = Front(np.zeros(0), np.zeros(0), none)
+        self.front = Front(np.zeros(0), np.zeros(0), none) if front is None else front
         self.scored = 0
         """How many choices were scored."""
 

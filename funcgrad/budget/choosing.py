@@ -1,20 +1,23 @@
-"""The cheapest choices of what to keep, for all budgets at once."""
+"""The cheapest choice of what to keep within a budget."""
 
+import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from funcgrad.budget.archive import Archive
-from funcgrad.budget.cutting import cut, pieces_of
+from funcgrad.budget.archive import Archive, Front
+from funcgrad.budget.cutting import Pieces, cut, pieces_of
 from funcgrad.budget.schedules import Schedule, Timeline, simulate
 from funcgrad.budget.scoring import Scorer
-from funcgrad.budget.searching import breed, climb
+from funcgrad.budget.searching import breed
 
-LIMITS = 32
-"""At so many budgets, between all that is kept and what no choice can go below, pieces are looked for."""
-WORK = 1_500_000
-"""How many runs, over all choices that are scored, the search may take: a second or two."""
+WORK = 150_000
+"""How many runs, over all choices that are scored, each narrowing of a span may take."""
+DEPTH = 5
+"""How often a span is split."""
+CLOSE = 5e-4
+"""A span ends where another choice in it could save no more of the forward pass's cost, or of the bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +35,101 @@ class Choice:
     kept: frozenset[int]
 
 
-@lru_cache(maxsize=32)
-def frontier(schedule: Schedule) -> tuple[Choice, ...]:
-    """Choices for all budgets, none of which beats another: from all that is kept to the smallest peak.
+@dataclass(frozen=True)
+class Problem:
+    """A schedule with its values numbered as they are written, ready to be searched.
 
-    They are found once for a schedule, and the same each time. Every budget is served from them, so that one with
-    fewer bytes never gets the larger peak, nor the smaller overhead.
+    Args:
+        scorer: of the schedule.
+        names: what each value was called before.
+        candidates: those that can be dropped.
+        pieces: to cut it into.
     """
-    small, names = compact(schedule)
-    archive = Archive(Scorer(small))
-    candidates = np.array([v for v in range(len(names)) if v not in small.fixed], int)
-    search(archive, candidates)
-    front = archive.front
-    keeps = (frozenset(names[v] for v in np.flatnonzero(row)) for row in front.keeps.T)
-    return tuple(
-        Choice(int(peak), float(cost), kept)
-        for peak, cost, kept in zip(front.peaks, front.overheads, keeps, strict=True)
-    )
+
+    scorer: Scorer
+    names: tuple[int, ...]
+    candidates: np.ndarray
+    pieces: Pieces
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "Problem":
+        """Pose it."""
+        small, names = compact(schedule)
+        scorer = Scorer(small)
+        candidates = np.array([v for v in range(len(names)) if v not in small.fixed], int)
+        return cls(scorer, tuple(names), candidates, pieces_of(scorer, candidates))
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """Choices between two, and what was learnt on the way to them.
+
+    A budget between the peaks of the two is served from a half of the span, split at what is found for its middle.
+    What is found depends on the span alone, so the choices for two budgets are in the order of the budgets.
+
+    Args:
+        problem: whose choices they are.
+        above: one that takes more than any budget that the span is for; not among those to choose from.
+        below: the one to choose where nothing better is found in the span; None where none is known.
+        low: bytes up to which there is nothing better than `below`.
+        front: all choices that were found, also outside.
+        depth: how often it was split.
+    """
+
+    problem: Problem
+    above: Choice
+    below: Choice | None
+    low: float
+    front: Front
+    depth: int = 0
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "Span":
+        """From all that is kept down to where nothing can be."""
+        problem = Problem.of(schedule)
+        archive = Archive(problem.scorer)
+        ends = np.zeros((len(problem.names), 2), bool)
+        ends[problem.candidates, 0] = True
+        archive.score(ends)
+        return cls(problem, _choices(problem, archive.front)[0], None, archive.floor, archive.front)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is not worth to be split."""
+        cost = self.problem.scorer.schedule.forward_cost
+        gain = np.inf if self.below is None else self.below.overhead - self.above.overhead
+        return self.depth == DEPTH or gain <= CLOSE * cost or self.low >= self.above.peak * (1 - CLOSE)
+
+    @cached_property
+    def middle(self) -> float:
+        """The bytes to look for a choice with."""
+        return math.sqrt(max(self.low, 1.0) * self.above.peak)
+
+    @cached_property
+    def inside(self) -> list[Choice]:
+        """The choices that are known in it, the one with most bytes first."""
+        found = [c for c in _choices(self.problem, self.front) if self.low < c.peak < self.above.peak]
+        if self.below is not None:
+            return [*(c for c in found if c.overhead < self.below.overhead), self.below]
+        return found
+
+    @cached_property
+    def parts(self) -> "tuple[Span, Span]":
+        """Its halves, the one with more bytes first."""
+        archive = Archive(self.problem.scorer, self.front)
+        search(archive, self.problem, self.low, self.middle, self.above.peak)
+        known = replace(self, front=archive.front)
+        split = next((c for c in known.inside if c.peak <= self.middle), None)
+        if split is None or split is self.below:
+            upper = replace(known, low=self.middle, depth=self.depth + 1)
+            return upper, replace(known, above=split or self.above, depth=DEPTH)
+        upper = replace(known, below=split, low=split.peak, depth=self.depth + 1)
+        return upper, replace(known, above=split, depth=self.depth + 1)
+
+
+@lru_cache(maxsize=32)
+def _whole(schedule: Schedule) -> Span:
+    return Span.of(schedule)
 
 
 def choose(schedule: Schedule, budget: int | None) -> Timeline | None:
@@ -58,33 +139,60 @@ def choose(schedule: Schedule, budget: int | None) -> Timeline | None:
         schedule: the passes.
         budget: bytes that no event may exceed; None for as many as it takes.
     """
-    for choice in frontier(schedule):
-        if budget is None or choice.peak <= budget:
-            return simulate(schedule, choice.kept)
-    return None
+    everything = simulate(schedule, range(len(schedule.sizes)))
+    if budget is None or everything.peak <= budget:
+        return everything
+    span = _whole(schedule)
+    while not span.closed:
+        upper, lower = span.parts
+        span = upper if upper.low <= budget else lower
+    best = next((c for c in span.inside if c.peak <= budget), None)
+    return best and simulate(schedule, best.kept)
 
 
 def smallest(schedule: Schedule) -> Timeline:
     """The choice with the smallest peak."""
-    return simulate(schedule, frontier(schedule)[-1].kept)
+    span = _lowest(schedule)
+    return simulate(schedule, (span.inside or [span.above])[-1].kept)
 
 
-def search(archive: Archive, candidates: np.ndarray) -> None:
-    """Look for choices: pieces, then a walk down for what has no pieces, then breeding with what effort is left."""
-    scorer = archive.scorer
-    ends = np.zeros((len(scorer.sizes), 2), bool)
-    ends[candidates, 0] = True
-    first = archive.score(ends)
-    if not candidates.size or archive.front.peaks[-1] <= archive.floor:
-        return
-    least = max(archive.floor, first.peaks[0] / 64)
-    limits = np.geomspace(first.peaks[0], least, LIMITS + 1)[1:]
-    pieces = pieces_of(scorer, candidates)
-    if cuts := [keep for limit in limits if (keep := cut(pieces, limit)) is not None]:
-        archive.score(np.array(cuts).T)
-    work = WORK // len(scorer.schedule.runs)
-    climb(archive, candidates, work // 4)
-    breed(archive, candidates, work)
+def frontier(schedule: Schedule) -> tuple[Choice, ...]:
+    """Choices for all budgets, none of which beats another: from all that is kept to the smallest peak.
+
+    They are what is found on the way to the smallest; `choose` looks closer around the budget that it is asked for.
+    """
+    span = _lowest(schedule)
+    return tuple(_choices(span.problem, span.front))
+
+
+def _lowest(schedule: Schedule) -> Span:
+    span = _whole(schedule)
+    while not span.closed:
+        upper, lower = span.parts
+        span = upper if upper.below is None else lower
+    return span
+
+
+def search(archive: Archive, problem: Problem, low: float, middle: float, high: float) -> None:
+    """Look for choices with about so many bytes."""
+    limit = middle
+    for _ in range(2):
+        if (keep := cut(problem.pieces, limit)) is not None:
+            peak = archive.score(keep[:, None]).peaks[0]
+            limit *= middle / peak
+        else:
+            limit *= 1.05
+    work = WORK // len(problem.scorer.schedule.runs)
+    breed(archive, problem.candidates, low, high, work // 2)
+    breed(archive, problem.candidates, middle, middle, work // 2)
+
+
+def _choices(problem: Problem, front: Front) -> list[Choice]:
+    keeps = (frozenset(problem.names[v] for v in np.flatnonzero(row)) for row in front.keeps.T)
+    return [
+        Choice(int(peak), float(cost), kept)
+        for peak, cost, kept in zip(front.peaks, front.overheads, keeps, strict=True)
+    ]
 
 
 def compact(schedule: Schedule) -> tuple[Schedule, list[int]]:

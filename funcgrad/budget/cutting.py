@@ -5,9 +5,9 @@ kept of the pieces before it. So with K bytes kept before piece [i, j), its peak
 
     K + max over its runs a of (bytes written in [i, a] that pulls read + cotangents at pull a),
 
-and the piece adds to K what crosses its end and what else of it is kept: values that cost much to remake for their
-bytes, above one of several thresholds. For each place and K, in steps of a 64th of the limit, the cheapest way there
-is found from those to the places before: exact but for the steps and for what only lives on the way.
+and the piece adds to K what crosses its end and what else of it is kept: the values that cost most to remake for their
+bytes, up to one of several sums of bytes. For each place and K, in steps of a share of the limit, the cheapest way
+there is found from those to the places before: exact but for the steps and for what only lives on the way.
 """
 
 from dataclasses import dataclass
@@ -16,31 +16,42 @@ import numpy as np
 
 from funcgrad.budget.scoring import Scorer
 
-PLACES, THRESHOLDS, STEPS = 72, 8, 64
-"""At most so many places to cut, so many thresholds, and steps of bytes."""
+PLACES, LEVELS, STEPS = 72, 12, 96
+"""At most so many places to cut, so many sums of bytes for a piece, and steps of bytes."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Between any two places, with S thresholds: what a piece takes.
+    """Between any two places, with S levels: what a piece takes.
 
     Args:
         places: runs before which may be cut; the first is 0, the last behind all, [P].
         kept: bytes that piece (i, j) adds, [P, P, S].
         costs: what running it again takes, [P, P, S].
         peaks: bytes while it is pulled back, beside those kept before it, [P, P].
-        keeps: the values kept by each threshold, [S, V].
         crossing: values that cross each place, [P, V].
+        order: the values that can be dropped and are read by pulls, the dearest to remake for its bytes first.
         writer: the run that makes each value, [V].
+        sizes: bytes of each value, [V].
     """
 
     places: np.ndarray
     kept: np.ndarray
     costs: np.ndarray
     peaks: np.ndarray
-    keeps: np.ndarray
     crossing: np.ndarray
+    order: np.ndarray
     writer: np.ndarray
+    sizes: np.ndarray
+
+    def keep(self, i: int, j: int, level: int) -> np.ndarray:
+        """The values that piece (i, j) keeps, [V]."""
+        keep = self.crossing[j].copy()
+        inside = (self.writer[self.order] >= self.places[i]) & (self.writer[self.order] < self.places[j])
+        rest = self.order[inside & ~keep[self.order]]
+        sums = np.cumsum(self.sizes[rest])
+        keep[rest[sums <= sums[-1:] * level / (LEVELS - 1) + 1e-6]] = True
+        return keep
 
 
 def pieces_of(scorer: Scorer, candidates: np.ndarray) -> Pieces:
@@ -50,39 +61,50 @@ def pieces_of(scorer: Scorer, candidates: np.ndarray) -> Pieces:
         scorer: of the schedule.
         candidates: the values that can be dropped.
     """
-    n, writer, last = len(scorer.schedule.runs), scorer.writer, scorer.last_run
-    chosen = np.zeros(len(scorer.sizes), bool)
+    n, writer, sizes = len(scorer.schedule.runs), scorer.writer, scorer.sizes
+    chosen = np.zeros(len(sizes), bool)
     chosen[candidates] = True
     edges = np.arange(n + 1)
-    crosses = chosen & (writer < edges[:, None]) & (last >= edges[:, None])
-    places = _narrow(crosses @ scorer.sizes)
+    crosses = chosen & (writer < edges[:, None]) & (scorer.last_run >= edges[:, None])
+    places = _narrow(crosses @ sizes)
     crossing = crosses[places]
-    worth = _worth(scorer, candidates)
-    levels = np.unique(np.quantile(worth[candidates], np.linspace(0, 1, THRESHOLDS))) if candidates.size else []
-    keeps = np.array([chosen & (worth >= level) for level in levels] + [chosen & False])
-    asked = np.bincount(writer, scorer.sizes * (scorer.last_pull >= 0) * chosen, minlength=n)
-    written = np.concatenate([[0.0], np.cumsum(asked)])
-    count, pieces = len(places), range(len(places))
-    kept, costs = np.zeros((count, count, len(keeps))), np.full((count, count, len(keeps)), np.inf)
+    price = _prices(scorer, chosen)
+    asked = candidates[scorer.last_pull[candidates] >= 0]
+    order = asked[np.argsort(-price[asked] / np.maximum(sizes[asked], 1.0), kind="stable")]
+    written = np.concatenate([[0.0], np.cumsum(np.bincount(writer, sizes * (scorer.last_pull >= 0) * chosen, n))])
+    count = len(places)
+    kept, costs = np.zeros((count, count, LEVELS)), np.full((count, count, LEVELS), np.inf)
     peaks = np.full((count, count), np.inf)
-    for j in pieces:
-        stays = keeps | crossing[j]
-        bytes_at = np.stack([np.bincount(writer, row * scorer.sizes, minlength=n) for row in stays])
-        again = chosen & ~stays
-        runs_again = np.stack([np.bincount(writer, row, minlength=n) > 0 for row in again]) * scorer.costs
-        for i in range(j):
-            piece = slice(places[i], places[j])
-            kept[i, j] = bytes_at[:, piece].sum(axis=1)
-            costs[i, j] = runs_again[:, piece].sum(axis=1)
-            peaks[i, j] = (written[1:][piece] - written[places[i]] + scorer.at_pull[piece]).max()
-    return Pieces(places, kept, costs, peaks, keeps, crossing, writer)
+    for i in range(count - 1):
+        begin = places[i]
+        ends = places[i + 1 :]
+        first = order[writer[order] >= begin]
+        free = (writer[first] < ends[:, None]) & ~crossing[i + 1 :, first]
+        sums = np.cumsum(free * sizes[first], axis=1)
+        saved = np.cumsum(free * price[first], axis=1)
+        new = crossing[i + 1 :] & (writer >= begin)
+        whole = (sums[:, -1:] if first.size else np.zeros((len(ends), 1))) * np.linspace(0, 1, LEVELS)
+        at = (sums[:, None, :] <= whole[:, :, None] + 1e-6).sum(axis=2) - 1
+        row = np.arange(len(ends))[:, None]
+        total = (free * price[first]).sum(axis=1)
+        kept[i, i + 1 :] = (new @ sizes)[:, None] + np.where(at >= 0, sums[row, at] if first.size else 0.0, 0.0)
+        costs[i, i + 1 :] = total[:, None] - np.where(at >= 0, saved[row, at] if first.size else 0.0, 0.0)
+        tops = np.maximum.accumulate(written[1:][begin:] + scorer.at_pull[begin:]) - written[begin]
+        peaks[i, i + 1 :] = tops[ends - begin - 1]
+    return Pieces(places, kept, costs, peaks, crossing, order, writer, sizes)
 
 
-def _worth(scorer: Scorer, candidates: np.ndarray) -> np.ndarray:
-    """What remaking a value costs for each of its bytes, [V]."""
-    worth = np.zeros(len(scorer.sizes))
-    worth[candidates] = scorer.costs[scorer.writer[candidates]] / np.maximum(scorer.sizes[candidates], 1.0)
-    return worth
+def _prices(scorer: Scorer, chosen: np.ndarray) -> np.ndarray:
+    """What remaking a value costs, with its share in that of what it is made from that no pull reads, [V]."""
+    prices = np.zeros(len(scorer.sizes))
+    readers = np.zeros(len(scorer.sizes))
+    for run in scorer.schedule.runs:
+        readers[list(run.reads)] += 1
+    for i, run in enumerate(scorer.schedule.runs):
+        way = [v for v in run.reads if chosen[v] and scorer.last_pull[v] < 0]
+        writes = [v for v in run.writes if chosen[v]]
+        prices[writes] = (scorer.costs[i] + sum(prices[v] / readers[v] for v in way)) / max(len(writes), 1)
+    return prices
 
 
 def _narrow(bytes_over: np.ndarray) -> np.ndarray:
@@ -98,34 +120,40 @@ def _narrow(bytes_over: np.ndarray) -> np.ndarray:
 
 def cut(pieces: Pieces, limit: float) -> np.ndarray | None:
     """The cheapest pieces whose peaks stay within a limit, as the values that are kept; None where there are none."""
-    count, levels = len(pieces.places), len(pieces.keeps)
-    unit = limit / STEPS
+    count = len(pieces.places)
+    unit = _unit(pieces, limit)
     grid = np.arange(STEPS)
     cheapest = np.full((count, STEPS), np.inf)
     cheapest[0, 0] = 0.0
-    came = np.zeros((count, STEPS), int)
-    steps = np.rint(pieces.kept / unit)
+    came = np.zeros((count, STEPS, 2), int)
     for j in range(1, count):
-        before = grid - np.minimum(steps[:j, j], STEPS)[:, :, None].astype(int)  # [i, S, K]
-        allowed = (before >= 0) & (before * unit + pieces.peaks[:j, j, None, None] <= limit)
-        costs = np.where(allowed, cheapest[np.arange(j)[:, None, None], before], np.inf) + pieces.costs[:j, j, :, None]
-        flat = costs.reshape(j * levels, STEPS)
-        came[j] = flat.argmin(axis=0)
-        cheapest[j] = flat[came[j], grid]
+        begins = np.flatnonzero(pieces.peaks[:j, j] <= limit)
+        if not begins.size:
+            continue
+        steps = np.minimum(np.rint(pieces.kept[begins, j] / unit), STEPS).astype(int)
+        before = grid - steps[:, :, None]  # [i, S, K]
+        most = (limit - pieces.peaks[begins, j]) / unit
+        allowed = (before >= 0) & (before <= most[:, None, None])
+        costs = np.where(allowed, cheapest[begins[:, None, None], before], np.inf) + pieces.costs[begins, j, :, None]
+        flat = costs.reshape(-1, STEPS)
+        best = flat.argmin(axis=0)
+        cheapest[j] = flat[best, grid]
+        came[j, :, 0], came[j, :, 1] = begins[best // LEVELS], best % LEVELS
     k = int(cheapest[-1].argmin())
     if not np.isfinite(cheapest[-1, k]):
         return None
-    keep, j = np.zeros(pieces.keeps.shape[1], bool), count - 1
-    ends = []
+    keep, j = np.zeros(pieces.crossing.shape[1], bool), count - 1
     while j:
-        i, level = divmod(int(came[j, k]), levels)
-        ends.append((i, j, level))
-        k, j = k - int(steps[i, j, level]), i
-    return _kept(pieces, keep, ends)
-
-
-def _kept(pieces: Pieces, keep: np.ndarray, ends: list[tuple[int, int, int]]) -> np.ndarray:
-    for i, j, level in ends:
-        inside = (pieces.writer >= pieces.places[i]) & (pieces.writer < pieces.places[j])
-        keep = keep | (inside & pieces.keeps[level]) | pieces.crossing[j]
+        i, level = came[j, k]
+        keep |= pieces.keep(i, j, level)
+        k, j = k - int(min(np.rint(pieces.kept[i, j, level] / unit), STEPS)), i
     return keep
+
+
+def _unit(pieces: Pieces, limit: float) -> float:
+    """A step of bytes that what cuts keep is near to multiples of: equal blocks err by as much, all to one side."""
+    units = limit / STEPS * np.linspace(1.0, 1.4, 32)
+    kept = pieces.kept[:-1, 1:, 0].ravel()
+    kept = kept[kept > 0][:: max(1, kept.size // 512)]
+    off = (np.rint(kept / units[:, None]) * units[:, None] - kept) / np.maximum(kept, units[:, None])
+    return float(units[np.abs(off).sum(axis=1).argmin()])

@@ -86,7 +86,7 @@ def climb(archive: Archive, candidates: np.ndarray, work: int) -> None:
         archive.score(trials)
 
 
-def breed(archive: Archive, candidates: np.ndarray, work: int) -> None:
+def breed(archive: Archive, candidates: np.ndarray, low: float, high: float, work: int) -> None:
     """Join the beginning of one choice to the end of another near it, change values near one another; keep the best.
 
     The seed is fixed: the same schedule gives the same choices.
@@ -94,14 +94,17 @@ def breed(archive: Archive, candidates: np.ndarray, work: int) -> None:
     Args:
         archive: where all choices go.
         candidates: the values that can be dropped, in the order in which they are written.
+        low, high: bytes; parents are those that take about as many.
         work: how many choices to score.
     """
     rng = np.random.default_rng(0)
     until = archive.scored + work
     while archive.scored < until:
         front = archive.front
-        first = rng.integers(len(front.peaks), size=WIDTH)
-        other = np.clip(first + rng.integers(-6, 7, WIDTH), 0, len(front.peaks) - 1)
+        count = len(front.peaks)
+        ends = np.searchsorted(-front.peaks, [-high, -low])
+        first = np.clip(rng.integers(ends[0] - 4, ends[1] + 4, WIDTH), 0, count - 1)
+        other = np.clip(first + rng.integers(-6, 7, WIDTH), 0, count - 1)
         where = rng.integers(candidates.size, size=WIDTH)
         before = np.arange(len(archive.scorer.sizes))[:, None] <= candidates[where]
         keeps = np.where(before, front.keeps[:, first], front.keeps[:, other])
