@@ -13,6 +13,7 @@ there is found from those to the places before: exact but for the steps and for 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from funcgrad.budget.scoring import Scorer
 
@@ -120,33 +121,35 @@ def _narrow(bytes_over: np.ndarray) -> np.ndarray:
 
 def cut(pieces: Pieces, limit: float) -> np.ndarray | None:
     """The cheapest pieces whose peaks stay within a limit, as the values that are kept; None where there are none."""
-    count = len(pieces.places)
-    unit = _unit(pieces, limit)
-    grid = np.arange(STEPS)
-    cheapest = np.full((count, STEPS), np.inf)
-    cheapest[0, 0] = 0.0
-    came = np.zeros((count, STEPS, 2), int)
+    count, unit = len(pieces.places), _unit(pieces, limit)
+    steps = np.minimum(np.rint(pieces.kept / unit), STEPS).astype(int)
+    # Of levels that add as many steps, the cheapest is the last.
+    useful = np.isfinite(pieces.costs) & (pieces.peaks <= limit)[:, :, None] & (steps < STEPS)
+    useful[:, :, :-1] &= steps[:, :, 1:] > steps[:, :, :-1]
+    most = np.floor((limit - pieces.peaks) / unit)
+    # Behind a row of steps that cannot be, so that one that starts before the first is one of those.
+    cheapest = np.full((count, 2 * STEPS), np.inf)
+    cheapest[0, STEPS] = 0.0
+
+    def ways(j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The last pieces that end at a place, as where they begin and their levels; and the costs there, by steps."""
+        begins, levels = np.nonzero(useful[:j, j])
+        allowed = np.where(np.arange(-STEPS, STEPS) <= most[:j, j, None], cheapest[:j], np.inf)
+        shifted = sliding_window_view(allowed, STEPS, axis=1)[begins, STEPS - steps[begins, j, levels]]
+        return begins, levels, shifted + pieces.costs[begins, j, levels, None]
+
     for j in range(1, count):
-        begins = np.flatnonzero(pieces.peaks[:j, j] <= limit)
-        if not begins.size:
-            continue
-        steps = np.minimum(np.rint(pieces.kept[begins, j] / unit), STEPS).astype(int)
-        before = grid - steps[:, :, None]  # [i, S, K]
-        most = (limit - pieces.peaks[begins, j]) / unit
-        allowed = (before >= 0) & (before <= most[:, None, None])
-        costs = np.where(allowed, cheapest[begins[:, None, None], before], np.inf) + pieces.costs[begins, j, :, None]
-        flat = costs.reshape(-1, STEPS)
-        best = flat.argmin(axis=0)
-        cheapest[j] = flat[best, grid]
-        came[j, :, 0], came[j, :, 1] = begins[best // LEVELS], best % LEVELS
-    k = int(cheapest[-1].argmin())
-    if not np.isfinite(cheapest[-1, k]):
+        cheapest[j, STEPS:] = ways(j)[2].min(axis=0, initial=np.inf)
+    k, j = int(cheapest[-1, STEPS:].argmin()), count - 1
+    if not np.isfinite(cheapest[-1, STEPS + k]):
         return None
-    keep, j = np.zeros(pieces.crossing.shape[1], bool), count - 1
+    keep = np.zeros(pieces.crossing.shape[1], bool)
     while j:
-        i, level = came[j, k]
+        begins, levels, costs = ways(j)
+        best = costs[:, k].argmin()
+        i, level = int(begins[best]), int(levels[best])
         keep |= pieces.keep(i, j, level)
-        k, j = k - int(min(np.rint(pieces.kept[i, j, level] / unit), STEPS)), i
+        k, j = k - int(steps[i, j, level]), i
     return keep
 
 
