@@ -37,10 +37,15 @@ class Archive:
         """Bytes that no choice goes below: all are alive at some event whatever is kept."""
         return float(max(self.scorer.at_run.max(initial=0.0), self.scorer.at_pull.max(initial=0.0)))
 
-    def score(self, keeps: np.ndarray, limit: float = np.inf) -> Scores:
-        """Score choices, and remember what none before was as good as."""
-        scores = self.scorer(keeps, limit)
+    def sift(self, keeps: np.ndarray) -> None:
+        """Score those of some choices that can be as good as none before; most cannot, and less work tells."""
         self.scored += keeps.shape[1]
+        if (hopeful := self._unbeaten(self.scorer.bounds(keeps))).size:
+            self.score(keeps[:, hopeful])
+
+    def score(self, keeps: np.ndarray) -> Scores:
+        """Score choices, and remember what none before was as good as."""
+        scores = self.scorer(keeps)
         new = self._unbeaten(scores)
         if new.size:
             held = self.front
