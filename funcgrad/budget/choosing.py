@@ -59,6 +59,11 @@ class Problem:
         candidates = np.array([v for v in range(len(names)) if v not in small.fixed], int)
         return cls(scorer, tuple(names), candidates, pieces_of(scorer, candidates))
 
+    def choice(self, front: Front, k: int) -> Choice:
+        """The k-th of some choices, under the names of before."""
+        kept = frozenset(self.names[v] for v in np.flatnonzero(front.keeps[:, k]))
+        return Choice(int(front.peaks[k]), float(front.overheads[k]), kept)
+
 
 @dataclass(frozen=True, eq=False)
 class Span:
@@ -91,7 +96,7 @@ class Span:
         ends = np.zeros((len(problem.names), 2), bool)
         ends[problem.candidates, 0] = True
         archive.score(ends)
-        return cls(problem, _choices(problem, archive.front)[0], None, archive.floor, archive.front)
+        return cls(problem, problem.choice(archive.front, 0), None, archive.floor, archive.front)
 
     @property
     def closed(self) -> bool:
@@ -105,26 +110,25 @@ class Span:
         """The bytes to look for a choice with."""
         return math.sqrt(max(self.low, 1.0) * self.above.peak)
 
-    @cached_property
-    def inside(self) -> list[Choice]:
-        """The choices that are known in it, the one with most bytes first."""
-        found = [c for c in _choices(self.problem, self.front) if self.low < c.peak < self.above.peak]
+    def best(self, budget: float) -> Choice | None:
+        """The best choice that is known in it for a budget; None where none is."""
+        front = self.front
+        known = (front.peaks > self.low) & (front.peaks < self.above.peak) & (front.peaks <= budget)
         if self.below is not None:
-            return [*(c for c in found if c.overhead < self.below.overhead), self.below]
-        return found
+            known &= front.overheads < self.below.overhead
+        found = np.flatnonzero(known)
+        return self.problem.choice(front, found[0]) if found.size else self.below
 
     @cached_property
     def parts(self) -> "tuple[Span, Span]":
         """Its halves, the one with more bytes first."""
         archive = Archive(self.problem.scorer, self.front)
         search(archive, self.problem, self.low, self.middle, self.above.peak)
-        known = replace(self, front=archive.front)
-        split = next((c for c in known.inside if c.peak <= self.middle), None)
+        known = replace(self, front=archive.front, depth=self.depth + 1)
+        split = known.best(self.middle)
         if split is None or split is self.below:
-            upper = replace(known, low=self.middle, depth=self.depth + 1)
-            return upper, replace(known, above=split or self.above, depth=DEPTH)
-        upper = replace(known, below=split, low=split.peak, depth=self.depth + 1)
-        return upper, replace(known, above=split, depth=self.depth + 1)
+            return replace(known, low=self.middle), replace(known, above=split or self.above, depth=DEPTH)
+        return replace(known, below=split, low=split.peak), replace(known, above=split)
 
 
 @lru_cache(maxsize=32)
@@ -146,14 +150,15 @@ def choose(schedule: Schedule, budget: int | None) -> Timeline | None:
     while not span.closed:
         upper, lower = span.parts
         span = upper if upper.low <= budget else lower
-    best = next((c for c in span.inside if c.peak <= budget), None)
+    best = span.best(budget)
+    if best is None and span.low < budget and (least := frontier(schedule)[-1]).peak <= budget:
+        best = least
     return best and simulate(schedule, best.kept)
 
 
 def smallest(schedule: Schedule) -> Timeline:
     """The choice with the smallest peak."""
-    span = _lowest(schedule)
-    return simulate(schedule, (span.inside or [span.above])[-1].kept)
+    return simulate(schedule, frontier(schedule)[-1].kept)
 
 
 def frontier(schedule: Schedule) -> tuple[Choice, ...]:
@@ -162,7 +167,7 @@ def frontier(schedule: Schedule) -> tuple[Choice, ...]:
     They are what is found on the way to the smallest; `choose` looks closer around the budget that it is asked for.
     """
     span = _lowest(schedule)
-    return tuple(_choices(span.problem, span.front))
+    return tuple(span.problem.choice(span.front, k) for k in range(len(span.front.peaks)))
 
 
 def _lowest(schedule: Schedule) -> Span:
@@ -185,14 +190,6 @@ def search(archive: Archive, problem: Problem, low: float, middle: float, high: 
     work = WORK // len(problem.scorer.schedule.runs)
     breed(archive, problem.candidates, low, high, work // 2)
     breed(archive, problem.candidates, middle, middle, work // 2)
-
-
-def _choices(problem: Problem, front: Front) -> list[Choice]:
-    keeps = (frozenset(problem.names[v] for v in np.flatnonzero(row)) for row in front.keeps.T)
-    return [
-        Choice(int(peak), float(cost), kept)
-        for peak, cost, kept in zip(front.peaks, front.overheads, keeps, strict=True)
-    ]
 
 
 def compact(schedule: Schedule) -> tuple[Schedule, list[int]]:

@@ -11,9 +11,10 @@ there is found from those to the places before: exact but for the steps and for 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from funcgrad.budget.scoring import Scorer
 
@@ -126,30 +127,31 @@ def cut(pieces: Pieces, limit: float) -> np.ndarray | None:
     # Of levels that add as many steps, the cheapest is the last.
     useful = np.isfinite(pieces.costs) & (pieces.peaks <= limit)[:, :, None] & (steps < STEPS)
     useful[:, :, :-1] &= steps[:, :, 1:] > steps[:, :, :-1]
-    most = np.floor((limit - pieces.peaks) / unit)
+    ends, begins, levels = np.nonzero(useful.swapaxes(0, 1))
+    ways = [slice(*pair) for pair in pairwise(np.searchsorted(ends, np.arange(count + 1)))]  # that end at each place
+    starts, costs = STEPS - steps[begins, ends, levels], pieces.costs[begins, ends, levels, None]
+    allowed = np.arange(-STEPS, STEPS) <= np.floor((limit - pieces.peaks) / unit)[:, :, None]
     # Behind a row of steps that cannot be, so that one that starts before the first is one of those.
     cheapest = np.full((count, 2 * STEPS), np.inf)
     cheapest[0, STEPS] = 0.0
 
-    def ways(j: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The last pieces that end at a place, as where they begin and their levels; and the costs there, by steps."""
-        begins, levels = np.nonzero(useful[:j, j])
-        allowed = np.where(np.arange(-STEPS, STEPS) <= most[:j, j, None], cheapest[:j], np.inf)
-        shifted = sliding_window_view(allowed, STEPS, axis=1)[begins, STEPS - steps[begins, j, levels]]
-        return begins, levels, shifted + pieces.costs[begins, j, levels, None]
+    def at(j: int) -> np.ndarray:
+        """The costs at a place, by the last piece and by steps."""
+        before = np.where(allowed[:j, j], cheapest[:j], np.inf)
+        rows, columns = before.strides
+        shifted = as_strided(before, (j, STEPS + 1, STEPS), (rows, columns, columns))
+        return shifted[begins[ways[j]], starts[ways[j]]] + costs[ways[j]]
 
     for j in range(1, count):
-        cheapest[j, STEPS:] = ways(j)[2].min(axis=0, initial=np.inf)
+        at(j).min(axis=0, initial=np.inf, out=cheapest[j, STEPS:])
     k, j = int(cheapest[-1, STEPS:].argmin()), count - 1
     if not np.isfinite(cheapest[-1, STEPS + k]):
         return None
     keep = np.zeros(pieces.crossing.shape[1], bool)
     while j:
-        begins, levels, costs = ways(j)
-        best = costs[:, k].argmin()
-        i, level = int(begins[best]), int(levels[best])
-        keep |= pieces.keep(i, j, level)
-        k, j = k - int(steps[i, j, level]), i
+        best = ways[j].start + at(j)[:, k].argmin()
+        keep |= pieces.keep(begins[best], j, levels[best])
+        k, j = k - STEPS + starts[best], begins[best]
     return keep
 
 

@@ -59,6 +59,9 @@ class Scorer:
         for v, run in self.schedule.writer.items():
             change[run] += self.sizes[v]
             change[self.last_run[v] + 1] -= self.sizes[v] * self._ends[v]
+        ending = np.flatnonzero(self._ends)
+        self._leaving = ending[np.argsort(self.last_run[ending], kind="stable")]
+        self._left = np.searchsorted(self.last_run[self._leaving], np.arange(self._n))
         self.at_run = self.schedule.resident + np.cumsum(change[:-1]) + self._workspaces
 
     def _count_cotangents(self) -> None:
@@ -161,10 +164,9 @@ class Scorer:
 
     def _forward(self, stays: np.ndarray) -> np.ndarray:
         """The bytes at each run: those of `_count_forward`, and what stays behind its last reader."""
-        change = np.zeros((self._n + 1, stays.shape[1]))
-        for v in np.flatnonzero(self._ends):
-            change[self.last_run[v] + 1] += stays[v]
-        return np.cumsum(change[:-1], axis=0) + self.at_run[:, None]
+        behind = np.zeros((len(self._leaving) + 1, stays.shape[1]))
+        np.cumsum(stays[self._leaving], axis=0, out=behind[1:])
+        return behind[self._left] + self.at_run[:, None]
 
     def _reverse(
         self, stays: np.ndarray, remade: np.ndarray, again: np.ndarray, at_pull: np.ndarray, at_remake: np.ndarray
