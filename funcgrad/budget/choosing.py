@@ -16,6 +16,7 @@ WORK = 150_000
 """How many runs, over all choices that are scored, each narrowing of a span may take."""
 DEPTH = 5
 """How often a span is split."""
+CUTS=2
 CLOSE = 5e-4
 """A span ends where another choice in it could save no more of the forward pass's cost, or of the bytes."""
 
@@ -181,10 +182,10 @@ def _lowest(schedule: Schedule) -> Span:
 def search(archive: Archive, problem: Problem, low: float, middle: float, high: float) -> None:
     """Look for choices with about so many bytes."""
     limit = middle
-    for _ in range(2):
+    for _ in range(CUTS):
         if (keep := cut(problem.pieces, limit)) is not None:
             peak = archive.score(keep[:, None]).peaks[0]
-            limit *= middle / peak
+            limit *= (middle / peak) ** 0.8
         else:
             limit *= 1.05
     work = WORK // len(problem.scorer.schedule.runs)

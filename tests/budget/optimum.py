@@ -5,6 +5,8 @@ one; a[v, p] says that v is there at pull p. A run may be made again earlier tha
 while one is made again is not counted: both only make it cheaper, so its optimum is a bound that no choice goes below.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
@@ -74,9 +76,10 @@ class _Programme:
     def constrain(self, budget):
         for v in range(len(self.schedule.sizes)):
             self._ask(v)
-        for i in range(len(self.schedule.runs)):
-            for p, q in zip(self.pulls, self.pulls[1:], strict=False):
+        for i, run in enumerate(self.schedule.runs):
+            for p, q in pairwise(self.pulls):
                 self.at_most(0, (1, self.made(i, q)), (-1, self.made(i, p)))
+            self._only_when_asked(i, run)
         for p in self.pulls:
             room = budget - self.scorer.at_pull[p]
             self.at_most(room / self.whole, *self._alive(p))
@@ -99,6 +102,16 @@ class _Programme:
         for j in self.readers[v]:
             for p in self.pulls:
                 self.at_most(0, (1, self.made(j, p)), (-1, self.made(i, p)), (-1, self.keeps(v)))
+
+    def _only_when_asked(self, i, run):
+        """Nothing is made again before a pull or a run that is made again asks for it, nor what is kept."""
+        if len(run.writes) == 1 and run.writes[0] not in self.schedule.fixed:
+            self.at_most(1, (1, self.made(i, 0)), (1, self.keeps(run.writes[0])))
+        for p in self.pulls:
+            direct = any(v in self.schedule.pulls[q].reads for q in self.pulls if q >= p for v in run.writes)
+            if not direct:
+                readers = {j for v in run.writes for j in self.readers[v]}
+                self.at_most(0, (1, self.made(i, p)), *((-1, self.made(j, p)) for j in readers))
 
     def _stays(self, v):
         """Whether v is handed from the forward to the reverse pass."""
