@@ -37,11 +37,17 @@ class Archive:
         """Bytes that no choice goes below: all are alive at some event whatever is kept."""
         return float(max(self.scorer.at_run.max(initial=0.0), self.scorer.at_pull.max(initial=0.0)))
 
-    def sift(self, keeps: np.ndarray) -> None:
-        """Score those of some choices that can be as good as none before; most cannot, and less work tells."""
+    def sift(self, keeps: np.ndarray, limit: float) -> Scores:
+        """Score those of some choices that can be as good as none before; most cannot, and less work tells.
+
+        Returns:
+            what told: `Scorer.bounds`.
+        """
         self.scored += keeps.shape[1]
-        if (hopeful := self._unbeaten(self.scorer.bounds(keeps))).size:
+        bounds = self.scorer.bounds(keeps, limit)
+        if (hopeful := self._unbeaten(bounds)).size:
             self.score(keeps[:, hopeful])
+        return bounds
 
     def score(self, keeps: np.ndarray) -> Scores:
         """Score choices, and remember what none before was as good as."""

@@ -10,13 +10,15 @@ from funcgrad.budget.archive import Archive, Front
 from funcgrad.budget.cutting import Pieces, cut, pieces_of
 from funcgrad.budget.schedules import Schedule, Timeline, simulate
 from funcgrad.budget.scoring import Scorer
-from funcgrad.budget.searching import breed
+from funcgrad.budget.searching import breed, crowd_of, evolve
 
 WORK = 150_000
 """How many runs, over all choices that are scored, each narrowing of a span may take."""
 DEPTH = 5
 """How often a span is split."""
 CUTS=2
+BREED=0.5
+PRICE=2.0
 CLOSE = 5e-4
 """A span ends where another choice in it could save no more of the forward pass's cost, or of the bytes."""
 
@@ -87,6 +89,7 @@ class Span:
     below: Choice | None
     low: float
     front: Front
+    crowd: np.ndarray
     depth: int = 0
 
     @classmethod
@@ -97,7 +100,7 @@ class Span:
         ends = np.zeros((len(problem.names), 2), bool)
         ends[problem.candidates, 0] = True
         archive.score(ends)
-        return cls(problem, problem.choice(archive.front, 0), None, archive.floor, archive.front)
+        return cls(problem, problem.choice(archive.front, 0), None, archive.floor, archive.front, crowd_of(problem.candidates, len(problem.names)))
 
     @property
     def closed(self) -> bool:
@@ -124,12 +127,37 @@ class Span:
     def parts(self) -> "tuple[Span, Span]":
         """Its halves, the one with more bytes first."""
         archive = Archive(self.problem.scorer, self.front)
-        search(archive, self.problem, self.low, self.middle, self.above.peak)
-        known = replace(self, front=archive.front, depth=self.depth + 1)
+        crowd = self._search(archive)
+        known = replace(self, front=archive.front, crowd=crowd, depth=self.depth + 1)
         split = known.best(self.middle)
         if split is None or split is self.below:
             return replace(known, low=self.middle), replace(known, above=split or self.above, depth=DEPTH)
         return replace(known, below=split, low=split.peak), replace(known, above=split)
+
+
+    def _search(self, archive: Archive) -> np.ndarray:
+        """Look for choices with about so many bytes."""
+        problem, limit = self.problem, self.middle
+        cuts = []
+        for _ in range(CUTS):
+            if (keep := cut(problem.pieces, limit)) is not None:
+                peak = archive.score(keep[:, None]).peaks[0]
+                limit *= (self.middle / peak) ** 0.8
+                cuts.append(keep)
+            else:
+                limit *= 1.05
+        work = WORK // len(problem.scorer.schedule.runs)
+        scorer = problem.scorer
+        breed(archive, problem.candidates, self.low, self.above.peak, int(work * BREED))
+        cost = scorer.schedule.forward_cost
+        price = PRICE * cost / sum(scorer.sizes)
+        crowd = self.crowd.copy()
+        crowd[:, :len(cuts)] = np.array(cuts).T if cuts else 0
+        m = min(16, archive.front.keeps.shape[1]); 
+        at = np.searchsorted(-archive.front.peaks, -self.middle)
+        near = np.clip(np.arange(at - 8, at + 8), 0, len(archive.front.peaks) - 1)
+        crowd[:, 8:24] = archive.front.keeps[:, near]
+        return evolve(archive, crowd, problem.candidates, self.middle, price, int(work * (1 - BREED)))
 
 
 @lru_cache(maxsize=32)
@@ -177,20 +205,6 @@ def _lowest(schedule: Schedule) -> Span:
         upper, lower = span.parts
         span = upper if upper.below is None else lower
     return span
-
-
-def search(archive: Archive, problem: Problem, low: float, middle: float, high: float) -> None:
-    """Look for choices with about so many bytes."""
-    limit = middle
-    for _ in range(CUTS):
-        if (keep := cut(problem.pieces, limit)) is not None:
-            peak = archive.score(keep[:, None]).peaks[0]
-            limit *= (middle / peak) ** 0.8
-        else:
-            limit *= 1.05
-    work = WORK // len(problem.scorer.schedule.runs)
-    breed(archive, problem.candidates, low, high, work // 2)
-    breed(archive, problem.candidates, middle, middle, work // 2)
 
 
 def compact(schedule: Schedule) -> tuple[Schedule, list[int]]:

@@ -18,12 +18,14 @@ class Scores:
     Args:
         peaks: the most bytes alive, [B].
         overheads: the cost of what is run again, [B].
+        excess: bytes over a limit, summed over all events, [B]; of bounds alone.
         needed: which values the reverse pass needs, [V, B].
     """
 
     peaks: np.ndarray
     overheads: np.ndarray
     needed: np.ndarray
+    excess: np.ndarray | None = None
 
 
 class Scorer:
@@ -97,15 +99,21 @@ class Scorer:
         peaks = np.max([part.max(axis=0, initial=0.0) for part in taken], axis=0)
         return Scores(peaks, self.costs @ (again >= 0), needed)
 
-    def bounds(self, keeps: np.ndarray) -> Scores:
-        """The same in less time, with peaks that leave out the events at which a run is run again."""
+    def bounds(self, keeps: np.ndarray, limit: float) -> Scores:
+        """The same in less time, with peaks that leave out the events at which a run is run again.
+
+        Args:
+            keeps: which values are kept, [V, B].
+            limit: bytes, for `Scores.excess`.
+        """
         there = keeps | self.fixed[:, None]
         again, asked, until = self._remaking(there)
         needed = asked >= 0
         stays = self.sizes[:, None] * (there & needed)
-        forward = self._forward(stays).max(axis=0, initial=0.0)
-        at_pulls = self._at_pulls(stays, needed & ~there, again, until).max(axis=0, initial=0.0)
-        return Scores(np.maximum(forward, at_pulls), self.costs @ (again >= 0), needed)
+        taken = [self._forward(stays), self._at_pulls(stays, needed & ~there, again, until)]
+        peaks = np.maximum(*(part.max(axis=0, initial=0.0) for part in taken))
+        excess = np.add(*(np.maximum(part - limit, 0.0).sum(axis=0) for part in taken))
+        return Scores(peaks, self.costs @ (again >= 0), needed, excess)
 
     def _remaking(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Before which pull each run is run again, [N, B]; each value is asked for first, and is last read, [V, B]."""
