@@ -10,15 +10,15 @@ from funcgrad.budget.archive import Archive, Front
 from funcgrad.budget.cutting import Pieces, cut, pieces_of
 from funcgrad.budget.schedules import Schedule, Timeline, simulate
 from funcgrad.budget.scoring import Scorer
-from funcgrad.budget.searching import breed, crowd_of, evolve
+from funcgrad.budget.searching import WIDTH, breed, crowd_of, evolve
 
 WORK = 150_000
 """How many runs, over all choices that are scored, each narrowing of a span may take."""
 DEPTH = 5
 """How often a span is split."""
-CUTS=2
-BREED=0.5
-PRICE=2.0
+CUTS=3
+BREED=0.25
+PRICE=6.0
 CLOSE = 5e-4
 """A span ends where another choice in it could save no more of the forward pass's cost, or of the bytes."""
 
@@ -146,14 +146,17 @@ class Span:
                 cuts.append(keep)
             else:
                 limit *= 1.05
-        work = WORK // len(problem.scorer.schedule.runs)
         scorer = problem.scorer
-        breed(archive, problem.candidates, self.low, self.above.peak, int(work * BREED))
+        work = WORK // len(scorer.schedule.runs)
+        share = BREED if work >= 12 * WIDTH else 1.0
+        breed(archive, problem.candidates, self.low, self.above.peak, int(work * share / 2))
+        breed(archive, problem.candidates, self.middle, self.middle, int(work * share / 2))
+        if share == 1.0:
+            return self.crowd
         cost = scorer.schedule.forward_cost
         price = PRICE * cost / sum(scorer.sizes)
         crowd = self.crowd.copy()
         crowd[:, :len(cuts)] = np.array(cuts).T if cuts else 0
-        m = min(16, archive.front.keeps.shape[1]); 
         at = np.searchsorted(-archive.front.peaks, -self.middle)
         near = np.clip(np.arange(at - 8, at + 8), 0, len(archive.front.peaks) - 1)
         crowd[:, 8:24] = archive.front.keeps[:, near]

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from funcgrad.budget.scoring import Scorer
 
-PLACES, LEVELS, STEPS = 72, 12, 96
+PLACES, LEVELS, STEPS = 72, 12, 128
 """At most so many places to cut, so many sums of bytes for a piece, and steps of bytes."""
 
 
