@@ -17,7 +17,8 @@ WORK = 150_000
 DEPTH = 5
 """How often a span is split."""
 CUTS=3
-BREED=0.25
+GENERATIONS=40
+CROWDED=128
 PRICE=6.0
 CLOSE = 5e-4
 """A span ends where another choice in it could save no more of the forward pass's cost, or of the bytes."""
@@ -147,11 +148,11 @@ class Span:
             else:
                 limit *= 1.05
         scorer = problem.scorer
-        work = WORK // len(scorer.schedule.runs)
-        share = BREED if work >= 12 * WIDTH else 1.0
-        breed(archive, problem.candidates, self.low, self.above.peak, int(work * share / 2))
-        breed(archive, problem.candidates, self.middle, self.middle, int(work * share / 2))
-        if share == 1.0:
+        runs = len(scorer.schedule.runs)
+        work = WORK // runs if runs > CROWDED else 8 * WIDTH
+        breed(archive, problem.candidates, self.low, self.above.peak, work // 2)
+        breed(archive, problem.candidates, self.middle, self.middle, work // 2)
+        if runs > CROWDED:
             return self.crowd
         cost = scorer.schedule.forward_cost
         price = PRICE * cost / sum(scorer.sizes)
@@ -160,7 +161,7 @@ class Span:
         at = np.searchsorted(-archive.front.peaks, -self.middle)
         near = np.clip(np.arange(at - 8, at + 8), 0, len(archive.front.peaks) - 1)
         crowd[:, 8:24] = archive.front.keeps[:, near]
-        return evolve(archive, crowd, problem.candidates, self.middle, price, int(work * (1 - BREED)))
+        return evolve(archive, crowd, problem.candidates, self.middle, price, GENERATIONS * WIDTH)
 
 
 @lru_cache(maxsize=32)
