@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix
 
-from funcgrad.budget.choosing import compact
+from funcgrad.budget.posing import compact
 from funcgrad.budget.scoring import Scorer
 from tests.budget.problems import subsets
 

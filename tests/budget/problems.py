@@ -18,7 +18,9 @@ def irregular(seed, n_runs, several=False):
         needs = tuple(v for v in (*near, *writes) if rng.random() < 0.6)
         gives = tuple(v for v in near if v)
         active = not several or rng.random() > 0.1
-        pulls.append(Pull(needs, writes, gives, int(rng.integers(0, 3)), 0.0, int(rng.integers(0, 3))) if active else None)
+        pulls.append(
+            Pull(needs, writes, gives, int(rng.integers(0, 3)), 0.0, int(rng.integers(0, 3))) if active else None
+        )
         made += writes
     sizes = tuple(int(s) for s in rng.integers(1, 10, made[-1] + 1))
     return Schedule(sizes, tuple(runs), tuple(pulls), resident=sizes[0], outputs=(made[-1],))
