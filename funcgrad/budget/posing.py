@@ -1,6 +1,7 @@
 """A schedule, made ready to be searched."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,13 +34,11 @@ class Problem:
         scorer: of the schedule.
         names: what each value was called before.
         candidates: those that can be dropped.
-        pieces: to cut it into.
     """
 
     scorer: Scorer
     names: tuple[int, ...]
     candidates: np.ndarray
-    pieces: Pieces
 
     @classmethod
     def of(cls, schedule: Schedule) -> "Problem":
@@ -47,7 +46,12 @@ class Problem:
         small, names = compact(schedule)
         scorer = Scorer(small)
         candidates = np.array([v for v in range(len(names)) if v not in small.fixed], int)
-        return cls(scorer, tuple(names), candidates, pieces_of(scorer, candidates))
+        return cls(scorer, tuple(names), candidates)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """To cut it into."""
+        return pieces_of(self.scorer, self.candidates)
 
     def choice(self, front: Front, k: int) -> Choice:
         """The k-th of a front, under the names of before."""

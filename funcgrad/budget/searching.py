@@ -16,7 +16,8 @@ def breed(archive: Archive, candidates: np.ndarray, low: float, high: float, wor
     Args:
         archive: where all choices go.
         candidates: the values that can be dropped, in the order in which they are written.
-        low, high: bytes; parents are those that take about as many.
+        low: bytes; parents take about as many,
+        high: or up to so many.
         work: how many choices to score.
     """
     rng = np.random.default_rng(0)

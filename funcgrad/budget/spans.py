@@ -58,14 +58,14 @@ class Span:
         archive = Archive(problem.scorer)
         ends = np.zeros((len(problem.names), 2), bool)
         ends[problem.candidates, 0] = True
-        archive.score(ends)
+        most = int(archive.score(ends).peaks[0])
         crowd = crowd_of(problem.candidates, len(problem.names))
-        return cls(problem, problem.choice(archive.front, 0), None, archive.floor, archive.front, crowd)
+        return cls(problem, Choice(most, 0.0, frozenset(problem.names)), None, archive.floor, archive.front, crowd)
 
     @property
     def closed(self) -> bool:
         """Whether it is not worth to be searched."""
-        if self.depth == DEPTH or self.low >= self.above.peak * (1 - CLOSE):
+        if self.depth == DEPTH or not self.problem.candidates.size or self.low >= self.above.peak * (1 - CLOSE):
             return True
         cost = self.problem.scorer.schedule.forward_cost
         return self.below is not None and self.below.overhead - self.above.overhead <= CLOSE * cost
