@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from funcgrad.budget.scoring import Scorer, Scores
+from funcgrad.budget.scoring import Bounds, Scorer, Scores
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Archive:
         """Bytes that no choice goes below: all are alive at some event whatever is kept."""
         return float(max(self.scorer.at_run.max(initial=0.0), self.scorer.at_pull.max(initial=0.0)))
 
-    def sift(self, keeps: np.ndarray, limit: float) -> Scores:
+    def sift(self, keeps: np.ndarray, limit: float) -> Bounds:
         """Score those of some choices that can be as good as none before; most cannot, and less work tells.
 
         Returns:

@@ -20,8 +20,7 @@ def choose(schedule: Schedule, budget: int | None) -> Timeline | None:
     everything = simulate(schedule, range(len(schedule.sizes)))
     if budget is None or everything.peak <= budget:
         return everything
-    span = _whole(schedule)
-    if budget < span.low:
+    if everything.kept <= schedule.fixed or budget < (span := _whole(schedule)).low:
         return None
     while not span.closed:
         upper, lower = span.parts
@@ -43,6 +42,9 @@ def frontier(schedule: Schedule) -> tuple[Choice, ...]:
 
     They are what is found on the way to the smallest; `choose` looks closer around the budget that it is asked for.
     """
+    everything = simulate(schedule, range(len(schedule.sizes)))
+    if everything.kept <= schedule.fixed:
+        return (Choice(everything.peak, 0.0, everything.kept),)
     span = _whole(schedule)
     while not span.closed:
         upper, lower = span.parts

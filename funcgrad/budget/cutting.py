@@ -150,8 +150,9 @@ def cut(pieces: Pieces, limit: float) -> np.ndarray | None:
     keep = np.zeros(pieces.crossing.shape[1], bool)
     while j:
         best = ways[j].start + at(j)[:, k].argmin()
-        keep |= pieces.keep(begins[best], j, levels[best])
-        k, j = k - STEPS + starts[best], begins[best]
+        i = int(begins[best])
+        keep |= pieces.keep(i, j, int(levels[best]))
+        k, j = k - STEPS + int(starts[best]), i
     return keep
 
 

@@ -18,14 +18,23 @@ class Scores:
     Args:
         peaks: the most bytes alive, [B].
         overheads: the cost of what is run again, [B].
-        excess: bytes over a limit, summed over all events, [B]; of bounds alone.
         needed: which values the reverse pass needs, [V, B].
     """
 
     peaks: np.ndarray
     overheads: np.ndarray
     needed: np.ndarray
-    excess: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Bounds(Scores):
+    """What no choice goes below.
+
+    Args:
+        excess: bytes over a limit, summed over all events, [B].
+    """
+
+    excess: np.ndarray
 
 
 class Scorer:
@@ -99,12 +108,12 @@ class Scorer:
         peaks = np.max([part.max(axis=0, initial=0.0) for part in taken], axis=0)
         return Scores(peaks, self.costs @ (again >= 0), needed)
 
-    def bounds(self, keeps: np.ndarray, limit: float) -> Scores:
+    def bounds(self, keeps: np.ndarray, limit: float) -> Bounds:
         """The same in less time, with peaks that leave out the events at which a run is run again.
 
         Args:
             keeps: which values are kept, [V, B].
-            limit: bytes, for `Scores.excess`.
+            limit: bytes, for `Bounds.excess`.
         """
         there = keeps | self.fixed[:, None]
         again, asked, until = self._remaking(there)
@@ -113,7 +122,7 @@ class Scorer:
         taken = [self._forward(stays), self._at_pulls(stays, needed & ~there, again, until)]
         peaks = np.maximum(*(part.max(axis=0, initial=0.0) for part in taken))
         excess = np.add(*(np.maximum(part - limit, 0.0).sum(axis=0) for part in taken))
-        return Scores(peaks, self.costs @ (again >= 0), needed, excess)
+        return Bounds(peaks, self.costs @ (again >= 0), needed, excess)
 
     def _remaking(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Before which pull each run is run again, [N, B]; each value is asked for first, and is last read, [V, B]."""

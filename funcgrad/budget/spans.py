@@ -65,7 +65,7 @@ class Span:
     @property
     def closed(self) -> bool:
         """Whether it is not worth to be searched."""
-        if self.depth == DEPTH or not self.problem.candidates.size or self.low >= self.above.peak * (1 - CLOSE):
+        if self.depth == DEPTH or self.low >= self.above.peak * (1 - CLOSE):
             return True
         cost = self.problem.scorer.schedule.forward_cost
         return self.below is not None and self.below.overhead - self.above.overhead <= CLOSE * cost
