@@ -1,4 +1,4 @@
-"""The cheapest choice within a budget, to hold the search to: all choices tried, or a mixed-integer programme by HiGHS.
+"""What no choice within a budget goes below, by HiGHS: a mixed-integer programme, to hold the search to.
 
 The programme has a variable k[v], whether v is kept, and r[i, p], whether run i was made again before pull p or a later
 one; a[v, p] says that v is there at pull p. A run may be made again earlier than it is asked for, and what is alive
@@ -13,23 +13,6 @@ from scipy.sparse import csr_matrix
 
 from funcgrad.budget.posing import compact
 from funcgrad.budget.scoring import Scorer
-from tests.budget.problems import subsets
-
-CHUNK = 4096
-
-
-def every_front(schedule):
-    """The peaks and overheads of all choices that no other one beats, the smallest peak first."""
-    small, names = compact(schedule)
-    scorer = Scorer(small)
-    keeps = subsets(small, [v for v in range(len(names)) if v not in small.fixed])
-    scores = [scorer(keeps[:, at : at + CHUNK]) for at in range(0, keeps.shape[1], CHUNK)]
-    peaks, overheads = (np.concatenate([getattr(s, name) for s in scores]) for name in ("peaks", "overheads"))
-    order = np.lexsort((overheads, peaks))
-    peaks, overheads = peaks[order], overheads[order]
-    best = np.minimum.accumulate(overheads)
-    new = np.append(True, best[1:] < best[:-1])
-    return peaks[new], overheads[new]
 
 
 def least_overhead(schedule, budget, seconds):

@@ -3,6 +3,10 @@
 import numpy as np
 
 from funcgrad.budget import Pull, Run, Schedule
+from funcgrad.budget.posing import compact
+from funcgrad.budget.scoring import Scorer
+
+CHUNK = 4096
 
 
 def irregular(seed, n_runs, several=False):
@@ -106,3 +110,17 @@ def subsets(schedule, values):
     for k, v in enumerate(values):
         keeps[v] = codes >> k & 1
     return keeps
+
+
+def every_front(schedule):
+    """The peaks and overheads of all choices that no other one beats, the smallest peak first."""
+    small, names = compact(schedule)
+    scorer = Scorer(small)
+    keeps = subsets(small, [v for v in range(len(names)) if v not in small.fixed])
+    scores = [scorer(keeps[:, at : at + CHUNK]) for at in range(0, keeps.shape[1], CHUNK)]
+    peaks, overheads = (np.concatenate([getattr(s, name) for s in scores]) for name in ("peaks", "overheads"))
+    order = np.lexsort((overheads, peaks))
+    peaks, overheads = peaks[order], overheads[order]
+    best = np.minimum.accumulate(overheads)
+    new = np.append(True, best[1:] < best[:-1])
+    return peaks[new], overheads[new]

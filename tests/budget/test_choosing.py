@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from funcgrad.budget import Pull, Run, Schedule, choose, frontier, simulate, smallest, spans
-from tests.budget.problems import chain, irregular, residual, transformer, unet
+from tests.budget.problems import chain, every_front, irregular, residual, transformer, unet
 
 MADE = {
     "transformer of 2": transformer(2),
@@ -57,8 +57,6 @@ def test_the_smallest_can_be_asked_for_and_nothing_below_it(schedule):
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_of_few_values_the_cheapest_is_found(seed, several):
-    from tests.budget.optimum import every_front
-
     schedule = irregular(seed, 9 if several else 13, several)
     peaks, overheads = every_front(schedule)
     assert smallest(schedule).peak == peaks[0]
