@@ -1,8 +1,9 @@
 """What no choice within a budget goes below, by HiGHS: a mixed-integer programme, to hold the search to.
 
 The programme has a variable k[v], whether v is kept, and r[i, p], whether run i was made again before pull p or a later
-one; a[v, p] says that v is there at pull p. A run may be made again earlier than it is asked for, and what is alive
-while one is made again is not counted: both only make it cheaper, so its optimum is a bound that no choice goes below.
+one; a[v, p] says that v is there at pull p. What is alive while a run is made again is not counted, and what makes
+several values may be made again earlier than it is asked for: both only make it cheaper, so its optimum is a bound that
+no choice goes below.
 """
 
 from itertools import pairwise
@@ -76,10 +77,10 @@ class _Programme:
 
     def _ask(self, v):
         """What is not kept and asked for is made again."""
-        i, first = self.scorer.writer[v], self.scorer.last_pull[v] >= 0
+        i = self.scorer.writer[v]
         if v in self.schedule.fixed:
             return
-        if first:
+        if self.scorer.last_pull[v] >= 0:
             latest = max(p for p in self.pulls if v in self.schedule.pulls[p].reads)
             self.at_most(-1, (-1, self.made(i, latest)), (-1, self.keeps(v)))
         for j in self.readers[v]:

@@ -28,7 +28,7 @@ def forget():
 
 @pytest.mark.parametrize("schedule", [*MADE.values(), irregular(3, 40, several=True)], ids=[*MADE, "several values"])
 def test_a_smaller_budget_never_gets_the_larger_peak(schedule):
-    budgets = budgets_of(schedule, 9)
+    budgets = budgets_of(schedule, 6)
     chosen = [choose(schedule, budget) for budget in budgets]
     assert all(line.peak <= budget for line, budget in zip(chosen, budgets, strict=True))
     assert [line.peak for line in chosen] == sorted(line.peak for line in chosen)
