@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from funcgrad.budget.scoring import Scorer, Scores
+from funcgrad.budget.scoring import Bounds, Scorer, Scores
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Front:
 class Archive:
     """All that is scored goes through here, so what is looked for at one budget serves every other."""
 
-    def __init__(self, scorer: Scorer):
+    def __init__(self, scorer: Scorer, front: Front | None = None):
         self.scorer = scorer
         none = np.zeros((len(scorer.sizes), 0), bool)
-        self.front = Front(np.zeros(0), np.zeros(0), none)
+        self.front = Front(np.zeros(0), np.zeros(0), none) if front is None else front
         self.scored = 0
         """How many choices were scored."""
 
@@ -37,10 +37,21 @@ class Archive:
         """Bytes that no choice goes below: all are alive at some event whatever is kept."""
         return float(max(self.scorer.at_run.max(initial=0.0), self.scorer.at_pull.max(initial=0.0)))
 
-    def score(self, keeps: np.ndarray, limit: float = np.inf) -> Scores:
-        """Score choices, and remember what none before was as good as."""
-        scores = self.scorer(keeps, limit)
+    def sift(self, keeps: np.ndarray, limit: float) -> Bounds:
+        """Score those of some choices that can be as good as none before; most cannot, and less work tells.
+
+        Returns:
+            what told: `Scorer.bounds`.
+        """
         self.scored += keeps.shape[1]
+        bounds = self.scorer.bounds(keeps, limit)
+        if (hopeful := self._unbeaten(bounds)).size:
+            self.score(keeps[:, hopeful])
+        return bounds
+
+    def score(self, keeps: np.ndarray) -> Scores:
+        """Score choices, and remember what none before was as good as."""
+        scores = self.scorer(keeps)
         new = self._unbeaten(scores)
         if new.size:
             held = self.front

@@ -183,11 +183,10 @@ def order(schedule: Schedule, again: dict[int, int]) -> list[tuple[Kind, int]]:
     due: dict[int, list[int]] = {}
     for run in sorted(again):
         due.setdefault(again[run], []).append(run)
-    steps: list[tuple[Kind, int]] = []
-    steps += [("run", i) for i in range(len(schedule.runs))]
+    steps: list[tuple[Kind, int]] = [("run", i) for i in range(len(schedule.runs))]
     for i in reversed(range(len(schedule.pulls))):
         if schedule.pulls[i] is not None:
-            steps += [("remake", run) for run in due.get(i, ())]
+            steps.extend(("remake", run) for run in due.get(i, ()))
             steps.append(("pull", i))
     return steps
 

@@ -18,14 +18,23 @@ class Scores:
     Args:
         peaks: the most bytes alive, [B].
         overheads: the cost of what is run again, [B].
-        excess: bytes over a limit, summed over all events, [B].
         needed: which values the reverse pass needs, [V, B].
     """
 
     peaks: np.ndarray
     overheads: np.ndarray
-    excess: np.ndarray
     needed: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bounds(Scores):
+    """What no choice goes below.
+
+    Args:
+        excess: bytes over a limit, summed over all events, [B].
+    """
+
+    excess: np.ndarray
 
 
 class Scorer:
@@ -44,13 +53,13 @@ class Scorer:
         self.last_run = self.writer.copy()
         for i, reads in enumerate(self._reads):
             self.last_run[reads] = i
-        self._first_pull, self.last_pull = np.full(n_values, -1, np.int32), np.full(n_values, -1)
+        self._first_pull, self.last_pull = np.full(n_values, -1, np.int32), np.full(n_values, -1, np.int32)
         for i in reversed(range(self._n)):
             if pull := schedule.pulls[i]:
                 self.last_pull[list(pull.reads)] = i
                 self._first_pull[list(pull.reads)] = np.maximum(self._first_pull[list(pull.reads)], i)
         self._active = np.array([i for i in range(self._n) if schedule.pulls[i] is not None], int)
-        active = np.isin(np.arange(self._n), self._active)
+        active = self._pulled = np.isin(np.arange(self._n), self._active)
         self._pulls_above = (np.cumsum(active[::-1])[::-1] - active).astype(np.int32)
         self._count_forward()
         self._count_cotangents()
@@ -61,6 +70,9 @@ class Scorer:
         for v, run in self.schedule.writer.items():
             change[run] += self.sizes[v]
             change[self.last_run[v] + 1] -= self.sizes[v] * self._ends[v]
+        ending = np.flatnonzero(self._ends)
+        self._leaving = ending[np.argsort(self.last_run[ending], kind="stable")]
+        self._left = np.searchsorted(self.last_run[self._leaving], np.arange(self._n))
         self.at_run = self.schedule.resident + np.cumsum(change[:-1]) + self._workspaces
 
     def _count_cotangents(self) -> None:
@@ -81,36 +93,79 @@ class Scorer:
             self.at_pull[i] = constant + at[event] + (pull.workspace if pull else 0)
             self._before_pull[i] = constant + before[event]
 
-    def __call__(self, keeps: np.ndarray, limit: float = np.inf) -> Scores:
+    def __call__(self, keeps: np.ndarray) -> Scores:
         """Score choices.
 
         Args:
             keeps: which values are kept, [V, B].
-            limit: bytes, for `Scores.excess`.
         """
         there = keeps | self.fixed[:, None]
-        again, asked = self._remaking(there)
+        again, asked, _ = self._remaking(there)
         needed = asked >= 0
         at_pull, at_remake = self._positions(again)
         stays = self.sizes[:, None] * (there & needed)
         taken = [self._forward(stays), *self._reverse(stays, needed & ~there, again, at_pull, at_remake)]
         peaks = np.max([part.max(axis=0, initial=0.0) for part in taken], axis=0)
-        excess = sum(np.maximum(part - limit, 0.0).sum(axis=0) for part in taken) if np.isfinite(limit) else 0 * peaks
-        return Scores(peaks, self.costs @ (again >= 0), np.asarray(excess), needed)
+        return Scores(peaks, self.costs @ (again >= 0), needed)
 
-    def _remaking(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Before which pull each run is run again, [N, B], and each value is asked for first, [V, B]."""
+    def bounds(self, keeps: np.ndarray, limit: float) -> Bounds:
+        """The same in less time, with peaks that leave out the events at which a run is run again.
+
+        Args:
+            keeps: which values are kept, [V, B].
+            limit: bytes, for `Bounds.excess`.
+        """
+        there = keeps | self.fixed[:, None]
+        again, asked, until = self._remaking(there)
+        needed = asked >= 0
+        stays = self.sizes[:, None] * (there & needed)
+        taken = [self._forward(stays), self._at_pulls(stays, needed & ~there, again, until)]
+        peaks = np.maximum(*(part.max(axis=0, initial=0.0) for part in taken))
+        excess = np.add(*(np.maximum(part - limit, 0.0).sum(axis=0) for part in taken))
+        return Bounds(peaks, self.costs @ (again >= 0), needed, excess)
+
+    def _remaking(self, there: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Before which pull each run is run again, [N, B]; each value is asked for first, and is last read, [V, B]."""
         columns = there.shape[1]
         asked = np.repeat(self._first_pull[:, None], columns, axis=1)
+        until = np.full(asked.shape, self._n, np.uint32)  # -1 is more than all
         hidden = -there.astype(np.int32)  # all bits set, so that `|` leaves -1
-        again = np.full((self._n, columns), -1, np.int32)
+        again = np.empty((self._n, columns), np.int32)
+        rows, unsigned = list(again), list(again.view(np.uint32))
+        asked_rows, until_rows, hidden_rows = list(asked), list(until), list(hidden)
         for i in reversed(range(self._n)):
-            row = again[i]
-            for v in self.schedule.runs[i].writes:
-                np.maximum(row, asked[v] | hidden[v], out=row)
+            row = rows[i]
+            first, *others = self.schedule.runs[i].writes or (None,)
+            if first is None:
+                row.fill(-1)
+                continue
+            np.bitwise_or(asked_rows[first], hidden_rows[first], out=row)
+            for v in others:
+                np.maximum(row, asked_rows[v] | hidden_rows[v], out=row)
             for v in self._reads[i]:
-                np.maximum(asked[v], row, out=asked[v])
-        return again, asked
+                np.maximum(asked_rows[v], row, out=asked_rows[v])
+                np.minimum(until_rows[v], unsigned[i], out=until_rows[v])
+        return again, asked, until
+
+    def _at_pulls(self, stays: np.ndarray, remade: np.ndarray, again: np.ndarray, until: np.ndarray) -> np.ndarray:
+        """The bytes at each pull, [N, B].
+
+        A value that is made again before pull p is there from p to its last pull, or to the one behind which the last
+        run is run again that reads it, which is before the next one.
+        """
+        n, columns = again.shape
+        direct = np.where(self.last_pull >= 0, self.last_pull, n).astype(np.int64)
+        last = np.minimum(until.astype(np.int64) + 1, direct[:, None])
+        moving = self._ends[:, None] & (remade | (stays > 0))
+        begins = np.where(remade, again[self.writer], n - 1)
+        moving &= last <= begins
+        choice = np.arange(columns)
+        sizes = np.broadcast_to(self.sizes[:, None], moving.shape)[moving]
+        flat = np.concatenate([(begins * columns + choice)[moving], (last * columns + choice)[moving] - columns])
+        flat = np.where(flat < 0, n * columns, flat)
+        change = np.bincount(flat, np.concatenate([sizes, -sizes]), minlength=(n + 1) * columns)
+        taken = np.cumsum(change[: n * columns].reshape(n, columns)[::-1], axis=0)[::-1]
+        return np.where(self._pulled[:, None], taken + self.at_pull[:, None], 0.0)
 
     def _positions(self, again: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in the reverse pass each pull is, and each run that is run again: [N, B] both."""
@@ -126,10 +181,9 @@ class Scorer:
 
     def _forward(self, stays: np.ndarray) -> np.ndarray:
         """The bytes at each run: those of `_count_forward`, and what stays behind its last reader."""
-        change = np.zeros((self._n + 1, stays.shape[1]))
-        for v in np.flatnonzero(self._ends):
-            change[self.last_run[v] + 1] += stays[v]
-        return np.cumsum(change[:-1], axis=0) + self.at_run[:, None]
+        behind = np.zeros((len(self._leaving) + 1, stays.shape[1]))
+        np.cumsum(stays[self._leaving], axis=0, out=behind[1:])
+        return behind[self._left] + self.at_run[:, None]
 
     def _reverse(
         self, stays: np.ndarray, remade: np.ndarray, again: np.ndarray, at_pull: np.ndarray, at_remake: np.ndarray

@@ -13,10 +13,12 @@ from tests.budget.problems import irregular
 def test_scores_are_those_of_the_simulation(seed, several):
     schedule = irregular(seed, 25, several)
     keeps = np.random.default_rng(seed).random((len(schedule.sizes), 30)) < np.linspace(0, 1, 30)
-    scores = Scorer(schedule)(keeps, limit=60)
+    scores, bounds = Scorer(schedule)(keeps), Scorer(schedule).bounds(keeps, limit=60)
     for b in range(30):
         line = simulate(schedule, np.flatnonzero(keeps[:, b]).tolist())
         assert scores.peaks[b] == line.peak
         assert scores.overheads[b] == line.overhead
-        assert scores.excess[b] == sum(max(0, event.bytes - 60) for event in line.events)
+        assert bounds.excess[b] == sum(max(0, event.bytes - 60) for event in line.events if event.kind != "remake")
+        assert bounds.peaks[b] == max(event.bytes for event in line.events if event.kind != "remake")
+        assert bounds.overheads[b] == line.overhead
         assert line.kept <= set(np.flatnonzero(scores.needed[:, b]))
