@@ -15,7 +15,8 @@ import jax
 import numpy as np
 import pytest
 from jax._src.interpreters import mlir  # noqa: TID251 (see MLIR_CONTEXT)
-from jaxtyping import install_import_hook
+
+from tests.declared import check_declared_types
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -59,7 +60,7 @@ hypothesis.settings.register_profile("long")
 os.environ.pop("COLUMNS", None)
 
 # Elsewhere public functions check their arguments themselves, and answer in our own sentences.
-install_import_hook(["funcgrad.ops", "funcgrad.planning", "funcgrad.plans"], "beartype.beartype")
+check_declared_types(["funcgrad.ops", "funcgrad.planning", "funcgrad.plans"])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,6 +71,7 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(20_000)  # not 700: a trace makes many small objects, most of which stay
         gc.enable()
 
 
