@@ -99,8 +99,8 @@ def test_a_hook_says_whether_it_is_linear(name):
 def test_relevance_is_linear_in_what_arrives(name):
     rng = np.random.default_rng(7)
     params = {"c": rng.normal(size=(3, 3, 2, 2)), "w": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}
-    case = (rng.normal(size=(2, 4, 4, 2)), params)
-    report = fg.check(small_network, [case], rules=RELEVANCE[name], groups=("linearity",))
+    of_x = lambda x: small_network(x, params)
+    report = fg.check(of_x, [(rng.normal(size=(2, 4, 4, 2)),)], rules=RELEVANCE[name], groups=("linearity",))
     assert report.ok, report
     assert report.rules[0] == "x: of the set, modified"
 
