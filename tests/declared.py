@@ -10,11 +10,16 @@ from types import CodeType, ModuleType
 DECORATOR = ast.parse("__import__('beartype').beartype", mode="eval").body
 
 
+def known(annotation: ast.expr | None) -> ast.expr | None:
+    """The annotation, unless it is a string."""
+    return None if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str) else annotation
+
+
 class CheckingLoader(SourceFileLoader):
     """What stands in the body of a function is left alone: to wrap it at every call takes longer than the call.
 
-    The decorator is the innermost one: `fg.op` and `dataclass` see the function that checks. A type that is written as a
-    string is known to type checkers only.
+    The decorator is the innermost one: `fg.op` and `dataclass` see the function that checks. A type that is written
+    as a string is known to type checkers only.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -22,11 +27,9 @@ class CheckingLoader(SourceFileLoader):
         bodies = [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef))]
         for node in (node for body in bodies for node in body if isinstance(node, ast.FunctionDef)):
             node.decorator_list.append(ast.copy_location(DECORATOR, node))
-            for argument in ast.walk(node.args):
-                if isinstance(argument, ast.arg) and isinstance(argument.annotation, ast.Constant) and argument.annotation.value:
-                    argument.annotation = None
-            if isinstance(node.returns, ast.Constant) and node.returns.value is not None:
-                node.returns = None
+            for argument in (a for a in ast.walk(node.args) if isinstance(a, ast.arg)):
+                argument.annotation = known(argument.annotation)
+            node.returns = known(node.returns)
         return compile(ast.fix_missing_locations(tree), self.path, "exec", dont_inherit=True)
 
 

@@ -41,13 +41,16 @@ def test_every_function_of_the_catalogue_is_tried():
     assert len(ROWS) > 25
 
 
+# A slope of g times a function of x is linear, and its precision is that of one formula: those rows take three programs
+# more for each set.
+@pytest.mark.parametrize("groups", [("values",), pytest.param(("linearity", "numerics"), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SETS)
-def test_a_set_is_what_it_claims_to_be(name):
+def test_a_set_is_what_it_claims_to_be(name, groups):
     op, rules = SETS[name]
     cases, attributes = CASES.get(op.name, ([(X,)], {}))
     kinds = {override.rule.kind.name for override in rules.overrides}
     assert kinds == {"surrogate"}
-    report = fg.check(op, cases, attributes, rules=rules, groups=("values", "linearity", "numerics"))
+    report = fg.check(op, cases, attributes, rules=rules, groups=groups)
     assert report.ok, report
 
 
