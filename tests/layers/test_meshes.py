@@ -13,7 +13,7 @@ from tests.layers.networks import NETWORKS
 KEY = jax.random.key(7)
 
 
-# Each layer's ops stand on a mesh in tests/ops; here, by default, a few: a chain, examples in front, a loop, statistics of the batch.
+# The ops stand on meshes in tests/ops; here by default a chain, examples in front, a loop, statistics of the batch.
 FIRST = ("mlp", "attention", "recurrent", "normalized")
 
 
