@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -41,39 +42,33 @@ def test_there_are_examples():
     assert EXAMPLES
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_smoke(example, tmp_path):
-    done = run(example, "--smoke", where=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for text in PRINTS[example.stem]:
-        assert text in done.stdout
-    for path, start in LEAVES[example.stem].items():
-        assert (tmp_path / path).read_bytes().startswith(start)
-
-
-HELP = """
+# In one interpreter, which imports JAX and the rest once; the slow tests run each by itself.
+ALL = """
 import runpy, sys
 for path in sys.argv[1:]:
-    print("==", path)
-    sys.argv = [path, "--help"]
-    try:
-        runpy.run_path(path, run_name="__main__")
-    except SystemExit as end:
-        assert not end.code
-    else:
-        raise AssertionError(f"{path} --help ran on")
+    for argument in ("--help", "--smoke"):
+        print("==", flush=True)
+        sys.argv = [path, argument]
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as end:
+            assert argument == "--help" and not end.code
+        else:
+            assert argument == "--smoke", f"{path} --help ran on"
 """
 
 
-def test_help(tmp_path):
-    """In one interpreter, which imports JAX and the rest once."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", HELP, *map(str, EXAMPLES)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    texts = done.stdout.split("== ")[1:]
-    assert [text.splitlines()[0] for text in texts] == list(map(str, EXAMPLES))
-    assert all("--smoke" in text for text in texts)
+def test_help_and_smoke(tmp_path):
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'examples'}"
+    done = run("-c", ALL, *map(str, EXAMPLES), where=tmp_path, PYTHONPATH=paths, MPLBACKEND="Agg")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    printed = done.stdout.split("==\n")[1:]
+    for example, described, printed_by_run in zip(EXAMPLES, printed[::2], printed[1::2], strict=True):
+        assert "--smoke" in described, example
+        for text in PRINTS[example.stem]:
+            assert text in printed_by_run, example
+        for path, start in LEAVES[example.stem].items():
+            assert (tmp_path / path).read_bytes().startswith(start), path
 
 
 def number_after(words, example, *arguments, where):
@@ -127,8 +122,5 @@ def test_language_models_learn(name, bits, tmp_path):
 def test_a_folder_of_chapters_is_read_in_their_order(tmp_path):
     for number in (1, 2, 10):
         (tmp_path / f"chapter_{number}.txt").write_text(f"chapter {number}")
-    program = "import sys, pathlib, characters; sys.stdout.write(characters.load_text(pathlib.Path('.')))"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", program]
-    read = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True, timeout=300)
-    assert read == "chapter 1\n\nchapter 2\n\nchapter 10"
+    load_text = runpy.run_path(str(ROOT / "examples" / "characters.py"))["load_text"]
+    assert load_text(tmp_path) == "chapter 1\n\nchapter 2\n\nchapter 10"

@@ -13,7 +13,11 @@ from tests.layers.networks import NETWORKS
 KEY = jax.random.key(7)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# The ops stand on meshes in tests/ops; here by default a chain, examples in front, a loop, statistics of the batch.
+FIRST = ("mlp", "attention", "recurrent", "normalized")
+
+
+@pytest.mark.parametrize("name", [n if n in FIRST else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_a_batch_over_several_devices(name, rng):
     net, shape = NETWORKS[name]
     if name == "attention":  # whose first axis is time

@@ -18,7 +18,6 @@ import beartype  # noqa: F401
 import chex  # noqa: F401
 import hypothesis  # noqa: F401
 import jax
-import jaxtyping  # noqa: F401
 import numpy  # noqa: F401
 import optax  # noqa: F401
 import pytest

@@ -11,7 +11,7 @@ import funcgrad as fg
 from tests.networks.test_networks import SMALL, begin, heavy
 
 
-@pytest.mark.parametrize("name", [n if n in ("mlp", "lenet", "transformer") else heavy(n) for n in SMALL])
+@pytest.mark.parametrize("name", [n if n in ("mlp", "transformer") else heavy(n) for n in SMALL])
 def test_a_batch_over_several_devices(name):
     net, params, state, x = begin(name)
     x = jnp.concatenate([x] * (4 // len(x)) if len(x) < 4 else [x])

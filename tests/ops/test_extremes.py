@@ -110,7 +110,19 @@ def seed(shape: tuple[int, ...]) -> np.ndarray:
     return g * (2.0**-6 if g.size >= N // 2 else 500.0)
 
 
-@pytest.mark.parametrize(("op", "args", "attributes"), MANY, ids=lambda x: getattr(x, "name", ""))
+# By default the ops of each kind of sum and share; the slow ones are others of the same kinds.
+FIRST = set(
+    "sum mean max add divide sigmoid softmax logsumexp cross_entropy layer_norm batch_norm linear matmul attention "
+    "conv2d conv_transpose1d take scatter_add max_pool2d avg_pool2d global_avg_pool rnn_cell lstm broadcast_to "
+    "concatenate".split()
+)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "attributes"),
+    [pytest.param(*m, marks=[] if m[0].name in FIRST else [pytest.mark.slow]) for m in MANY],
+    ids=lambda x: getattr(x, "name", ""),
+)
 def test_many_entries_in_float16(op, args, attributes):
     """What sums or divides by 70,000 neither overflows nor stands still, as float16 alone would."""
     flat = Flat(op, tuple(arrays(a) for a in args), attributes, np.float16)

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 import funcgrad as fg
 from funcgrad.rulesets import surgery
@@ -71,6 +72,7 @@ def apart(progress):
     return surgery.stop(at="found@domain")
 
 
+@pytest.mark.slow
 def test_reversal_lifts_the_accuracy_on_inverted_digits(digits):
     """0.89 against 0.80 here, 0.90 against 0.82 with another seed; on what is labelled both are right."""
     (x, labels), (test_x, test_labels) = digits
