@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""`python -m benchmarks speed|models|watching|calling|memory|budgets|rules`: ratios, measured in turns.
-=======
-"""`python -m benchmarks speed|models|watching|calling|memory|rules|published`: ratios, measured in turns.
->>>>>>> solver2
+"""`python -m benchmarks speed|models|watching|calling|memory|budgets|rules|published`: ratios, measured in turns.
 
 `speed`: our step against other libraries' and JAX's own, as ratios (below 1: ours is less).
 
@@ -33,11 +29,7 @@ traced a second time, against JAX's.
 import argparse
 from pathlib import Path
 
-<<<<<<< HEAD
-from benchmarks import budgets, calling, memory, peers, report, rules, watching
-=======
-from benchmarks import calling, memory, peers, published, report, rules, watching
->>>>>>> solver2
+from benchmarks import budgets, calling, memory, peers, published, report, rules, watching
 from benchmarks.comparison import assert_same_network, compare
 from benchmarks.models import NAMES, maker, missing_library
 from benchmarks.models import comparison as foreign
@@ -51,12 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-<<<<<<< HEAD
-    parser.add_argument("suite", choices=["speed", "models", "watching", "calling", "memory", "budgets", "rules"])
-=======
-    parser.add_argument("suite", choices=["speed", "models", "watching", "calling", "memory", "rules", "published"])
+    suites = ["speed", "models", "watching", "calling", "memory", "budgets", "rules", "published"]
+    parser.add_argument("suite", choices=suites)
     parser.add_argument("folder", type=Path, nargs="?", help="of the graphs, for `published`")
->>>>>>> solver2
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds")
     parser.add_argument("--rounds", type=int, help="timed steps per candidate (default 50, quick 5)")
     parser.add_argument("--compiles", type=int, help="timed compilations per candidate (default 3, quick 1)")
@@ -67,13 +56,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table here")
     parser.add_argument("--publish", type=Path, nargs="+", metavar="PAGE", help="put the table between its marks there")
     options = parser.parse_args()
-<<<<<<< HEAD
-    known = {"speed": ALL, "memory": memory.EVERY, "budgets": budgets.EVERY}.get(options.suite, NAMES)
-    if unknown := [name for name in options.only or () if name not in known]:
-        parser.error(f"--only {unknown[0]}: choose from {', '.join(known)}")
-=======
     check(parser, options)
->>>>>>> solver2
     rounds, compiles = options.rounds or (5 if options.quick else 50), options.compiles or (1 if options.quick else 3)
     if options.suite in STEPS:
         suite = STEPS[options.suite]
@@ -87,27 +70,17 @@ def main() -> None:
         print("\n".join([calling.table(rows), "", report.setting(calling.left_out()), "", *verdict]))
         if options.json:
             report.write_json(rows, options.json)
-<<<<<<< HEAD
     elif options.suite in ("memory", "budgets"):
         sizes(options, rounds)
-=======
-    elif options.suite == "memory":
-        sizes = memory.compare(options.only or memory.EVERY, options.quick)
-        verdict = memory.misses(sizes) or ["All programs keep what their plans say."]
-        print("\n".join([memory.table(sizes), "", *verdict]))
-        if options.json:
-            report.write_json(memory.rows(sizes), options.json)
     elif options.suite == "published":
         found = published.compare(options.folder)
         print("\n".join([published.table(found), "", *(published.misses(found) or ["All are at or below theirs."])]))
->>>>>>> solver2
     elif options.suite == "models":
         models(options, rounds, compiles)
     else:
         speed(options, rounds, compiles)
 
 
-<<<<<<< HEAD
 def sizes(options: argparse.Namespace, rounds: int) -> None:
     """What programs take of memory."""
     if options.suite == "memory":
@@ -119,15 +92,15 @@ def sizes(options: argparse.Namespace, rounds: int) -> None:
     print("\n".join([suite.table(found), "", *(suite.misses(found) or [within])]))
     if options.json:
         report.write_json(suite.rows(found), options.json)
-=======
+
+
 def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if (options.suite == "published") != (options.folder is not None):
         parser.error("the folder of the graphs goes with `published`, and with it alone")
-    known = {"speed": ALL, "memory": memory.EVERY}.get(options.suite, NAMES)
+    known = {"speed": ALL, "memory": memory.EVERY, "budgets": budgets.EVERY}.get(options.suite, NAMES)
     if unknown := [name for name in options.only or () if name not in known]:
         parser.error(f"--only {unknown[0]}: choose from {', '.join(known)}")
->>>>>>> solver2
 
 
 def models(options: argparse.Namespace, rounds: int, compiles: int) -> None:

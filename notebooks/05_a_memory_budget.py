@@ -13,13 +13,12 @@
 # %% [markdown]
 # # A memory budget
 #
-# "In an untreated situation, backprop needs all the intermediate results to be in memory", says the lecture. This is the
-# treatment: say how many bytes there are, and the plan finds what is cheapest to make again instead of keeping it. The
-# claim of this notebook: a batch that does not fit into 20 MiB trains within 20 MiB, step for step as it would without a
-# limit, and XLA's own figures say so.
+# "In an untreated situation, backprop needs all the intermediate results to be in memory", says the lecture. This is
+# the treatment: say how many bytes there are, and the plan finds what is cheapest to make again instead of keeping it.
+# The claim of this notebook: a batch that does not fit into 20 MiB trains within 20 MiB, step for step as it would
+# without a limit, and XLA's own figures say so.
 
 # %%
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -34,8 +33,8 @@ MIB = 2**20
 # %% [markdown]
 # ## 1. What is held when
 #
-# A Flax network that nobody edits: the 64 pixels of a digit, eight residual blocks, ten scores. And a batch of all 1,797
-# digits at once.
+# A Flax network that nobody edits: the 64 pixels of a digit, eight residual blocks, ten scores. And a batch of all
+# 1,797 digits at once.
 
 # %%
 digits = load_digits()
@@ -105,7 +104,7 @@ for size in ("40 MiB", "30 MiB", "20 MiB", "15 MiB"):
 
 
 # %%
-def objective(net, model_state, batch, key):
+def objective(net, model_state, batch, _key):
     return loss(net, *batch), (model_state, {})
 
 

@@ -110,7 +110,8 @@ def compile_within(
         best = min(fitting, key=lambda t: t.overhead).program
         return best._replace(certified=best.certified and replace(best.certified, compilations=len(tried)))
     found, plan = min(tried, key=lambda t: t.excess).program.certified, limit.plans[-1]
-    assert found is not None and plan.fitted is not None
+    assert found is not None
+    assert plan.fitted is not None
     if limit.least:
         raise too_little(f"{where}: memory={limit.asked.said}", plan.memory, found.bytes, plan.fitted.everything)
     raise BudgetError(
