@@ -60,8 +60,8 @@ def test_the_least_is_what_the_error_names():
     assert least.peak < fg.plan(loss, WS, X).memory.peak * 0.65
     with raises_sentence(
         BudgetError,
-        r"value_and_grad\(loss\): memory=\d+ B: the passes need .*B at least, of which at '.+' .+, and .* with everything "
-        r"kept; ask for more, or make the batch smaller\.",
+        r"value_and_grad\(loss\): memory=\d+ B: the passes need .*B at least, of which at '.+' .+, and .* with "
+        r"everything kept; ask for more, or make the batch smaller\.",
     ):
         fg.grad(loss, memory=least.peak - 1)(WS, X)
     assert fg.plan(loss, WS, X, memory=least.peak).memory.peak <= least.peak
