@@ -62,26 +62,28 @@ class Problem:
 def compact(schedule: Schedule) -> tuple[Schedule, list[int]]:
     """The schedule with values numbered in the order in which they are written, and inputs left out.
 
-    Cotangents of inputs, which nothing takes, become bytes that stay.
+    Behind them come what is no value of a run, but a slot that some pull takes. Other cotangents of inputs become bytes
+    that stay.
 
     Returns:
         it, and what each of its values was called before.
     """
-    names = [v for run in schedule.runs for v in run.writes]
-    number = {v: k for k, v in enumerate(names)}
+    written = {v: k for k, v in enumerate(v for run in schedule.runs for v in run.writes)}
+    taken = (v for pull in schedule.pulls if pull for v in pull.takes if v not in written)
+    slots = written | {v: k for k, v in enumerate(dict.fromkeys(taken), start=len(written))}
 
-    def renamed(values: tuple[int, ...]) -> tuple[int, ...]:
+    def renamed(values: tuple[int, ...], number: dict[int, int] = written) -> tuple[int, ...]:
         return tuple(number[v] for v in values if v in number)
 
     pulls, given = [], set[int]()
     for pull in reversed(schedule.pulls):
         if pull is not None:
-            new = {v for v in pull.gives if v not in number and v not in given}
+            new = {v for v in pull.gives if v not in slots and v not in given}
             given |= new
             stays = pull.stays + sum(schedule.sizes[v] for v in new)
-            reads, takes, gives = renamed(pull.reads), renamed(pull.takes), renamed(pull.gives)
+            reads, takes, gives = renamed(pull.reads), renamed(pull.takes, slots), renamed(pull.gives, slots)
             pull = replace(pull, reads=reads, takes=takes, gives=gives, stays=stays)
         pulls.append(pull)
     runs = tuple(replace(run, reads=renamed(run.reads), writes=renamed(run.writes)) for run in schedule.runs)
-    sizes = tuple(schedule.sizes[v] for v in names)
-    return Schedule(sizes, runs, tuple(pulls[::-1]), schedule.resident, renamed(schedule.outputs)), names
+    sizes = tuple(schedule.sizes[v] for v in slots)
+    return Schedule(sizes, runs, tuple(pulls[::-1]), schedule.resident, renamed(schedule.outputs)), list(slots)

@@ -1,5 +1,7 @@
 """Schedules made up at random, networks of blocks, and every choice there is."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from funcgrad.budget import Pull, Run, Schedule
@@ -12,7 +14,8 @@ CHUNK = 4096
 def irregular(seed, n_runs, several=False):
     """Runs that read one to three earlier values, mostly near ones; pulls that need some of what they read and write.
 
-    Where `several`, some runs write two values, some cannot be made again and some have no pull.
+    Where `several`, some runs write two values, some cannot be made again and some have no pull, and some pulls hand
+    others what is the cotangent of no value.
     """
     rng = np.random.default_rng(seed)
     runs, pulls, made = [], [], [0]
@@ -28,7 +31,13 @@ def irregular(seed, n_runs, several=False):
         pull = Pull(needs, writes, gives, int(rng.integers(0, 3)), 0.0, int(rng.integers(0, 3))) if active else None
         pulls.append(pull)
         made += writes
-    sizes = tuple(int(s) for s in rng.integers(1, 10, made[-1] + 1))
+    slots = range(made[-1] + 1, made[-1] + 1 + n_runs // 4 * several)
+    for slot in slots:
+        first, last = sorted(rng.choice(n_runs, 2, replace=False))
+        for i, what in ((last, "gives"), (first, "takes")):
+            if pull := pulls[i]:
+                pulls[i] = replace(pull, **{what: (*getattr(pull, what), slot)})
+    sizes = tuple(int(s) for s in rng.integers(1, 10, made[-1] + 1 + len(slots)))
     return Schedule(sizes, tuple(runs), tuple(pulls), resident=sizes[0], outputs=(made[-1],))
 
 
