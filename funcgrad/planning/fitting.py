@@ -20,7 +20,8 @@ import jax
 from funcgrad.budget import Asked, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
 from funcgrad.graph import Node, Value
-from funcgrad.planning.turns import Segments, Turns, choices_of, loops_of, segments_of
+from funcgrad.planning.segments import Remaking
+from funcgrad.planning.turns import Turns, choices_of, loops_of, segments_of
 from funcgrad.plans import ADDITIONS, PRODUCTS, Fitted, Memory, Plan, Step, is_view, repeated_bytes
 from funcgrad.primitive import is_inexact, settle, type_of
 from funcgrad.registry import Equation
@@ -44,17 +45,17 @@ class Limit:
     """Those that were made."""
 
 
-def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
+def fit(make: Callable[[Remaking], Plan], limit: Limit) -> Plan:
     """The cheapest plan within a limit.
 
     Args:
-        make: plans, with segments of values that are made again instead of kept; each time of the same values.
+        make: plans, with what is made again instead of kept; each time of the same values.
         limit: what it stays within.
 
     Raises:
         BudgetError: nothing does.
     """
-    plan = make([])
+    plan = make(Remaking())
     everything = plan.memory.peak
     size = limit.asked.bytes(everything, device_bytes)
     aim = size if limit.aim is None else limit.aim
@@ -66,7 +67,7 @@ def fit(make: Callable[[Segments], Plan], limit: Limit) -> Plan:
     return plan
 
 
-def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Plan:
+def _within(make: Callable[[Remaking], Plan], plan: Plan, fitted: Fitted) -> Plan:
     """The cheapest plan that stays within.
 
     Of the ways to leave less of turns, which come in the order of their cost, the first that fits is found by
@@ -75,7 +76,7 @@ def _within(make: Callable[[Segments], Plan], plan: Plan, fitted: Fitted) -> Pla
     ways = _ways(plan)
 
     @cache
-    def tried(k: int) -> tuple[float, Segments, Plan, Timeline] | None:
+    def tried(k: int) -> tuple[float, Remaking, Plan, Timeline] | None:
         inner = ways[k]
         candidate = make(inner) if inner else plan
         inside = candidate.memory.cost_again - candidate.memory.timeline.overhead
@@ -106,7 +107,7 @@ def too_little(where: str, least: Memory, needed: int, everything: int) -> Budge
     )
 
 
-def _least(make: Callable[[Segments], Plan], plan: Plan, ways: Sequence[Segments]) -> Plan:
+def _least(make: Callable[[Remaking], Plan], plan: Plan, ways: Sequence[Remaking]) -> Plan:
     """The plan with the smallest peak that is found."""
     every = -(-len(ways) // WAYS)
     made = [(inner, make(inner) if inner else plan) for inner in ways[::-every]]
@@ -116,13 +117,13 @@ def _least(make: Callable[[Segments], Plan], plan: Plan, ways: Sequence[Segments
     return _made(make, inner, candidate, least)
 
 
-def _made(make: Callable[[Segments], Plan], inner: Segments, plan: Plan, timeline: Timeline) -> Plan:
+def _made(make: Callable[[Remaking], Plan], inner: Remaking, plan: Plan, timeline: Timeline) -> Plan:
     keep = timeline.kept | plan.memory.account.schedule.fixed
     segments = segments_of(plan.memory.account, keep)
-    return make([*inner, *segments]) if segments else plan
+    return make(inner + Remaking(tuple(segments))) if segments else plan
 
 
-def _ways(plan: Plan) -> list[Segments]:
+def _ways(plan: Plan) -> list[Remaking]:
     """Ways to leave ever less of the turns of a plan's loops, at ever more cost; the first leaves all."""
     choices = [found for step in loops_of(plan) if len(found := choices_of(step)) > 1]
     if len(choices) == 1:
@@ -130,11 +131,11 @@ def _ways(plan: Plan) -> list[Segments]:
     else:
         rows = [[min(found, key=lambda turns: turns.cost + price * turns.bytes) for found in choices]
                 for price in _prices(choices)]  # fmt: skip
-    ways, left = [Segments()], inf
+    ways, left = [Remaking()], inf
     for row in rows:
         size = sum(turns.bytes for turns in row)
         if size < left * 0.99 or row is rows[-1]:
-            ways.append([segment for turns in row for segment in turns.segments])
+            ways.append(sum((turns.remaking for turns in row), Remaking()))
             left = size
     return ways
 

@@ -18,11 +18,10 @@ from funcgrad.planning.holders import MAKERS
 from funcgrad.planning.origins import Origins
 from funcgrad.planning.pullbacks import RulePulls, derived_pullback, equation_pullback, residual_pullback, rule_pullback
 from funcgrad.planning.replacements import Hooked, find_replacements
-from funcgrad.planning.segments import remake_segments
+from funcgrad.planning.segments import Remaking, remake_segments
 from funcgrad.planning.sharing import Shared, share
 from funcgrad.planning.standing import Standings
 from funcgrad.planning.storing import store_results
-from funcgrad.planning.turns import Segments
 from funcgrad.planning.views import find_views
 from funcgrad.plans import Plan, Step, Tap
 from funcgrad.primitive import TangentRule
@@ -51,13 +50,13 @@ def make_plan(
         GradientError: the pass leads through a `while` loop.
     """
     rules, hooked = find_replacements(rules or RuleSet(), structure)
-    planner = _Planner(rules, hooked, wanted, sources, {tap.value: tap for tap in taps}, structure, segments)
+    planner = _Planner(rules, hooked, wanted, sources, {tap.value: tap for tap in taps}, structure)
 
-    def make(more: Segments) -> Plan:
-        planner.segments = [*segments, *more]
+    def make(more: Remaking) -> Plan:
+        planner.remaking = Remaking(tuple(segments)) + more
         return planner.plan(structure, planner.activity, wanted, sources)
 
-    return make([]) if limit is None else fit(lambda more: fence_reads(make(more)), limit)
+    return make(Remaking()) if limit is None else fit(lambda more: fence_reads(make(more)), limit)
 
 
 class _Planner:
@@ -71,7 +70,6 @@ class _Planner:
         sources: Sequence[Value],
         taps: dict[Value, Tap],
         whole: Structure,
-        segments: Sequence[Collection[Value]],
     ):
         self.rules = rules
         self.hooked = hooked
@@ -81,7 +79,7 @@ class _Planner:
         self.signal = Signal(rules, self.standings, sources)
         self.taps = taps
         self.whole = whole
-        self.segments = segments
+        self.remaking = Remaking()
         self.rule_pulls: RulePulls = {}
         self.rules_kept: RulesKept = {}
         self.shared: Shared = {}
@@ -188,7 +186,7 @@ class _Planner:
             hooks=self.hooks(structure),
             marked=self.marked(structure, activity),
         )
-        return store_results(remake_segments(plan, [*self.segments, *find_views(plan)]))
+        return store_results(remake_segments(plan, [*self.remaking.segments, *find_views(plan)]))
 
     def hooks(self, structure: Structure) -> dict[Value, tuple[Hook, ...]]:
         """The hooks of the values whose cotangents are whole in a graph."""

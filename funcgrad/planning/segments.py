@@ -7,11 +7,27 @@ are a segment, that is x.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.plans import Plan, Recomputation, Step, few_fences
+
+
+@dataclass(frozen=True)
+class Remaking:
+    """What a plan makes again instead of keeping it."""
+
+    segments: tuple[Collection[Value], ...] = ()
+    """Sets of values, in its graph or in those that nodes hold."""
+    groups: Mapping[Node, int] = field(default_factory=dict)
+    """Of loops whose turns run again, how many do at a time."""
+
+    def __add__(self, other: "Remaking") -> "Remaking":
+        return Remaking((*self.segments, *other.segments), {**self.groups, **other.groups})
+
+    def __bool__(self) -> bool:
+        return bool(self.segments or self.groups)
 
 
 def remake_segments(plan: Plan, segments: Sequence[Collection[Value]]) -> Plan:

@@ -1,18 +1,19 @@
 """What each turn of a loop leaves for the reverse pass: ever less, for ever more of the turn run again.
 
 A value that every turn keeps is stacked, and takes its bytes as often as there are turns. What a turn reads of its
-slices and constants is there anyway; its carry is stacked like any other value if something is made of it.
+slices and constants is there anyway; its carry is stacked like any other value if something is made of it. Where turns
+run again in groups, only the carry between groups is there for all turns, and the rest for the turns of one group.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from math import isqrt
 
-from funcgrad.budget import simulate
+from funcgrad.budget import Run, simulate
 from funcgrad.graph import Value
+from funcgrad.planning.segments import Remaking
 from funcgrad.plans import Account, Plan, Step, account_of
 from funcgrad.primitive import Scan
-
-Segments = list[list[Value]]
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class Turns:
     """One choice for one loop."""
 
     bytes: int
-    """What the turns leave, stacked."""
+    """What the turns leave, stacked; in groups, what is there between groups and of one of them."""
     cost: float
     """What running again takes, in all turns; see `plans.accounts`."""
-    segments: Segments
+    remaking: Remaking
 
 
 def loops_of(plan: Plan) -> list[Step]:
@@ -44,11 +45,14 @@ def choices_of(step: Step) -> list[Turns]:
     """
     turn = _Turn(step)
     kept = turn.needed(turn.inner)[0]
-    sets = [frozenset(kept), *_leaving_out(turn, frozenset(kept)), *_adding(turn, frozenset(kept))]
+    sets = {frozenset(kept), *_leaving_out(turn, frozenset(kept)), *_adding(turn, frozenset(kept))}
+    scores = [(*turn.score(keep), 0, sorted(keep)) for keep in sets]
+    scores += [(*score, sorted(keep)) for keep in sets if (score := turn.score_in_groups(keep))]
     found: list[Turns] = []
-    for room_bytes, cost, keep in sorted((*turn.score(keep), sorted(keep)) for keep in set(sets)):
+    for room_bytes, cost, size, keep in sorted(scores):
         if not found or cost < found[-1].cost:
-            found.append(Turns(room_bytes, cost, turn.segments(keep)))
+            remaking = Remaking(tuple(turn.segments(keep)), {step.node: size} if size else {})
+            found.append(Turns(room_bytes, cost, remaking))
     return found[::-1]
 
 
@@ -86,6 +90,9 @@ class _Turn:
         room_of, inputs = self.account.room_of, body.structure.inputs
         carry = inputs[holder.n_constants : holder.n_unsliced]
         self.carry = {room_of[v]: body_bytes(v) for v in carry}
+        self.next = {room_of[v]: room_of[end] for v, end in zip(carry, body.structure.outputs, strict=False)
+                     if isinstance(end, Value)}  # fmt: skip
+        """The carry that a turn hands on, by the one that it takes."""
         free = (*inputs[: holder.n_constants], *inputs[holder.n_unsliced :], *body.structure.outputs[holder.n_carry :])
         constant = {room_of[v] for v in inputs[: holder.n_constants]}
         for run in self.schedule.runs:  # what is made of constants alone is made once, for all turns
@@ -129,9 +136,58 @@ class _Turn:
         room_bytes = sum(self.schedule.sizes[r] for r in kept) + sum(self.carry[r] for r in carried)
         return self.turns * room_bytes, self.turns * cost
 
-    def segments(self, keep: Collection[int]) -> Segments:
+    def score_in_groups(self, keep: Collection[int]) -> tuple[int, float, int] | None:
+        """The same where turns run again in groups, and how many do at a time; None where they cannot, or need not."""
+        (kept, carried, cost), n = self.needed(keep), self.turns
+        left = sum(self.schedule.sizes[r] for r in kept) + sum(self.carry[r] for r in carried)
+        again, begin = self.again([*kept, *carried])
+        if n < 2 or not left or not all(run.remakable for run in again):
+            return None
+        between = sum(self.carry[r] for r in begin)
+        size = group_size(n, between, left)
+        return -(-n // size) * between + size * left, n * (cost + sum(run.cost for run in again)), size
+
+    def again(self, left: Collection[int]) -> tuple[list[Run], set[int]]:
+        """What running a turn again for what it leaves takes, and what of the carry; that of the next turn as well."""
+        seen, runs, pending = set[int](), dict[int, Run](), list(left)
+        while pending:
+            room = pending.pop()
+            if room in seen:
+                continue
+            seen.add(room)
+            if room in self.carry and room in self.next:
+                pending.append(self.next[room])
+            if room in self.maker:
+                runs[id(self.maker[room])] = self.maker[room]
+                pending += self.maker[room].reads
+        return list(runs.values()), seen & self.carry.keys()
+
+    def segments(self, keep: Collection[int]) -> list[list[Value]]:
         """What is made again, in the order in which the reverse pass of a turn comes to it."""
         return segments_of(self.account, frozenset(keep) | self.free)
+
+
+def group_size(turns: int, between: int, left: int) -> int:
+    """How many turns to run again at a time, for the least bytes; a divisor where that takes hardly more.
+
+    Args:
+        turns: of the loop.
+        between: bytes of the carry between two groups.
+        left: bytes that a turn leaves while its group is pulled back.
+    """
+
+    def total(size: int) -> int:
+        return -(-turns // size) * between + size * left
+
+    best = min(max(isqrt(turns * between // left), 1), turns // 2)
+    divisor = min((size for size in _divisors(turns) if 2 * size <= turns), key=total)
+    return divisor if total(divisor) <= 1.1 * total(best) else best
+
+
+def _divisors(n: int) -> Iterator[int]:
+    for i in range(1, isqrt(n) + 1):
+        if n % i == 0:
+            yield from (i, n // i)
 
 
 def body_bytes(value: Value) -> int:
@@ -139,7 +195,7 @@ def body_bytes(value: Value) -> int:
     return value.aval.size * value.aval.dtype.itemsize
 
 
-def segments_of(account: Account, keep: Collection[int]) -> Segments:
+def segments_of(account: Account, keep: Collection[int]) -> list[list[Value]]:
     """The values that are made again together, each time the reverse pass stands before something that is not there.
 
     A view is made with what it is a view of.

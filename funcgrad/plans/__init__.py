@@ -3,6 +3,7 @@
 from funcgrad.plans.accounts import ADDITIONS as ADDITIONS
 from funcgrad.plans.accounts import Account as Account
 from funcgrad.plans.accounts import account_of as account_of
+from funcgrad.plans.groups import Groups as Groups
 from funcgrad.plans.memory import Fitted as Fitted
 from funcgrad.plans.memory import Memory as Memory
 from funcgrad.plans.plan import Plan as Plan

@@ -218,13 +218,15 @@ def _forward_inside(step: "Step", body: "Plan") -> int:
 def _inside(step: "Step", body: "Plan") -> int:
     """Bytes that the reverse pass of a body takes.
 
-    The cotangents of a loop's constants all turns add up in one place, that of the result.
+    The cotangents of a loop's constants all turns add up in one place, that of the result. Where turns run again, what
+    those of a group leave is there beside, from the forward pass of its first turn on.
     """
     holder = step.node.holder
     if not isinstance(holder, Scan):
         return body.memory.peak
     summed = sum(_bytes_of(v) for v in body.structure.inputs[: holder.n_constants] if v in body.wanted)
-    return body.memory.turn_peaks[1] - summed
+    forward, back = body.memory.turn_peaks
+    return back - summed if step.groups is None else step.groups.bytes + max(forward, back - summed)
 
 
 def _bytes_of(value: Value | Constant) -> int:

@@ -176,6 +176,10 @@ class Memory:
                 yield Held(value.name, size, "cotangent")
         pull = account.schedule.pulls[event.step]
         workspace = pull.workspace if event.kind == "pull" and pull else account.schedule.runs[event.step].workspace
+        step = self._plan.step_of.get(self._plan.structure.nodes[event.step])
+        if event.kind == "pull" and step and step.groups:
+            yield Held(self.summit.node, step.groups.bytes, f"{step.groups.turns} turns at a time run again")
+            workspace -= step.groups.bytes
         yield Held(self.summit.node, workspace, "workspace")
 
     def _why(self, room: int) -> str:
@@ -275,4 +279,5 @@ def _cost_inside(step: "Step") -> float:
     """What a step runs again inside of its node."""
     own = sum(map(seconds, step.remade.nodes)) if step.remade else 0.0
     turns = prod(step.node.holder.lengths) if step.node.holder else 1
-    return own + turns * sum(body.memory.cost_again for body in step.bodies)
+    in_groups = sum(map(seconds, step.groups.again.nodes)) if step.groups else 0.0
+    return own + turns * (in_groups + sum(body.memory.cost_again for body in step.bodies))

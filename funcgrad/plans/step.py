@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from funcgrad.aliases import Array
 from funcgrad.graph import Constant, Node, Value
 from funcgrad.naming import at_node
+from funcgrad.plans.groups import Groups
 from funcgrad.plans.pullback import Pullback
 from funcgrad.plans.recomputation import Recomputation, is_view
 from funcgrad.primitive import fence, on_mesh_of
@@ -38,6 +39,8 @@ class Step:
     remade: Recomputation | None = None
     """How what the rules read of a graph that the node holds is made again from what is kept; None where all of that
     is kept."""
+    groups: Groups | None = None
+    """How the turns of a loop run again, some at a time; None where each leaves what its rules read."""
     again: Recomputation | None = None
     """What of the plan's own graph is made again when the reverse pass comes here, the first of the steps that read
     it; None where nothing is, or where a step before it in that order has done so."""

@@ -29,7 +29,7 @@ def plan_jitted_call(
         return _Compiled(node.origin.params["name"], planner.body(body.structure, active))
 
     key = ("plan", active.inputs, active.outputs)
-    compiled = compile() if planner.segments else body.remembered(key, compile)
+    compiled = compile() if planner.remaking else body.remembered(key, compile)
     loops = compiled.body.structure.loops
     kept = tuple(planner.value(node, f"/{v.name}", v.seen_from(loops)) for v in compiled.kept)
     needs = (

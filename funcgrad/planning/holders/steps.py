@@ -1,11 +1,12 @@
 """What the steps of all nodes that hold graphs have in common: how they are asked for, and the one pullback of each."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from funcgrad.graph import Constant, Node, Structure, Value
 from funcgrad.planning.activity import BodyActivity
 from funcgrad.planning.pullbacks import names_at
+from funcgrad.planning.segments import Remaking
 from funcgrad.plans import Plan, Pullback, Step
 from funcgrad.registry import Pull
 
@@ -14,7 +15,7 @@ from funcgrad.registry import Pull
 class BodyPlanner(Protocol):
     """Who plans the graphs that a node holds."""
 
-    segments: Sequence[Collection[Value]]
+    remaking: Remaking
     """What is made again instead of kept, which is one plan's own."""
 
     def value(self, node: Node, name: str, aval: Any) -> Value:
