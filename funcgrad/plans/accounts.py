@@ -202,7 +202,7 @@ def seconds(node: Node) -> float:
     if is_view(node):
         return 0.0
     if node.bodies:
-        inside = [sum(map(seconds, body.structure.nodes)) for body in node.bodies]
+        inside = [sum(map(seconds, body.structure.nodes), 0.0) for body in node.bodies]
         turns = prod(node.holder.lengths) if node.holder else 1
         return turns * max(inside, default=0.0)
     moved = sum(_bytes_of(v) for v in (*node.inputs, *node.outputs))

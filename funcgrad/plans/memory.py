@@ -277,7 +277,7 @@ class Memory:
 
 def _cost_inside(step: "Step") -> float:
     """What a step runs again inside of its node."""
-    own = sum(map(seconds, step.remade.nodes)) if step.remade else 0.0
+    own = sum(map(seconds, step.remade.nodes), 0.0) if step.remade else 0.0
     turns = prod(step.node.holder.lengths) if step.node.holder else 1
-    in_groups = sum(map(seconds, step.groups.again.nodes)) if step.groups else 0.0
+    in_groups = sum(map(seconds, step.groups.again.nodes), 0.0) if step.groups else 0.0
     return own + turns * (in_groups + sum(body.memory.cost_again for body in step.bodies))
