@@ -14,6 +14,7 @@ from funcgrad.view import Row, RowRead, RowRule, Totals
 
 if TYPE_CHECKING:
     from funcgrad.plans.plan import Plan
+    from funcgrad.plans.step import Step
 
 
 def make_rows(plan: "Plan") -> tuple[tuple[Row, ...], Totals]:
@@ -69,12 +70,18 @@ def _rows(
             new_bytes=sum(map(bytes_of, new)),
             forward_flops=forward,
             backward_flops=turns * (adding[step] + costs.of_step(step)),
-            remakes=tuple(again.name for again in step.runs_again),
+            remakes=_remakes(step),
             hooks=tuple(hook.said for v in node.outputs for hook in plan.hooks.get(v, ())),
             depth=depth,
         )
         for body in step.bodies:
             yield from _rows(body, given, counted, costs, depth + 1, set(step.saved) & (kept or set(step.saved)))
+
+
+def _remakes(step: "Step") -> tuple[str, ...]:
+    """What runs again before the rules of a step; a loop whose turns do is named with how many at a time."""
+    groups = () if step.groups is None else (f"{step.node.name} ({step.groups.turns} turns at a time)",)
+    return (*(node.name for node in step.runs_again), *groups)
 
 
 def _marks(plan: "Plan", node: Node) -> tuple[RowRule, ...]:

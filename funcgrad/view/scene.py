@@ -77,7 +77,7 @@ class Row:
     backward_flops: float = 0.0
     """Over all turns of the loops around the node."""
     remakes: tuple[str, ...] = ()
-    """The nodes that are run again before its rules."""
+    """The nodes that are run again before its rules; itself, for a loop whose turns are."""
     hooks: tuple[str, ...] = ()
     """The functions that change the cotangents of its outputs."""
     depth: int = 0
