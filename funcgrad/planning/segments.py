@@ -20,8 +20,8 @@ class Remaking:
 
     segments: tuple[Collection[Value], ...] = ()
     """Sets of values, in its graph or in those that nodes hold."""
-    groups: Mapping[Node, int] = field(default_factory=dict)
-    """Of loops whose turns run again, how many do at a time."""
+    groups: Mapping[Node, tuple[int, ...]] = field(default_factory=dict)
+    """Of loops whose turns run again, how many do at a time; see `plans.groups`."""
 
     def __add__(self, other: "Remaking") -> "Remaking":
         return Remaking((*self.segments, *other.segments), {**self.groups, **other.groups})

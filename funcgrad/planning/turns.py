@@ -7,7 +7,9 @@ run again in groups, only the carry between groups is there for all turns, and t
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from math import isqrt
+from functools import cache
+from itertools import count
+from math import inf, isqrt
 
 from funcgrad.budget import Run, simulate
 from funcgrad.graph import Value
@@ -46,12 +48,12 @@ def choices_of(step: Step) -> list[Turns]:
     turn = _Turn(step)
     kept = turn.needed(turn.inner)[0]
     sets = {frozenset(kept), *_leaving_out(turn, frozenset(kept)), *_adding(turn, frozenset(kept))}
-    scores = [(*turn.score(keep), 0, sorted(keep)) for keep in sets]
-    scores += [(*score, sorted(keep)) for keep in sets if (score := turn.score_in_groups(keep))]
+    scores = [(*turn.score(keep), (), sorted(keep)) for keep in sets]
+    scores += [(*score, sorted(keep)) for keep in sets for score in turn.scores_in_groups(keep)]
     found: list[Turns] = []
-    for room_bytes, cost, size, keep in sorted(scores):
+    for room_bytes, cost, sizes, keep in sorted(scores):
         if not found or cost < found[-1].cost:
-            remaking = Remaking(tuple(turn.segments(keep)), {step.node: size} if size else {})
+            remaking = Remaking(tuple(turn.segments(keep)), {step.node: sizes} if sizes else {})
             found.append(Turns(room_bytes, cost, remaking))
     return found[::-1]
 
@@ -136,16 +138,21 @@ class _Turn:
         room_bytes = sum(self.schedule.sizes[r] for r in kept) + sum(self.carry[r] for r in carried)
         return self.turns * room_bytes, self.turns * cost
 
-    def score_in_groups(self, keep: Collection[int]) -> tuple[int, float, int] | None:
-        """The same where turns run again in groups, and how many do at a time; None where they cannot, or need not."""
-        (kept, carried, cost), n = self.needed(keep), self.turns
+    def scores_in_groups(self, keep: Collection[int]) -> Iterator[tuple[int, float, tuple[int, ...]]]:
+        """The same where turns run again in groups, once, or more often for less; and the sizes of the groups."""
+        kept, carried, cost = self.needed(keep)
         left = sum(self.schedule.sizes[r] for r in kept) + sum(self.carry[r] for r in carried)
-        again, begin = self.again([*kept, *carried])
-        if n < 2 or not left or not all(run.remakable for run in again):
-            return None
-        between = sum(self.carry[r] for r in begin)
-        size = group_size(n, between, left)
-        return -(-n // size) * between + size * left, n * (cost + sum(run.cost for run in again)), size
+        runs, begin = self.again([*kept, *carried])
+        if not left or not all(run.remakable for run in runs):
+            return
+        between, again = sum(self.carry[r] for r in begin), sum(run.cost for run in runs)
+        least = inf
+        for depth in count(1):
+            room_bytes, sizes = group_sizes(self.turns, between, left, depth)
+            if room_bytes >= least * 0.99:
+                return
+            yield int(room_bytes), self.turns * (cost + depth * again), sizes
+            least = room_bytes
 
     def again(self, left: Collection[int]) -> tuple[list[Run], set[int]]:
         """What running a turn again for what it leaves takes, and what of the carry; that of the next turn as well."""
@@ -167,21 +174,33 @@ class _Turn:
         return segments_of(self.account, frozenset(keep) | self.free)
 
 
-def group_size(turns: int, between: int, left: int) -> int:
-    """How many turns to run again at a time, for the least bytes; a divisor where that takes hardly more.
+def group_sizes(turns: int, between: int, left: int, depth: int) -> tuple[int | float, tuple[int, ...]]:
+    """The sizes of groups, and of groups in these, that take the least bytes; before them how many, inf where none do.
+
+    The carry that a group begins with is there beside those between groups. A group is cut into equal ones. So are all
+    turns, unless that takes much more: those that are left over are a group that is compiled by itself. Of equally good
+    ones the largest groups are taken: what is there between them is there all along.
 
     Args:
         turns: of the loop.
         between: bytes of the carry between two groups.
-        left: bytes that a turn leaves while its group is pulled back.
+        left: bytes that a turn leaves while the smallest group that it is in is pulled back.
+        depth: how many sizes.
     """
 
-    def total(size: int) -> int:
-        return -(-turns // size) * between + size * left
+    @cache
+    def cut(n: int, depth: int) -> tuple[int | float, tuple[int, ...]]:
+        return least(n, depth, [size for size in _divisors(n) if size < n]) if depth else (n * left, ())
 
-    best = min(max(isqrt(turns * between // left), 1), turns // 2)
-    divisor = min((size for size in _divisors(turns) if 2 * size <= turns), key=total)
-    return divisor if total(divisor) <= 1.1 * total(best) else best
+    def least(n: int, depth: int, sizes: Iterable[int]) -> tuple[int | float, tuple[int, ...]]:
+        inner = ((size, cut(size, depth - 1)) for size in sizes)
+        found = (((-(-n // size) + 1) * between + room_bytes, (size, *more)) for size, (room_bytes, more) in inner)
+        return min(found, default=(inf, ()), key=lambda one: (one[0], [-size for size in one[1]]))
+
+    equal = cut(turns, depth)
+    round_numbers = [m << k for m in (1, 3) for k in range(turns.bit_length()) if 2 * (m << k) <= turns]
+    unequal = least(turns, depth, round_numbers)
+    return equal if equal[0] <= 1.1 * unequal[0] else unequal
 
 
 def _divisors(n: int) -> Iterator[int]:

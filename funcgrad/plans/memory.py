@@ -178,7 +178,7 @@ class Memory:
         workspace = pull.workspace if event.kind == "pull" and pull else account.schedule.runs[event.step].workspace
         step = self._plan.step_of.get(self._plan.structure.nodes[event.step])
         if event.kind == "pull" and step and step.groups:
-            yield Held(self.summit.node, step.groups.bytes, f"{step.groups.turns} turns at a time run again")
+            yield Held(self.summit.node, step.groups.bytes, f"run again, {step.groups}")
             workspace -= step.groups.bytes
         yield Held(self.summit.node, workspace, "workspace")
 
@@ -279,5 +279,6 @@ def _cost_inside(step: "Step") -> float:
     """What a step runs again inside of its node."""
     own = sum(map(seconds, step.remade.nodes), 0.0) if step.remade else 0.0
     turns = prod(step.node.holder.lengths) if step.node.holder else 1
-    in_groups = sum(map(seconds, step.groups.again.nodes), 0.0) if step.groups else 0.0
+    groups = step.groups
+    in_groups = len(groups.sizes) * sum(map(seconds, groups.again.nodes), 0.0) if groups else 0.0
     return own + turns * (in_groups + sum(body.memory.cost_again for body in step.bodies))

@@ -80,7 +80,7 @@ def _rows(
 
 def _remakes(step: "Step") -> tuple[str, ...]:
     """What runs again before the rules of a step; a loop whose turns do is named with how many at a time."""
-    groups = () if step.groups is None else (f"{step.node.name} ({step.groups.turns} turns at a time)",)
+    groups = () if step.groups is None else (f"{step.node.name} ({step.groups})",)
     return (*(node.name for node in step.runs_again), *groups)
 
 

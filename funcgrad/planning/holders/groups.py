@@ -3,13 +3,15 @@
 Of n turns that each leave r bytes, n r are stacked until the reverse pass comes. In groups of s turns, the forward
 loop leaves the carry (c bytes) at the end of each group, and the reverse pass runs a group's turns again, from there,
 before it pulls them back: n / s c + s r bytes, of the order of √n where s is, for one more forward pass of the loop
-(Griewank, "Achieving logarithmic growth of temporal and spatial complexity in reverse automatic differentiation", 1992).
+(Chen et al., "Training deep nets with sublinear memory cost", 2016). A group can be cut into groups in its turn: with
+k sizes, it is of the order of k n^(1 / (k + 1)) bytes for k forward passes, down to log n for log n (Griewank,
+"Achieving logarithmic growth of temporal and spatial complexity in reverse automatic differentiation", 1992).
 
-The group of turns that are left over runs last, so that it is the first to be pulled back. Arrays are read and cotangents
-of slices are written where they are, by the number of the turn: cut into groups, a group of each would be copied.
+The turns that are left over run last, so that they are the first to be pulled back. Arrays are read, and cotangents of
+slices written, where they are, by the number of the turn: cut into groups, a group of each would be copied.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -23,24 +25,27 @@ from funcgrad.graph import Constant, Value, read
 from funcgrad.planning.holders.reverse_loops import ReverseLoop
 from funcgrad.planning.holders.steps import BodyPlanner
 from funcgrad.plans import Groups, Recomputation, as_array
-from funcgrad.primitive import fence, zeros_of
+from funcgrad.primitive import Scan, fence, zeros_of
 from funcgrad.registry import in_turn
 from funcgrad.reverse import forward
 
 _Name = TypeVar("_Name")
+_Carry = dict[int, Array]
+"""Parts of the carry."""
 
 
-def in_groups(loop: ReverseLoop, turns: int, planner: BodyPlanner) -> ReverseLoop:
-    """The same loop in groups of `turns`; as it is where its turns leave nothing, or cannot run twice."""
-    again = _again(loop)
-    if not loop.stacked or not 0 < turns < loop.loop.lengths[0] or not again.found.issuperset(loop.stacked):
+def in_groups(loop: ReverseLoop, sizes: Sequence[int], planner: BodyPlanner) -> ReverseLoop:
+    """The same loop in groups of these sizes; as it is where its turns leave nothing, or cannot run twice."""
+    again, (n_turns,) = _again(loop), loop.loop.lengths
+    sizes = tuple(size for size in sizes if size < n_turns)
+    if not loop.stacked or not sizes or not again.found.issuperset(loop.stacked):
         return loop
-    n, ends = -(-loop.loop.lengths[0] // turns), dict[int, Value]()
+    n_groups, carry, ends = -(-n_turns // sizes[0]), dict[int, Value](), dict[int, Value]()
     for k in _carried(loop, again):
-        aval = loop.inputs[loop.loop.n_constants + k].aval
-        stack = jax.ShapeDtypeStruct((n, *aval.shape), aval.dtype)
-        ends[k] = planner.value(loop.node, f"/carry{k}:groups", stack)
-    groups = Groups(turns, again, loop.stacked)
+        carry[k] = loop.inputs[loop.loop.n_constants + k]
+        stack = jax.ShapeDtypeStruct((n_groups, *carry[k].aval.shape), carry[k].aval.dtype)
+        ends[k] = planner.value(loop.node, f"/carry{k}:every{sizes[0]}", stack)
+    groups = Groups(sizes, again, tuple(carry.values()), loop.stacked)
     return _GroupedLoop(loop.node, loop.positions, loop.found, loop.body, loop.loop, groups=groups, ends=ends)
 
 
@@ -73,7 +78,7 @@ class _GroupedLoop(ReverseLoop):
     def left(self) -> tuple[Value, ...]:
         return tuple(self.ends.values())
 
-    @cached_property
+    @property
     def asked(self) -> tuple[Value, ...]:
         carry = self.inputs[self.loop.n_constants : self.loop.n_unsliced]
         return tuple(dict.fromkeys((*self.body.kept, *(v for v in self.groups.again.given if v not in carry))))
@@ -93,39 +98,30 @@ class _GroupedLoop(ReverseLoop):
         return self.n_turns - 1 - turn if self.loop.backwards else turn
 
     def run_forward(self, *leaves: Any) -> list[Any]:
-        """The loop's results, then the ends of groups and what is observed.
-
-        Each turn writes its carry at the place of its group, so the last one's stays.
-        """
+        """The loop's results, then the carry at the ends of groups and what is observed."""
         arrays = [as_array(x, v.aval) for x, v in zip(leaves, self.node.inputs, strict=True)]
         n, m = self.loop.n_constants, self.loop.n_carry
         constants, carry, slices = arrays[:n], arrays[n : n + m], arrays[n + m :]
-        n_groups = -(-self.n_turns // self.groups.turns)
 
         def turn(state: Any, x: Any) -> tuple[Any, Any]:
-            (carry, ends), (number, slices) = state, x
+            (carry, ends), (place, slices) = state, x
             found, observed = forward(self.body, (), [*constants, *carry, *slices], self.body.observed)
             outputs = [as_array(y, v.aval) for y, v in zip(found, self.body.structure.outputs, strict=True)]
-            group = self.place(number) // self.groups.turns
-            ends = [_put(end, outputs[k], group) for k, end in zip(self.ends, ends, strict=True)]
+            ends = _noted(ends, dict(enumerate(outputs)), self.place(place) // self.groups.sizes[0])
             return (outputs[:m], ends), (outputs[m:], observed)
 
-        ends = [jnp.broadcast_to(carry[k], (n_groups, *carry[k].shape)) for k in self.ends]
+        ends = _room_for_ends({k: carry[k] for k in self.ends}, self.n_turns, self.groups.sizes[0])
         (carry, ends), (ys, observed) = self.loop.scan(turn, (carry, ends), (jnp.arange(self.n_turns), slices))
-        return [*carry, *ys, *ends, *observed]
+        return [*carry, *ys, *ends.values(), *observed]
 
     def pull(self, *operands: Any) -> list[Any]:
         """Cotangents of the node's inputs at `positions`, then of what is wanted inside."""
-        operands, constants = _taken(operands, self.constant)
-        operands, arrays = _taken(operands, self.slices)
-        operands, ends = _taken(operands, self.ends)
-        operands, begin = _taken(operands, self.ends)
-        told, g = _taken(operands, self.found.outputs)
-        turns, (n_groups, rest) = self.groups.turns, divmod(self.n_turns, self.groups.turns)
-
-        def start_of(group: Any) -> dict[int, Array]:
-            before = _at(ends, jnp.maximum(group - 1, 0))
-            return {k: jnp.where(group == 0, begin[k], x) for k, x in before.items()}
+        rest, constants = _taken(operands, self.constant)
+        rest, arrays = _taken(rest, self.slices)
+        rest, ends = _taken(rest, self.ends)
+        rest, begin = _taken(rest, self.ends)
+        told, g = _taken(rest, self.found.outputs)
+        every_y_bar = {k: x for k, x in g.items() if k >= self.loop.n_carry}
 
         def ahead(carry: Any, turn: Array) -> tuple[Any, Any]:
             return self._run_again(constants | _at(arrays, self.place(turn)), carry)
@@ -133,36 +129,21 @@ class _GroupedLoop(ReverseLoop):
         def back(state: Any, x: Any) -> tuple[Any, Any]:
             (carry_bars, totals, written), (turn, stacked) = state, x
             place = self.place(turn)
-            slices, y_bars = [*_at(arrays, place).values(), *stacked], _at(all_y_bars, place)
+            slices, y_bars = [*_at(arrays, place).values(), *stacked], _at(every_y_bar, place)
             with in_turn(place):
-                bars, found = self.turn_back(constants, carry_bars, totals, slices, y_bars, told)
+                bars, found = self.turn_back(constants, (carry_bars, totals), slices, y_bars, told)
             return (*bars, jax.tree.map(lambda whole, x: _put(whole, x, place), written, found)), None
 
-        def pull_group(state: Any, start: Any, order: Array) -> Any:
-            scan = replace(self.loop, lengths=order.shape, backwards=False)
-            _, stacked = scan.scan(ahead, start, order)
-            return scan.reversed.scan(back, state, (order, stacked))[0]
-
-        def in_turn_of_groups(state: Any, group: Array) -> tuple[Any, None]:
-            return pull_group(state, start_of(group), group * turns + jnp.arange(turns)), None
-
-        last = start_of(n_groups) if rest else {}
-        if rest:
-            late, bars = fence(list(last.values()), until=list(g.values()))
-            last, g = dict(zip(last, late, strict=True)), dict(zip(g, bars, strict=True))
-        all_y_bars = {k: x for k, x in g.items() if k >= self.loop.n_carry}
-        state = (*self.before(g), self._blank())
-        if rest:
-            state = pull_group(state, last, jnp.arange(n_groups * turns, self.n_turns))
-        state, _ = lax.scan(in_turn_of_groups, state, jnp.arange(n_groups), reverse=True)
+        back_through = _Turns(self.loop, ahead, back).pull_groups
+        state = back_through((*self.before(g), self._blank()), begin, ends, 0, self.n_turns, self.groups.sizes)
         carry_bars, totals, (x_bars, inside) = state
         return self.found_bars(carry_bars, totals, x_bars, inside)
 
     def _run_again(self, values: Mapping[Value, Any], carry: Mapping[int, Array]) -> tuple[dict[int, Array], list[Any]]:
         """One turn from its carry: that of the next one, and what the turn leaves."""
-        outputs, n = self.body.structure.outputs, self.loop.n_constants
-        found, _ = self.groups.again.run({**values, **{self.inputs[n + k]: x for k, x in carry.items()}}, {})
-        after = {k: as_array(*read([outputs[k]], found), outputs[k].aval) for k in carry}
+        outputs, begin = self.body.structure.outputs, zip(self.groups.carry, carry.values(), strict=True)
+        found, _ = self.groups.again.run({**values, **dict(begin)}, {})
+        after = {k: as_array(read([outputs[k]], found)[0], outputs[k].aval) for k in carry}
         return after, [found[v] for v in self.groups.left]
 
     def _blank(self) -> tuple[dict[int, Array], list[Array]]:
@@ -170,6 +151,67 @@ class _GroupedLoop(ReverseLoop):
         m, arrays = self.loop.n_unsliced, self.node.inputs
         x_bars = {i: zeros_of(arrays[i].aval) for i in self.found.inputs if i >= m}
         return x_bars, [zeros_of(v.seen_from(self.node.loops)) for v in self.inside]
+
+
+@dataclass(frozen=True, eq=False)
+class _Turns:
+    """Turns of a loop, numbered in the order in which they run, and how they run.
+
+    In what follows, `state` is what is handed from turn to turn on the way back, its cotangents of the carry first.
+    """
+
+    loop: Scan
+    ahead: Callable[..., Any]
+    """Run a turn again, from its carry and number to the next one's carry and what it leaves."""
+    back: Callable[..., Any]
+    """Pull a turn back, from the state, its number and what it has left."""
+
+    def pull_groups(
+        self, state: Any, begin: _Carry, ends: _Carry, first: Any, length: int, sizes: Sequence[int]
+    ) -> Any:
+        """The state before so many turns from the first one on, of which the carry at the ends of groups is there.
+
+        What runs last is what is left over. It waits for the cotangents: nothing else keeps it from running early.
+        """
+        size, *inner = sizes
+        n_groups, rest = divmod(length, size)
+        if rest:
+            (carry_bars, *others), last = state, _at(ends, n_groups - 1)
+            late, bars = fence(list(last.values()), until=list(carry_bars.values()))
+            last, state = dict(zip(last, late, strict=True)), (dict(zip(carry_bars, bars, strict=True)), *others)
+            state = self.pull(state, last, first + n_groups * size, rest, inner)
+
+        def pull_group(state: Any, group: Array) -> tuple[Any, None]:
+            before = _at(ends, jnp.maximum(group - 1, 0))
+            start = {k: jnp.where(group == 0, begin[k], x) for k, x in before.items()}
+            return self.pull(state, start, first + group * size, size, inner), None
+
+        return lax.scan(pull_group, state, jnp.arange(n_groups), reverse=True)[0]
+
+    def pull(self, state: Any, begin: _Carry, first: Any, length: int, sizes: Sequence[int]) -> Any:
+        """The same, of which no carry is there but the first one's."""
+        order, scan = first + jnp.arange(length), replace(self.loop, lengths=(length,), backwards=False)
+        sizes = [size for size in sizes if size < length]
+        if not sizes:
+            _, stacked = scan.scan(self.ahead, begin, order)
+            return scan.reversed.scan(self.back, state, (order, stacked))[0]
+
+        def turn(state: Any, turn: Array) -> tuple[Any, None]:
+            carry, _ = self.ahead(state[0], turn)
+            return (carry, _noted(state[1], carry, (turn - first) // sizes[0])), None
+
+        (_, ends), _ = scan.scan(turn, (begin, _room_for_ends(begin, length, sizes[0])), order)
+        return self.pull_groups(state, begin, ends, first, length, sizes)
+
+
+def _room_for_ends(carry: _Carry, length: int, size: int) -> _Carry:
+    """Where the carry at the end of each group goes."""
+    return {k: jnp.broadcast_to(x, (-(-length // size), *x.shape)) for k, x in carry.items()}
+
+
+def _noted(ends: _Carry, carry: _Carry, group: Any) -> _Carry:
+    """The ends with a turn's carry in the place of its group: that of the group's last turn stays."""
+    return {k: _put(end, carry[k], group) for k, end in ends.items()}
 
 
 def _taken(operands: Sequence[Any], names: Collection[_Name]) -> tuple[Sequence[Any], dict[_Name, Any]]:

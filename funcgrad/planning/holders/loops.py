@@ -21,8 +21,8 @@ def plan_loop(node: Node, positions: tuple[int, ...], found: tuple[BodyActivity,
     constants = (body.structure.inputs[i] for i in active.inputs if i < node.holder.n_constants)
     summed = [v for v in constants if not planner.is_apart(v)]
     loop = ReverseLoop(node, positions, active, planner.body(body.structure, active, summed), node.holder)
-    if turns := planner.remaking.groups.get(node):
-        loop = in_groups(loop, turns, planner)
+    if sizes := planner.remaking.groups.get(node):
+        loop = in_groups(loop, sizes, planner)
     pullbacks = reverse_pullback(node, positions, active.outputs, loop.inside, loop.needs, loop.pull, (loop.body,))
     made = (*loop.left, *loop.body.observed)
     return Step(node, positions, pullbacks, made, loop.run_forward, (loop.body,), remade=loop.once, groups=loop.groups)

@@ -37,6 +37,7 @@ class ReverseLoop:
 
     @cached_property
     def inputs(self) -> tuple[Value, ...]:
+        """Constants, carry and slices."""
         return self.body.structure.inputs
 
     @cached_property
@@ -140,7 +141,7 @@ class ReverseLoop:
         def turn(state: Any, x: Any) -> tuple[Any, Any]:
             slices, y_bars, *number = x
             with in_turn(*number) if number else nullcontext():
-                return self.turn_back(constants, *state, slices, y_bars, told)
+                return self.turn_back(constants, state, slices, y_bars, told)
 
         xs: tuple[Any, ...] = (operands[n_constants:n_needs], y_bars)
         if self.draws:
@@ -168,13 +169,13 @@ class ReverseLoop:
     def turn_back(
         self,
         constants: dict[Value, Any],
-        carry_bars: dict[int, Array],
-        totals: dict[int, Array],
+        state: tuple[dict[int, Array], dict[int, Array]],
         slices: Sequence[Any],
         y_bars: dict[int, Array],
         told: Sequence[Array],
     ) -> tuple[tuple[dict[int, Array], dict[int, Array]], tuple[dict[int, Array], list[Any]]]:
         """One turn in reverse: the cotangents of carry and constants before it, and of its slices and inside it."""
+        carry_bars, totals = state
         values = constants | dict(zip((*self.slices, *self.stacked), slices, strict=True))
         seeds = [y_bars[k] if k in y_bars else carry_bars[k] for k in self.found.outputs]
         entering = [totals[i] for i in self.entering]

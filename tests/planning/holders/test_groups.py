@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import io_callback
 
 import funcgrad as fg
 from funcgrad.planning import fitting, turns
@@ -22,9 +23,9 @@ XS = jnp.linspace(-1.0, 1.0, 28).reshape(7, 4)
 def grouped(monkeypatch):
     """Plans with `memory="min"` whose loops run again in groups of so many turns, whatever is best."""
 
-    def with_groups(size):
+    def with_groups(*sizes):
         def ways(plan):
-            return [Remaking((), {step.node: size for step in turns.loops_of(plan)})]
+            return [Remaking((), {step.node: sizes for step in turns.loops_of(plan)})]
 
         monkeypatch.setattr(fitting, "_ways", ways)
         return partial(fg.value_and_grad, memory="min")
@@ -33,7 +34,7 @@ def grouped(monkeypatch):
 
 
 def groups_of(plan):
-    return [step.groups.turns for step in turns.loops_of(plan) if step.groups]
+    return [step.groups.sizes for step in turns.loops_of(plan) if step.groups]
 
 
 @pytest.mark.parametrize("case", loops.CASES)
@@ -59,11 +60,11 @@ def noisy(w, h, xs, key):
     return jnp.sum(h**2) + jnp.sum(hs**3)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 6])
-def test_every_size_of_a_group_gives_the_same_gradient(size, grouped):
+@pytest.mark.parametrize("sizes", [(1,), (3,), (4,), (6, 3), (5, 2), (4, 2, 1)], ids=str)
+def test_every_size_of_a_group_gives_the_same_gradient(sizes, grouped):
     args = (W, H, XS, jax.random.key(3))
-    wrap = grouped(size)
-    assert groups_of(fg.plan(noisy, *args, argnums=(0, 1, 2), memory="min")) == [size]
+    wrap = grouped(*sizes)
+    assert groups_of(fg.plan(noisy, *args, argnums=(0, 1, 2), memory="min")) == [sizes]
     found = jax.jit(wrap(noisy, (0, 1, 2)))(*args)
     chex.assert_trees_all_close(found, jax.jit(fg.value_and_grad(noisy, (0, 1, 2)))(*args), rtol=1e-13)
 
@@ -72,7 +73,7 @@ def test_two_turns_run_again_one_at_a_time_and_one_does_not(grouped):
     f = lambda w, h, xs: noisy(w, h, xs, jax.random.key(3))
     wrap = grouped(1)
     assert groups_of(fg.plan(f, W, H, XS[:1], memory="min")) == []
-    assert groups_of(fg.plan(f, W, H, XS[:2], memory="min")) == [1]
+    assert groups_of(fg.plan(f, W, H, XS[:2], memory="min")) == [(1,)]
     found, expected = (jax.jit(g)(W, H, XS[:2]) for g in (wrap(f), jax.value_and_grad(f)))
     chex.assert_trees_all_close(found, expected, rtol=1e-12)
 
@@ -133,12 +134,14 @@ def test_what_prints_is_not_run_again(grouped, capfd):
 def test_what_must_not_run_twice_keeps_its_turns(grouped):
     def f(h, xs):
         def turn(h, x):
-            seen = jax.experimental.io_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+            seen = io_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
             return jnp.sin(h * lax.stop_gradient(seen)), None
 
         return lax.scan(turn, h, xs)[0].sum()
 
-    assert all(not choice.remaking.groups for step in turns.loops_of(fg.plan(f, H, XS)) for choice in turns.choices_of(step))
+    assert all(
+        not choice.remaking.groups for step in turns.loops_of(fg.plan(f, H, XS)) for choice in turns.choices_of(step)
+    )
     grouped(3)
     assert groups_of(fg.plan(f, H, XS, memory="min")) == []
 
@@ -156,6 +159,85 @@ def test_only_what_the_turns_need_again_is_kept_between_groups(grouped):
 
     found = grouped(3)(f)(H, XS)
     plan = fg.plan(f, H, XS, memory="min")
-    assert [v.name for v in plan.steps[0].saved] == ["scan/carry0:groups"]
+    assert [v.name for v in plan.steps[0].saved] == ["scan/carry0:every3"]
     assert plan.steps[0].saved[0].aval.shape == (3, 4)
     chex.assert_trees_all_close(found, jax.value_and_grad(f)(H, XS), rtol=1e-12)
+
+
+def deep(n, rows=128, width=16):
+    def f(ws, h):
+        return jnp.sum(lax.scan(lambda h, w: (jnp.tanh(h @ w), None), h, ws)[0])
+
+    return f, jnp.ones((n, width, width), jnp.float32) / width, jnp.ones((rows, width), jnp.float32)
+
+
+def peak_of(program):
+    found = program.memory_analysis()
+    return found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+
+
+def grouped_program(n, memory):
+    f, *args = deep(n)
+    traced = jax.jit(fg.grad(f, memory=memory)).trace(*args)
+    return fg.plan(f, *args, memory=memory), traced.jaxpr, peak_of(traced.lower().compile())
+
+
+def n_equations(jaxpr):
+    inner = (p.jaxpr for e in jaxpr.eqns for p in e.params.values() if hasattr(p, "jaxpr"))
+    return len(jaxpr.eqns) + sum(map(n_equations, inner))
+
+
+def test_memory_goes_with_the_root_of_the_turns_or_less():
+    # An activation has 128 rows of 16 floats. Whatever is kept, there are the gradient of n matrices, and in a turn the
+    # cotangent, the product and what hardly counts. A turn leaves what it starts from, and the tanh.
+    activation, fixed = 128 * 16 * 4, lambda n: n * 16 * 16 * 4 + 3.2 * 128 * 16 * 4
+    # √n: of 64 turns in groups of 8, 8 carries, the one that a group begins with, and 8 turns; of 256, 16, 1 and 16.
+    for n, group, n_activations in ((64, 8, 25), (256, 16, 49)):
+        plan, _, taken = grouped_program(n, int(n_activations * activation + fixed(n)))
+        assert groups_of(plan) == [(group,)]
+        assert taken == pytest.approx(n_activations * activation + fixed(n), rel=0.02)
+        assert plan.memory.peak == pytest.approx(taken, rel=0.02)
+    # log n: of four times as many turns, one size more, which takes 4 carries and the one that its groups begin with.
+    for n, sizes, n_activations in ((64, (16, 4), 18), (256, (64, 16, 4), 23), (1024, (256, 64, 16, 4), 28)):
+        plan, _, taken = grouped_program(n, "min")
+        assert groups_of(plan) == [sizes]
+        assert taken == pytest.approx(n_activations * activation + fixed(n), rel=0.02)
+        assert plan.memory.peak == pytest.approx(taken, rel=0.02)
+
+
+def test_as_many_equations_for_any_number_of_turns():
+    sizes = {n: n * 1024 + (3 * n**0.5 + 5) * 8192 for n in (64, 256)}
+    counts = {n: n_equations(grouped_program(n, int(size))[1].jaxpr) for n, size in sizes.items()}
+    assert counts[64] == counts[256]
+
+
+@pytest.mark.parametrize(
+    ("n", "left", "depth", "expected"),
+    [
+        (64, 1, 1, (8,)),
+        (64, 1, 2, (16, 4)),
+        (64, 4, 1, (4,)),  # of 16 carries and 4 turns of 4 each
+        (60, 1, 1, (10,)),  # as good as 6, and less is there all along
+        (61, 1, 1, (8,)),  # 5 are left over
+        (2, 1, 1, (1,)),
+        (3, 9, 1, (1,)),
+    ],
+)
+def test_the_sizes_of_groups(n, left, depth, expected):
+    assert turns.group_sizes(n, 1, left, depth)[1] == expected
+
+
+@pytest.mark.parametrize(("n", "depth"), [(1, 1), (3, 2), (4, 3)])
+def test_few_turns_have_few_sizes(n, depth):
+    assert turns.group_sizes(n, 1, 1, depth)[0] == float("inf")
+
+
+def test_the_plan_says_what_runs_again():
+    plan, *_ = grouped_program(64, "min")
+    assert "scan (16 and 4 turns at a time): run again on the way back" in str(plan)
+    held = {h.why: h.bytes for h in plan.memory.at_peak}
+    # The carries of 4 groups, 4 turns with two arrays each, the carry that each of the two begins with; and, all along,
+    # 4 carries between those of 16.
+    assert held["run again, 16 and 4 turns at a time"] == 14 * 8192
+    assert held["kept for scan"] == 4 * 8192
+    assert plan.memory.overhead == pytest.approx(2.0, rel=0.01)
