@@ -87,8 +87,10 @@ def _within(make: Callable[[Remaking], Plan], plan: Plan, fitted: Fitted) -> Pla
     found = [one for k in range(first, min(first + 2, len(ways))) if (one := tried(k))]
     if found:
         return _made(make, *min(found, key=itemgetter(0))[1:])
-    least = _least(make, plan, ways).memory
-    raise too_little(f"memory={fitted.asked.said}", least, least.peak, fitted.everything)
+    least = _least(make, plan, ways)
+    if least.memory.peak <= fitted.aim:  # the ways are in the order of what turns leave, not of what passes take
+        return least
+    raise too_little(f"memory={fitted.asked.said}", least.memory, least.memory.peak, fitted.everything)
 
 
 def too_little(where: str, least: Memory, needed: int, everything: int) -> BudgetError:

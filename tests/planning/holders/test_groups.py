@@ -164,6 +164,60 @@ def test_only_what_the_turns_need_again_is_kept_between_groups(grouped):
     chex.assert_trees_all_close(found, jax.value_and_grad(f)(H, XS), rtol=1e-12)
 
 
+@jax.custom_vjp
+def squashed(x):
+    return jnp.tanh(x)
+
+
+squashed.defvjp(lambda x: (jnp.tanh(x), jnp.cosh(x)), lambda c, g: (g / c**2,))
+
+
+def in_a_loop(w, h, xs):
+    """What depends on constants alone; a derivative of its own, whose residuals are kept; a loop inside."""
+
+    def turn(h, x):
+        h = squashed(h @ jnp.exp(-(w**2)) + x)
+        h, ys = lax.scan(lambda h, y: (jnp.sin(h * y), h), h, jnp.stack([x, h, x]))
+        return h, ys.sum()
+
+    h, ys = lax.scan(turn, h, xs, reverse=True)
+    return jnp.sum(h) + jnp.sum(ys**2)
+
+
+HELD = {
+    "as it is": in_a_loop,
+    "in a branch": lambda w, h, xs: lax.cond(h[0] > 0, in_a_loop, lambda *args: -in_a_loop(*args), w, h, xs),
+    "in a checkpoint": jax.checkpoint(in_a_loop),
+    "in a jitted function": jax.jit(in_a_loop),
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_loops_run_in_groups_wherever_they_are(held, grouped):
+    args, every = (W, H, XS), (0, 1, 2)
+    wrap = grouped(4, 2)
+    assert groups_of(fg.plan(HELD[held], *args, memory="min"))[:2] == [(4, 2), (2,)]
+    found = jax.jit(wrap(HELD[held], every))(*args)
+    chex.assert_trees_all_close(found, jax.jit(jax.value_and_grad(in_a_loop, every))(*args), rtol=1e-11)
+
+
+def test_groups_on_a_mesh_whose_axes_are_explicit(grouped):
+    mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
+
+    def f(w, h, xs):
+        h, hs = lax.scan(lambda h, x: (jnp.tanh(h @ w + x),) * 2, h, xs)
+        return jnp.sum(h**2) + jnp.sum(hs**3)
+
+    h, xs = jnp.stack([H, 2 * H, 3 * H, -H]), jnp.stack([XS] * 4, 1)
+    expected = jax.value_and_grad(f, (0, 1, 2))(W, h, xs)
+    with jax.set_mesh(mesh):
+        h = jax.device_put(h, jax.P("d"))
+        xs = jax.device_put(xs, jax.P(None, "d"))
+        found = jax.jit(grouped(3)(f, (0, 1, 2)))(W, h, xs)
+    assert found[1][2].sharding.is_equivalent_to(xs.sharding, 3)
+    chex.assert_trees_all_close(found, expected, rtol=1e-11)
+
+
 def deep(n, rows=128, width=16):
     def f(ws, h):
         return jnp.sum(lax.scan(lambda h, w: (jnp.tanh(h @ w), None), h, ws)[0])
