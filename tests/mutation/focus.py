@@ -32,6 +32,7 @@ _NEXT: dict[str, tuple[str, ...]] = {
     "planning/pullbacks": ("captures", "sharing", "foreign"),
     "planning/recording": ("flows", "foreign", "captures"),
     "planning/replacements": (_REPLACING,),
+    "planning/reverse_loops": ("loops", "groups"),
     "planning/segments": ("residuals",),
     "reverse/cotangents": (_REPLACING,),
 }

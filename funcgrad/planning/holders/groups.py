@@ -35,10 +35,10 @@ _Carry = dict[int, Array]
 
 
 def in_groups(loop: ReverseLoop, sizes: Sequence[int], planner: BodyPlanner) -> ReverseLoop:
-    """The same loop in groups of these sizes; as it is where its turns leave nothing, or cannot run twice."""
+    """The same loop in groups of these sizes; as it is where its turns cannot run twice, or need not."""
     again, (n_turns,) = _again(loop), loop.loop.lengths
     sizes = tuple(size for size in sizes if size < n_turns)
-    if not loop.stacked or not sizes or not again.found.issuperset(loop.stacked):
+    if again is None or not sizes:
         return loop
     n_groups, carry, ends = -(-n_turns // sizes[0]), dict[int, Value](), dict[int, Value]()
     for k in _carried(loop, again):
@@ -49,14 +49,16 @@ def in_groups(loop: ReverseLoop, sizes: Sequence[int], planner: BodyPlanner) -> 
     return _GroupedLoop(loop.node, loop.positions, loop.found, loop.body, loop.loop, groups=groups, ends=ends)
 
 
-def _again(loop: ReverseLoop) -> Recomputation:
-    """How a turn makes again what it leaves, and what of the carry the turns after it need for that."""
+def _again(loop: ReverseLoop) -> Recomputation | None:
+    """How a turn makes again what it leaves, and what of the carry the turns after it need for that; None where it
+    leaves nothing, or would repeat an effect.
+    """
     outputs, carried = loop.body.structure.outputs, list[int]()
     while True:
         wanted = [v for v in (*loop.stacked, *(outputs[k] for k in carried)) if isinstance(v, Value)]
         again = Recomputation.of(loop.body, [*loop.inputs, *loop.constant], wanted)
         if (found := _carried(loop, again)) == carried:
-            return again
+            return again if loop.stacked and again.found.issuperset(wanted) else None
         carried = found
 
 
@@ -127,17 +129,20 @@ class _GroupedLoop(ReverseLoop):
             return self._run_again(constants | _at(arrays, self.place(turn)), carry)
 
         def back(state: Any, x: Any) -> tuple[Any, Any]:
-            (carry_bars, totals, written), (turn, stacked) = state, x
+            (carry_bars, totals, x_bars), (turn, stacked) = state, x
             place = self.place(turn)
             slices, y_bars = [*_at(arrays, place).values(), *stacked], _at(every_y_bar, place)
             with in_turn(place):
-                bars, found = self.turn_back(constants, (carry_bars, totals), slices, y_bars, told)
-            return (*bars, jax.tree.map(lambda whole, x: _put(whole, x, place), written, found)), None
+                bars, (found, inside) = self.turn_back(constants, (carry_bars, totals), slices, y_bars, told)
+            return (*bars, {i: _put(x_bars[i], x, place) for i, x in found.items()}), inside
 
-        back_through = _Turns(self.loop, ahead, back).pull_groups
-        state = back_through((*self.before(g), self._blank()), begin, ends, 0, self.n_turns, self.groups.sizes)
-        carry_bars, totals, (x_bars, inside) = state
-        return self.found_bars(carry_bars, totals, x_bars, inside)
+        x_bars = {i: zeros_of(self.node.inputs[i].aval) for i in self.found.inputs if i >= self.loop.n_unsliced}
+        state, back_through = (*self.before(g), x_bars), _Turns(self.loop, ahead, back).pull_groups
+        state, inside = back_through(state, begin, ends, 0, self.n_turns, self.groups.sizes)
+        carry_bars, totals, x_bars = state
+        return self.found_bars(
+            carry_bars, totals, x_bars, [jnp.flip(x, 0) if self.loop.backwards else x for x in inside]
+        )
 
     def _run_again(self, values: Mapping[Value, Any], carry: Mapping[int, Array]) -> tuple[dict[int, Array], list[Any]]:
         """One turn from its carry: that of the next one, and what the turn leaves."""
@@ -146,55 +151,52 @@ class _GroupedLoop(ReverseLoop):
         after = {k: as_array(read([outputs[k]], found)[0], outputs[k].aval) for k in carry}
         return after, [found[v] for v in self.groups.left]
 
-    def _blank(self) -> tuple[dict[int, Array], list[Array]]:
-        """Zeros in the place of the cotangents of slices, and of what is wanted inside, of all turns."""
-        m, arrays = self.loop.n_unsliced, self.node.inputs
-        x_bars = {i: zeros_of(arrays[i].aval) for i in self.found.inputs if i >= m}
-        return x_bars, [zeros_of(v.seen_from(self.node.loops)) for v in self.inside]
-
 
 @dataclass(frozen=True, eq=False)
 class _Turns:
     """Turns of a loop, numbered in the order in which they run, and how they run.
 
-    In what follows, `state` is what is handed from turn to turn on the way back, its cotangents of the carry first.
+    In what follows, `state` is what is handed from turn to turn on the way back, cotangents of the carry first. It comes
+    out, and what is found in each turn beside it, stacked in the order in which the turns run.
     """
 
     loop: Scan
     ahead: Callable[..., Any]
     """Run a turn again, from its carry and number to the next one's carry and what it leaves."""
     back: Callable[..., Any]
-    """Pull a turn back, from the state, its number and what it has left."""
+    """Pull a turn back, from the state, its number and what it has left: to the state before it, and what is found."""
 
     def pull_groups(
         self, state: Any, begin: _Carry, ends: _Carry, first: Any, length: int, sizes: Sequence[int]
-    ) -> Any:
+    ) -> tuple[Any, list[Array]]:
         """The state before so many turns from the first one on, of which the carry at the ends of groups is there.
 
         What runs last is what is left over. It waits for the cotangents: nothing else keeps it from running early.
         """
-        size, *inner = sizes
+        (size, *inner), found_last = sizes, []
         n_groups, rest = divmod(length, size)
         if rest:
             (carry_bars, *others), last = state, _at(ends, n_groups - 1)
             late, bars = fence(list(last.values()), until=list(carry_bars.values()))
             last, state = dict(zip(last, late, strict=True)), (dict(zip(carry_bars, bars, strict=True)), *others)
-            state = self.pull(state, last, first + n_groups * size, rest, inner)
+            state, found_last = self.pull(state, last, first + n_groups * size, rest, inner)
 
-        def pull_group(state: Any, group: Array) -> tuple[Any, None]:
+        def pull_group(state: Any, group: Array) -> tuple[Any, list[Array]]:
             before = _at(ends, jnp.maximum(group - 1, 0))
             start = {k: jnp.where(group == 0, begin[k], x) for k, x in before.items()}
-            return self.pull(state, start, first + group * size, size, inner), None
+            return self.pull(state, start, first + group * size, size, inner)
 
-        return lax.scan(pull_group, state, jnp.arange(n_groups), reverse=True)[0]
+        state, found = lax.scan(pull_group, state, jnp.arange(n_groups), reverse=True)
+        found = [lax.collapse(x, 0, 2) for x in found]
+        return state, [jnp.concatenate(pair) for pair in zip(found, found_last, strict=True)] if rest else found
 
-    def pull(self, state: Any, begin: _Carry, first: Any, length: int, sizes: Sequence[int]) -> Any:
+    def pull(self, state: Any, begin: _Carry, first: Any, length: int, sizes: Sequence[int]) -> tuple[Any, list[Array]]:
         """The same, of which no carry is there but the first one's."""
         order, scan = first + jnp.arange(length), replace(self.loop, lengths=(length,), backwards=False)
         sizes = [size for size in sizes if size < length]
         if not sizes:
             _, stacked = scan.scan(self.ahead, begin, order)
-            return scan.reversed.scan(self.back, state, (order, stacked))[0]
+            return scan.reversed.scan(self.back, state, (order, stacked))
 
         def turn(state: Any, turn: Array) -> tuple[Any, None]:
             carry, _ = self.ahead(state[0], turn)
@@ -215,7 +217,7 @@ def _noted(ends: _Carry, carry: _Carry, group: Any) -> _Carry:
 
 
 def _taken(operands: Sequence[Any], names: Collection[_Name]) -> tuple[Sequence[Any], dict[_Name, Any]]:
-    """The first of the operands, by names; and the others before them."""
+    """What is left of operands, and the first of them by their names."""
     n = len(names)
     return operands[n:], dict(zip(names, operands[:n], strict=True))
 

@@ -124,26 +124,25 @@ def test_what_prints_is_not_run_again(grouped, capfd):
 
         return lax.scan(turn, h, xs)[0].sum()
 
-    assert groups_of(fg.plan(f, H, XS, memory="min"))
     found = grouped(3)(f)(H, XS)
+    assert groups_of(fg.plan(f, H, XS, memory="min")) == [(3,)]
     jax.effects_barrier()
     assert capfd.readouterr().out.count("turn") == len(XS)
     chex.assert_trees_all_close(found, jax.value_and_grad(f)(H, XS), rtol=1e-12)
 
 
 def test_what_must_not_run_twice_keeps_its_turns(grouped):
-    def f(h, xs):
-        def turn(h, x):
-            seen = io_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
-            return jnp.sin(h * lax.stop_gradient(seen)), None
+    called = lambda x: io_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
 
-        return lax.scan(turn, h, xs)[0].sum()
+    def f(see, h, xs):
+        return lax.scan(lambda h, x: (jnp.sin(h * lax.stop_gradient(see(x))), None), h, xs)[0].sum()
 
-    assert all(
-        not choice.remaking.groups for step in turns.loops_of(fg.plan(f, H, XS)) for choice in turns.choices_of(step)
-    )
-    grouped(3)
-    assert groups_of(fg.plan(f, H, XS, memory="min")) == []
+    args = H, jnp.ones((64, 4))
+    for see, runs_again in ((jnp.cos, True), (called, False)):
+        (step,) = turns.loops_of(fg.plan(partial(f, see), *args))
+        assert any(choice.remaking.groups for choice in turns.choices_of(step)) == runs_again
+    grouped(8)
+    assert groups_of(fg.plan(partial(f, called), *args, memory="min")) == []
 
 
 def test_only_what_the_turns_need_again_is_kept_between_groups(grouped):
@@ -216,6 +215,34 @@ def test_groups_on_a_mesh_whose_axes_are_explicit(grouped):
         found = jax.jit(grouped(3)(f, (0, 1, 2)))(W, h, xs)
     assert found[1][2].sharding.is_equivalent_to(xs.sharding, 3)
     chex.assert_trees_all_close(found, expected, rtol=1e-11)
+
+
+def test_groups_inside_shard_map(grouped):
+    mesh, part = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Auto,)), jax.P("d")
+    args = jnp.tile(W[None], (4, 1, 1)), jnp.stack([H, 2 * H, 3 * H, -H]), jnp.stack([XS] * 4)
+    options = {"wrt": ["w", "xs", "cell/h"], "taps": "cell/h", "stats": "norm"}
+    gradient = grouped(3)(loops.rnn, **options)
+    one = lambda w, h, xs: jax.tree.map(lambda x: jnp.asarray(x)[None], gradient(w[0], h[0], xs[0]))
+    with jax.set_mesh(mesh):
+        found = jax.jit(jax.shard_map(one, mesh=mesh, in_specs=(part,) * 3, out_specs=part))(*args)
+    expected = jax.vmap(fg.value_and_grad(loops.rnn, **options))(*args)
+    chex.assert_trees_all_close(found, expected, rtol=1e-11)
+
+
+def test_a_carry_that_must_not_be_made_again_keeps_its_turns(grouped):
+    """What a turn leaves could be made again from its carry, but not that."""
+
+    def f(h, xs):
+        def turn(state, x):
+            h, n = state
+            n = io_callback(lambda n: n, jax.ShapeDtypeStruct(n.shape, n.dtype), lax.stop_gradient(n) + 1)
+            return (jnp.sin(h) * jnp.cos(n), n), None
+
+        return lax.scan(turn, (h, jnp.zeros_like(h)), xs)[0][0].sum()
+
+    found = grouped(3)(f)(H, XS)
+    assert groups_of(fg.plan(f, H, XS, memory="min")) == []
+    chex.assert_trees_all_close(found, fg.value_and_grad(f)(H, XS), rtol=1e-12)
 
 
 def deep(n, rows=128, width=16):
