@@ -156,8 +156,8 @@ class _GroupedLoop(ReverseLoop):
 class _Turns:
     """Turns of a loop, numbered in the order in which they run, and how they run.
 
-    In what follows, `state` is what is handed from turn to turn on the way back, cotangents of the carry first. It comes
-    out, and what is found in each turn beside it, stacked in the order in which the turns run.
+    In what follows, `state` is what is handed from turn to turn on the way back, cotangents of the carry first. It
+    comes out, and what is found in each turn beside it, stacked in the order in which the turns run.
     """
 
     loop: Scan
