@@ -1,7 +1,7 @@
 """One node of a backward pass: its rules, what its forward leaves for them, and what is made again for them."""
 
 from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -83,18 +83,6 @@ class Step:
         """The nodes that are run again before its rules; not those that only give arrays other shapes."""
         both = (made for made in (self.again, self.remade) if made)
         return tuple(node for made in both for node in made.nodes if not is_view(node))
-
-    def pull(self, g: Mapping[Value, Array], values: Mapping[Value, Any], last: Collection[Value]) -> list[Any]:
-        """The cotangents of the targets of its rules, one after the other; `last` are those that go no further."""
-        found = [x for pullback in self.pullbacks for x in pullback(g, values)]
-        if not self.in_turn:
-            return found
-        targets = self.targets
-        ends = [x for v, x in zip(targets, found, strict=True) if v in last]
-        with at_node(self.node.name, lambda: self.node.line), on_mesh_of(ends):
-            late, ends = fence([x for v, x in zip(targets, found, strict=True) if v not in last], until=ends)
-        late, ends = iter(late), iter(ends)
-        return [next(ends if v in last else late) for v in targets]
 
     @property
     def targets(self) -> tuple[Value, ...]:

@@ -1,11 +1,12 @@
 """The one place where cotangents are added."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from funcgrad.aliases import Array
 from funcgrad.graph import Value
-from funcgrad.primitive import on_mesh_of, settle, zeros_of
+from funcgrad.primitive import fence, on_mesh_of, settle, zeros_of
 from funcgrad.registry import Hook
 
 
@@ -39,6 +40,17 @@ class Cotangents:
         for value, cotangent in zip(values, cotangents, strict=True):
             with on_mesh_of([cotangent]):
                 self._sums[value] = self._sums[value] + cotangent if value in self._sums else cotangent
+
+    def delay(self, values: Iterable[Value], until: Collection[Value]) -> None:
+        """Have a compiled program finish those of some values, `until`, before the others among `values` go further."""
+        ends = [v for v in dict.fromkeys(values) if v in until]
+        late = [v for v in dict.fromkeys(values) if v not in until]
+        with on_mesh_of(self._of(ends)):
+            fenced = fence(self._of(late), until=self._of(ends))
+        self._sums.update(zip((*late, *ends), chain(*fenced), strict=True))
+
+    def _of(self, values: Iterable[Value]) -> list[Array]:
+        return [self._sums[v] for v in values]
 
     def pop(self, values: Sequence[Value]) -> dict[Value, Array]:
         """The finished cotangents of values, zeros where none arrived; those that are not wanted are forgotten."""

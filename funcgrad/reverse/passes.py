@@ -37,7 +37,10 @@ def reverse(plan: Plan, kept: Sequence[Any], seeds: Sequence[Array]) -> list[Any
     for step in reversed(plan.steps):
         g = cotangents.pop(step.outputs)
         there, g = step.remake(values, until=g)  # as they are, where everything is kept
-        cotangents.add(step.targets, step.pull(g, there, plan.wanted))
+        for pullback in step.pullbacks:
+            cotangents.add(pullback.targets, pullback(g, there))
+        if step.in_turn:
+            cotangents.delay(step.targets, until=plan.wanted)
     for tap in plan.taps:
         (g,) = cotangents.pop([tap.value]).values()
         cotangents.add(tap.readings, tap.measurement.run(g))
