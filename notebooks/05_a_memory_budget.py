@@ -19,7 +19,10 @@
 # without a limit, and XLA's own figures say so.
 
 # %%
+import textwrap
+
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from flax import nnx
@@ -29,6 +32,7 @@ import funcgrad as fg
 from funcgrad.errors import BudgetError
 
 MIB = 2**20
+plt.rcParams["figure.figsize"] = (8.6, 3.3)
 
 # %% [markdown]
 # ## 1. What is held when
@@ -94,7 +98,8 @@ memory.draw_curve()
 
 # %%
 for size in ("40 MiB", "30 MiB", "20 MiB", "15 MiB"):
-    print(size, memory.within(size))
+    found = memory.within(size)
+    print(size, "cannot be had" if found is None else f"takes {found.overhead:.0%} of a forward pass")
 
 # %% [markdown]
 # ## 3. Training in less than it takes
@@ -135,7 +140,10 @@ np.testing.assert_allclose(losses[None], losses["20 MiB"], rtol=1e-2)
 # Not everything can be made again: gradients, and what one node needs at once. An error says what is needed, where.
 
 # %%
+said = ""
 try:
     fg.grad(loss, memory="1 MiB")(net, images, labels)
 except BudgetError as error:
-    print(error)
+    said = str(error)
+print(textwrap.fill(said, 110))
+assert "the passes need" in said

@@ -84,6 +84,10 @@ OTHERS = {
     "ops.equations.guards:_is_inexact": "a fact about a dtype",
     "graph.gathering:cache": "within one graph: what a function writes for an array",
     "naming.patterns:_compiled": "compiles patterns of names",
+    "budget.choosing:frontier": "choices for numbers",
+    "budget.choosing:_whole": "likewise",
+    "planning.fitting:tried": "within one plan",
+    "planning.turns:cut": "within one plan",
     "checking.rules.oracles:cache": "within one oracle, which is of one context",
 }
 
