@@ -73,7 +73,9 @@ def loss(net, images, labels):
 
 net = Net(128, 8, rngs=nnx.Rngs(0))
 memory = fg.plan(loss, net, images, labels).memory
-memory.draw()
+_, ax = plt.subplots()
+memory.draw(ax)
+plt.show()
 
 # %% [markdown]
 # The forward pass adds up what the reverse pass will read, and the reverse pass lets go of it. The black mark is the
@@ -82,7 +84,9 @@ memory.draw()
 
 # %%
 plan = fg.plan(loss, net, images, labels, memory="20 MiB")
-plan.memory.draw()
+_, ax = plt.subplots()
+plan.memory.draw(ax)
+plt.show()
 
 # %%
 print(plan.memory)
@@ -94,7 +98,9 @@ print(plan.memory)
 # again for it. The last bytes are the dearest.
 
 # %%
-memory.draw_curve()
+_, ax = plt.subplots()
+memory.draw_curve(ax)
+plt.show()
 
 # %%
 for size in ("40 MiB", "30 MiB", "20 MiB", "15 MiB"):
