@@ -17,7 +17,7 @@ from funcgrad.aliases import PyTreeDef
 from funcgrad.autodiff.changes import Changing, put
 from funcgrad.budget import Asked
 from funcgrad.errors import BudgetError, require_function
-from funcgrad.planning import Limit, too_little
+from funcgrad.planning import Limit, refuse_budget
 from funcgrad.primitive import current_context, is_staged, type_of
 from funcgrad.registry import name_of
 from funcgrad.view import quantity
@@ -92,7 +92,7 @@ def compile_within(
     """
     limit.aim, limit.least = None, False
     tried: list[_Try] = []
-    for _ in range(TRIES):
+    while len(tried) < TRIES:
         try:
             found = _Try.of(make(), limit, arguments, options, {t.foreseen for t in tried})
         except BudgetError:
@@ -113,7 +113,7 @@ def compile_within(
     assert found is not None
     assert plan.fitted is not None
     if limit.least:
-        raise too_little(f"{where}: memory={limit.asked.said}", plan.memory, found.bytes, plan.fitted.everything)
+        refuse_budget(f"{where}: memory={limit.asked.said}", plan.memory, found.bytes, plan.fitted.everything)
     raise BudgetError(
         f"{where}: memory={limit.asked.said}: the smallest program of {len(tried)} that were compiled takes "
         f"{quantity(found.bytes, 'B')}, where {quantity(found.asked or 0, 'B')} were asked and "

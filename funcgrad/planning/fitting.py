@@ -13,7 +13,7 @@ from functools import cache, partial
 from itertools import pairwise
 from math import inf
 from operator import itemgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
@@ -90,20 +90,23 @@ def _within(make: Callable[[Remaking], Plan], plan: Plan, fitted: Fitted) -> Pla
     least = _least(make, plan, ways)
     if least.memory.peak <= fitted.aim:  # the ways are in the order of what turns leave, not of what passes take
         return least
-    raise too_little(f"memory={fitted.asked.said}", least.memory, least.memory.peak, fitted.everything)
+    refuse_budget(f"memory={fitted.asked.said}", least.memory, least.memory.peak, fitted.everything)
 
 
-def too_little(where: str, least: Memory, needed: int, everything: int) -> BudgetError:
-    """What is said of a budget that nothing stays within.
+def refuse_budget(where: str, least: Memory, needed: int, everything: int) -> NoReturn:
+    """Say of a budget that nothing stays within it.
 
     Args:
         where: whose budget.
         least: of the plan with the smallest peak.
         needed: bytes that its passes take, as foreseen or as compiled.
         everything: bytes with everything kept, as foreseen.
+
+    Raises:
+        BudgetError: always.
     """
     held = listed([f"{h.value} ({quantity(h.bytes, 'B')}, {h.why})" for h in least.at_peak], 3)
-    return BudgetError(
+    raise BudgetError(
         f"{where}: the passes need {quantity(needed, 'B')} at least, of which at '{least.summit.node}' {held}, and "
         f"{quantity(everything, 'B')} with everything kept; ask for more, or make the batch smaller."
     )

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import funcgrad as fg
+from funcgrad.autodiff import limits
 from funcgrad.autodiff.limits import program_bytes
 from funcgrad.errors import BudgetError, GradientError
 from tests.raising import raises_sentence
@@ -157,6 +158,21 @@ def test_a_training_step_stays_within_as_a_whole():
     same(params, expected)
     with raises_sentence(BudgetError, r"train\.step: memory=1 kB: the passes need .*"):
         fg.train.step(objective, optimizer, memory="1 kB")(fg.train.init(WS, optimizer), X, 0)
+
+
+def test_what_programs_take_decides(monkeypatch):
+    """Where every program takes more than was asked, that is said; and where the device says nothing of it."""
+    asked = int(fg.plan(loss, WS, X).memory.peak * 0.85)
+    monkeypatch.setattr(limits, "program_bytes", lambda compiled: (asked + 1000, 0))
+    with raises_sentence(
+        BudgetError,
+        rf"value_and_grad\(loss\): memory={asked} B: the smallest program of 3 that were compiled takes .+, where .+ "
+        r"were asked and .+ foreseen; ask for more\.",
+    ):
+        fg.grad(loss, memory=asked)(WS, X)
+    monkeypatch.setattr(limits, "program_bytes", lambda compiled: None)
+    with raises_sentence(BudgetError, r"certify: the device does not say what a program takes; use another one\."):
+        fg.certify(jnp.sum, X)
 
 
 def test_what_is_refused():
