@@ -202,17 +202,12 @@ def test_loops_run_in_groups_wherever_they_are(held, grouped):
 
 def test_groups_on_a_mesh_whose_axes_are_explicit(grouped):
     mesh = jax.make_mesh((4,), ("d",), axis_types=(jax.sharding.AxisType.Explicit,))
-
-    def f(w, h, xs):
-        h, hs = lax.scan(lambda h, x: (jnp.tanh(h @ w + x),) * 2, h, xs)
-        return jnp.sum(h**2) + jnp.sum(hs**3)
-
     h, xs = jnp.stack([H, 2 * H, 3 * H, -H]), jnp.stack([XS] * 4, 1)
-    expected = jax.value_and_grad(f, (0, 1, 2))(W, h, xs)
+    expected = jax.value_and_grad(loops.rnn, (0, 1, 2))(W, h, xs)
     with jax.set_mesh(mesh):
         h = jax.device_put(h, jax.P("d"))
         xs = jax.device_put(xs, jax.P(None, "d"))
-        found = jax.jit(grouped(3)(f, (0, 1, 2)))(W, h, xs)
+        found = jax.jit(grouped(3)(loops.rnn, (0, 1, 2)))(W, h, xs)
     assert found[1][2].sharding.is_equivalent_to(xs.sharding, 3)
     chex.assert_trees_all_close(found, expected, rtol=1e-11)
 
