@@ -317,3 +317,20 @@ def test_the_plan_says_what_runs_again():
     assert held["run again, 16 and 4 turns at a time"] == 14 * 8192
     assert held["kept for scan"] == 4 * 8192
     assert plan.memory.overhead == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize("memory", [0.6, "min"])
+def test_several_loops_take_what_was_foreseen(memory):
+    """XLA has room for the stacks of all loops from the start, so a second run of a whole loop would spare nothing."""
+
+    def f(ws, h):
+        for w in ws:
+            h, _ = lax.scan(lambda h, w: (jnp.tanh(h @ w["up"]) @ w["down"] + h, None), h, w)
+        return jnp.sum(h**2)
+
+    ones = lambda *shape: jnp.full(shape, 1 / shape[-1], jnp.float32)
+    args = [{"up": ones(32, 8, 32), "down": ones(32, 32, 8)} for _ in range(4)], ones(128, 8)
+    plan = fg.plan(f, *args, memory=memory)
+    assert plan.memory.overhead > 0.3
+    taken = peak_of(jax.jit(fg.grad(f, memory=memory)).lower(*args).compile())
+    assert plan.memory.peak == pytest.approx(taken, rel=0.05)
