@@ -26,7 +26,7 @@ def run(code: str) -> str:
 
 def test_readme_runs_and_prints_its_plan():
     python = blocks("README.md", "python")
-    assert len(python) == 3
+    assert len(python) == 4
     checks = """
 import jax.numpy as jnp
 terms = at["w1@x1"] + at["w1@x3"]
@@ -42,6 +42,7 @@ assert jnp.allclose(jax.grad(lambda w: affine(x, w).sum())(w), jax.grad(lambda w
     assert "norm of cotangent" in watched
     assert "x3/linear" in watched
     assert "return mean" in watched
+    assert "of what keeping everything takes" in watched
 
 
 def test_readme_shows_the_loop_as_it_is():
