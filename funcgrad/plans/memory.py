@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from funcgrad.plans.step import Step
 
 MORE = 2**20
-"""Of how many bytes more it is said what they would save."""
+"""Of up to how many bytes more it is said what they would save."""
 
 Phase = Literal["forward", "again", "reverse"]
 _PHASES: dict[str, Phase] = {"run": "forward", "remake": "again", "pull": "reverse"}
@@ -267,8 +267,8 @@ class Memory:
                 f"asked    {fitted.asked.said}: {quantity(fitted.size, 'B')}, "
                 f"of {quantity(fitted.everything, 'B')} with everything kept"
             )
-        if self.overhead and (more := self.within(self.peak + MORE)) is not None:
-            lines.append(f"more     {quantity(MORE, 'B')} would bring it to {more.overhead:.1%}")
+        if (more := self.within(self.peak + MORE)) is not None and more.overhead < self.overhead:
+            lines.append(f"more     {quantity(more.peak - self.peak, 'B')} would bring it to {more.overhead:.1%}")
         held = [f"  {h}" for h in self.at_peak[:12]]
         rest = sum(h.bytes for h in self.at_peak[12:])
         more = [f"  {quantity(rest, 'B')} in {len(self.at_peak) - 12} more"] if rest else []
