@@ -19,7 +19,7 @@ from benchmarks.networks.network import Draw, Network
 from benchmarks.report import Rows
 from benchmarks.timing import time_in_turns
 from funcgrad.autodiff.limits import compile_within, program_bytes
-from funcgrad.budget import Asked
+from funcgrad.budget import Budget
 from funcgrad.errors import BudgetError
 from funcgrad.planning import Limit
 
@@ -107,7 +107,7 @@ def measure(network: Network, rounds: int) -> Iterator[Held]:
         sizes[f"as {name}"] = taken
     for asked, size in sizes.items():
         start = time.perf_counter()
-        limit = Limit(Asked.of(size))
+        limit = Limit(Budget.of(size))
         try:
             made = compile_within(
                 lambda limit=limit: fg.value_and_grad(network.loss, memory=limit, has_aux=network.has_state),

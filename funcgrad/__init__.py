@@ -27,6 +27,7 @@ Gradients
     with_rules   a function whose jax.grad obeys rules
     accumulate   add gradients of several losses and minibatches
     certify      what a compiled program takes of memory, against what was asked (memory=)
+    Budget       a size for memory=, and whether checkpoints are replaced
 
 Modules
     ops          functions with hand-written rules
@@ -59,6 +60,7 @@ from funcgrad.autodiff import select as select
 from funcgrad.autodiff import value_and_grad as value_and_grad
 from funcgrad.autodiff import vjp as vjp
 from funcgrad.autodiff import with_rules as with_rules
+from funcgrad.budget import Budget as Budget
 from funcgrad.checking import audit as audit
 from funcgrad.checking import blame as blame
 from funcgrad.checking import check as check
@@ -84,6 +86,7 @@ from funcgrad.registry import surrogate as surrogate
 __version__ = "0.1.0"
 
 __all__ = [
+    "Budget",
     "Graph",
     "Marker",
     "Plan",

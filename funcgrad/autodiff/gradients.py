@@ -14,7 +14,7 @@ from funcgrad.autodiff.named_values import Names, positions
 from funcgrad.autodiff.requests import Output, Request
 from funcgrad.autodiff.selection import Unreachable, Wrt
 from funcgrad.autodiff.taps import Watch
-from funcgrad.budget import Asked
+from funcgrad.budget import Budget
 from funcgrad.errors import GradientError, called_with, describe, require_function
 from funcgrad.graph import Statistic
 from funcgrad.naming import Where
@@ -38,7 +38,7 @@ def value_and_grad(
     rules: RuleSet | None = None,
     taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
-    memory: int | float | str | Limit | None = None,
+    memory: int | float | str | Budget | Limit | None = None,
 ) -> Callable[..., Any]:
     r"""Make a function that returns `(fun(...), gradient)`; a drop-in for `jax.value_and_grad`.
 
@@ -82,7 +82,8 @@ def value_and_grad(
             to 1.0 for a share of what keeping everything takes, `"min"` for the least, `"auto"` for what the device
             has. The plan then keeps less and makes values again, as cheaply as that can be had, with the same numbers.
             Outside of `jit`, the call is compiled, as `jit` would, and measured; inside, the plan's foresight stands,
-            within some hundredths, and `fg.certify` measures the whole.
+            within some hundredths, and `fg.certify` measures the whole. An `fg.Budget` also says whether the plan
+            replaces what `jax.checkpoint` decides in `fun`.
 
     Returns:
         A function of the arguments of `fun`: `(value, gradient)`, or `((value, aux), gradient)` with `has_aux`, or
@@ -146,7 +147,7 @@ def grad(
     rules: RuleSet | None = None,
     taps: str | Where | Sequence[str | Where] = (),
     stats: Sequence[str | Statistic] = ("norm", "max", "finite"),
-    memory: int | float | str | Limit | None = None,
+    memory: int | float | str | Budget | Limit | None = None,
 ) -> Callable[..., Any]:
     """Make a function that returns the gradient of `fun`; a drop-in for `jax.grad`.
 
@@ -225,7 +226,7 @@ def plan(
     unreachable: Unreachable = "raise",
     rules: RuleSet | None = None,
     compiled: bool = False,
-    memory: int | float | str | None = None,
+    memory: int | float | str | Budget | None = None,
     **kwargs: Any,
 ) -> Plan:
     """Plan the backward pass of `fun` at arguments like these; nothing runs.
@@ -260,7 +261,7 @@ def plan(
         >>> [step.node.name for step in plan.steps], [value.name for value in plan.kept]
         (['linear', 'tanh', 'sum'], ['x', 'tanh'])
     """
-    limit = None if memory is None else Limit(Asked.of(memory))
+    limit = None if memory is None else Limit(Budget.of(memory))
     request = Request(fun, positions(argnums), has_aux, False, of, wrt, unreachable, rules, limit=limit)
     with called_with("plan", fun, args, kwargs), request.traced_at(args, kwargs, runs=False) as (_, traced):
         return replace(traced.plan, temp_bytes=_temp_bytes(traced.plan)) if compiled else traced.plan

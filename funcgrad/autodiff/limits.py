@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from funcgrad.aliases import PyTreeDef
 from funcgrad.autodiff.changes import Changing, put
-from funcgrad.budget import Asked
+from funcgrad.budget import Budget
 from funcgrad.errors import BudgetError, require_function
 from funcgrad.planning import Limit, refuse_budget
 from funcgrad.primitive import current_context, is_staged, type_of
@@ -173,7 +173,7 @@ def held_to(memory: Any, make: Callable[[Limit], Callable[..., Any]]) -> Callabl
     """
     if isinstance(memory, Limit):
         return make(memory)
-    asked = Asked.of(memory)
+    asked = Budget.of(memory)
     inside = make(Limit(asked))
     programs = _Calls(asked, make)
 
@@ -191,7 +191,7 @@ class Programs:
 
     def __init__(self, memory: Any, make: Callable[[Limit], Callable[..., Any]], where: str, **options: Any):
         """`where` is what errors call it; `options` are for `jax.jit`."""
-        self.asked, self.make, self.where, self.options = Asked.of(memory), make, where, options
+        self.asked, self.make, self.where, self.options = Budget.of(memory), make, where, options
         self._found: dict[Hashable, Program] = {}
 
     def __call__(self, *args: Any) -> Any:
@@ -214,7 +214,7 @@ class Programs:
 class _Calls:
     """The same of a function of anything: what is no array is a constant of a program, and modules may change."""
 
-    def __init__(self, asked: Asked, make: Callable[[Limit], Callable[..., Any]]):
+    def __init__(self, asked: Budget, make: Callable[[Limit], Callable[..., Any]]):
         self.asked, self.make = asked, make
         self.found: dict[Hashable, tuple[Any, Changing]] = {}
 
@@ -272,7 +272,7 @@ def certify(fun: Callable[..., Any], *args: Any, memory: Any = None, **kwargs: A
         True
     """
     require_function("certify", fun)
-    asked = None if memory is None else Asked.of(memory)
+    asked = None if memory is None else Budget.of(memory)
     if asked is not None and asked.size is None:
         raise BudgetError(
             f"certify: memory= takes bytes as an int or a size such as '2 GiB', got {memory!r}; of what keeping "

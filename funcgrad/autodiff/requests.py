@@ -27,6 +27,7 @@ from funcgrad.graph import (
     trace_arguments,
     with_regions,
     with_uses,
+    without_checkpoints,
 )
 from funcgrad.naming import Where, escape, matches, unnumbered
 from funcgrad.planning import Limit, LostError, make_plan
@@ -272,6 +273,8 @@ class Request(NamedTuple):
     def _plan(
         self, tracing: Tracing, graph: Graph, call: ArrayCall, selection: Selection, parameters: Sequence[str]
     ) -> Traced:
+        if self.limit is not None and self.limit.asked.checkpoints == "replaced":
+            graph = replace(graph, structure=without_checkpoints(graph.structure))
         differentiated = None if selection.values else selection.within(graph)[1]
         graph = replace(graph, structure=with_regions(graph.structure, self.chosen, differentiated))
         graph = with_uses(graph, self._asked(selection))

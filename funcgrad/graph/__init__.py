@@ -14,6 +14,7 @@ from funcgrad.graph.edges import apart as apart
 from funcgrad.graph.flops import flops_of_jaxpr as flops_of_jaxpr
 from funcgrad.graph.graphs import Graph as Graph
 from funcgrad.graph.graphs import read as read
+from funcgrad.graph.inlining import without_checkpoints as without_checkpoints
 from funcgrad.graph.measuring import measurable as measurable
 from funcgrad.graph.measuring import measured as measured
 from funcgrad.graph.regions import with_regions as with_regions

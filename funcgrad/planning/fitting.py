@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import jax
 
-from funcgrad.budget import Asked, Timeline, choose, smallest
+from funcgrad.budget import Budget, Timeline, choose, smallest
 from funcgrad.errors import BudgetError
 from funcgrad.graph import Node, Value
 from funcgrad.planning.segments import Remaking
@@ -36,7 +36,7 @@ those with the smallest peaks before anything else is left, the rest is chosen."
 class Limit:
     """What the memory of one function's passes shall stay within; told of each plan that is made for it."""
 
-    asked: Asked
+    asked: Budget
     aim: int | None = None
     """What plans are made for, where that is less than what was asked: a compiled program took more than foreseen."""
     least: bool = False

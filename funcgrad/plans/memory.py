@@ -6,7 +6,7 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from funcgrad.budget import Asked, Timeline, choose, frontier, simulate
+from funcgrad.budget import Budget, Timeline, choose, frontier, simulate
 from funcgrad.plans.accounts import Account, account_of, seconds
 from funcgrad.plans.recomputation import PRODUCTS
 from funcgrad.view import draw_curve, draw_levels, quantity
@@ -26,7 +26,7 @@ _PHASES: dict[str, Phase] = {"run": "forward", "remake": "again", "pull": "rever
 class Fitted:
     """The budget that a plan was made for."""
 
-    asked: Asked
+    asked: Budget
     size: int
     """It in bytes."""
     aim: int
@@ -208,7 +208,7 @@ class Memory:
         Raises:
             BudgetError: it is no size.
         """
-        asked = Asked.of(size)
+        asked = Budget.of(size)
         found = choose(self.account.schedule, asked.bytes(self.curve[0].peak, lambda: 0))
         return None if found is None else self._choice(found.peak, float(found.overhead))
 

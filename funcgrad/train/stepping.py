@@ -14,6 +14,7 @@ from funcgrad.adapters import Definition
 from funcgrad.aliases import Array, PyTree
 from funcgrad.autodiff import Programs, value_and_grad
 from funcgrad.autodiff.parameters import join
+from funcgrad.budget import Budget
 from funcgrad.errors import ShapeError, TrainingError, printed
 from funcgrad.ops.contraction import widen
 from funcgrad.ops.labelled_axes import cut_by_labels
@@ -60,7 +61,7 @@ def step(
     loss_scale: float | LossScale | None = None,
     on_nonfinite: OnNonfinite | None = None,
     rules: RuleSet | None = None,
-    memory: int | float | str | None = None,
+    memory: int | float | str | Budget | None = None,
 ) -> "CompiledStep":
     """Make `step(state, batch, key) -> (state, metrics)`, jitted; the state that goes in is deleted.
 

@@ -1,5 +1,6 @@
 """Memory budgets as users meet them: what the compiled program takes, the same numbers, what is refused."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import funcgrad as fg
 from funcgrad.autodiff import limits
 from funcgrad.autodiff.limits import program_bytes
 from funcgrad.errors import BudgetError, GradientError
+from funcgrad.primitive import Checkpoint
 from tests.raising import raises_sentence
 
 N, WIDTH, ROWS = 8, 64, 1024
@@ -158,6 +160,34 @@ def test_a_training_step_stays_within_as_a_whole():
     same(params, expected)
     with raises_sentence(BudgetError, r"train\.step: memory=1 kB: the passes need .*"):
         fg.train.step(objective, optimizer, memory="1 kB")(fg.train.init(WS, optimizer), X, 0)
+
+
+def checkpointed(ws, x):
+    """Checkpoints in a loop, in a branch and in another checkpoint; the inner one is named, and hands on an input."""
+
+    @jax.checkpoint
+    def layer(x, w):
+        return jax.checkpoint(lambda x, w: (x, fg.name(jnp.tanh(x @ w), "inner")))(x, w)
+
+    x, _ = jax.lax.scan(lambda x, w: (sum(layer(x, w)) / 2, None), x, jnp.stack(ws[:4]))
+    x = jax.lax.cond(jnp.sum(x) > 0, lambda x: layer(x, ws[4])[1], lambda x: layer(x, ws[5])[1], x)
+    return jnp.mean(layer(x, ws[6])[1] ** 2)
+
+
+def test_checkpoints_are_kept_or_replaced():
+    expected = jax.value_and_grad(checkpointed)(WS, X)
+    plans = [fg.plan(checkpointed, WS, X, memory=fg.Budget(1.0, how)) for how in ("kept", "replaced")]
+    assert plans[0].memory.overhead > 0.5
+    assert plans[1].memory.overhead == 0.0
+    counts = [sum(isinstance(n.holder, Checkpoint) for n in plan.structure.all_nodes) for plan in plans]
+    assert counts == [8, 0]  # one in another in the turn, in both branches, and at the end
+    for memory in (1.0, "min"):
+        found = fg.value_and_grad(checkpointed, memory=fg.Budget(memory, "replaced"))(WS, X)
+        chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
+    # Read by the loop's turn in the place of the checkpoint's end: the use has another name.
+    budgets = (fg.Budget(1.0, "replaced"), None)
+    inside = [fg.grad(checkpointed, wrt="inner@*", memory=memory)(WS, X) for memory in budgets]
+    chex.assert_trees_all_close(*map(jax.tree.leaves, inside), rtol=1e-4, atol=1e-6)
 
 
 def test_what_programs_take_decides(monkeypatch):

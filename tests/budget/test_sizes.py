@@ -2,7 +2,7 @@
 
 import pytest
 
-from funcgrad.budget import Asked
+from funcgrad.budget import Budget
 from funcgrad.errors import BudgetError
 from tests.raising import raises_sentence
 
@@ -26,9 +26,9 @@ from tests.raising import raises_sentence
     ],
 )
 def test_a_size_is_read(memory, expected):
-    asked = Asked.of(memory)
+    asked = Budget.of(memory)
     assert asked.bytes(1000, lambda: 77) == expected
-    assert Asked.of(asked) is asked
+    assert Budget.of(asked) is asked
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,10 @@ def test_what_is_no_size_is_refused(memory):
         r"memory= takes bytes as an int, a size such as '2 GiB', a share of what keeping everything takes as a float "
         r"up to 1\.0, 'min' or 'auto', got .+\.",
     ):
-        Asked.of(memory)
+        Budget.of(memory)
+
+
+def test_what_becomes_of_checkpoints_is_read():
+    assert Budget("2 GiB", checkpoints="replaced").said == "2 GiB, with checkpoints replaced"
+    with raises_sentence(BudgetError, r"Budget\(checkpoints=\) takes 'kept' or 'replaced', got 'gone'\."):
+        Budget(0.5, checkpoints="gone")
